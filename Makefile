@@ -1,0 +1,39 @@
+# Everything a contributor runs. `make setup` needs only Python >= 3.11, git and make.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+
+.PHONY: setup demo test check bench lock clean
+
+setup: .venv/.stamp
+
+.venv/.stamp: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Headrace needs Python >= 3.11 on the PATH"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: setup
+	$(BIN)/headrace demo
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/codespell
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+lock:
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --no-emit-options --strip-extras --allow-unsafe --all-extras --no-header --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv dist build .mypy_cache .ruff_cache .hypothesis demo-headrace

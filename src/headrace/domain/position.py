@@ -1,0 +1,66 @@
+"""What a watermark may do: the lead, the saved position, and how a fence moves them.
+
+Values are the source's own text, opaque here; only the source can order them, so every function that
+compares takes `rank`, the order of the source's texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.domain.vocabulary import FeedClass
+
+Rank = Callable[[str], Any]
+"""Maps a cursor's text to something that compares as the source compares the values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the order (cursor, key) of a source's rows.
+
+    With a key: all rows up to and including it are done, reading resumes strictly after it.
+    Without: only rows with a smaller cursor are, reading resumes at the cursor, inclusive.
+    """
+
+    cursor: str
+    key: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """What a source said right before a snapshot.
+
+    Attributes:
+        now: the source's clock as a value of the cursor column: a poll reads up to it. None where
+            the cursor is not a time: then all rows are read.
+        bound: the highest cursor value below which no transaction still in flight can commit, less
+            margin and the column's quantum. None: nothing is known, every tie at the lead is read
+            again at the next poll.
+        feed_class: what the source can promise with this fence.
+        state: the reader's own memory for the next poll's fence, JSON text.
+        reason: why the class is not exact, in words for a person; empty when it is.
+    """
+
+    now: str | None
+    bound: str | None
+    feed_class: FeedClass
+    state: str = "{}"
+    reason: str = ""
+
+
+def saved_position(*, lead: Position, fence: Fence, rank: Rank) -> Position:
+    """The position from which reading may resume when everything up to `lead` is journalled.
+
+    min(fence, lead): with cursors that are business dates the fence is far past the lead, and saving
+    the fence would skip every later row that is dated before today.
+
+    Invariant: no row that can still commit has a cursor below the saved one
+    (tests/properties/test_position.py).
+    """
+    if fence.bound is None:
+        return Position(lead.cursor, None)
+    if rank(lead.cursor) < rank(fence.bound):
+        return lead
+    return Position(fence.bound, None)

@@ -1,0 +1,78 @@
+"""Every error that Headrace raises, grouped by what recovers from it.
+
+Adapters translate driver errors into these, `from` their cause and without secrets; steps and
+processes decide by the group alone. An expected outcome (nothing due, page empty) is a return value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class HeadraceError(Exception):
+    """The root: catch it at the edge of a process, never inside a step."""
+
+
+class RetryableError(HeadraceError):
+    """The same work may succeed later, unchanged; an attempt that ended so is given back."""
+
+
+class SourceUnavailableError(RetryableError):
+    """The source database cannot be reached, timed out, or refused for now."""
+
+
+class StoreUnavailableError(RetryableError):
+    """The data source cannot be reached, timed out, is full, or refused for now."""
+
+
+class ControlUnavailableError(RetryableError):
+    """The control database cannot be reached or is locked."""
+
+
+class BrokerUnavailableError(RetryableError):
+    """The message broker cannot be reached; the sweeper nudges again later."""
+
+
+class LeaseLostError(RetryableError):
+    """Another worker has taken over the feed: whoever sees this must write nothing more."""
+
+
+class RoutingChangedError(RetryableError):
+    """Routing changed after the page was resolved: resolve the page again."""
+
+
+class DataRejectedError(HeadraceError):
+    """Rows that the store refuses whatever is tried: they are set aside with this reason."""
+
+
+class SourceDriftError(HeadraceError):
+    """The source no longer fits its definition (missing column, changed type): that feed stops."""
+
+
+class RoutingError(HeadraceError):
+    """A customer leads to no usable data source; never answered by the default one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a definition: where it is, what is wrong and what would be right."""
+
+    file: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.path}" if self.path else self.file
+        return f"{where}: {self.message}"
+
+
+class ConfigurationError(HeadraceError):
+    """Definitions or settings that a person must mend; carries all faults at once."""
+
+    def __init__(self, *faults: Fault | str) -> None:
+        self.faults = tuple(f if isinstance(f, Fault) else Fault("", "", f) for f in faults)
+        super().__init__("\n".join(str(f).removeprefix(": ") for f in self.faults))
+
+
+class InvariantError(HeadraceError):
+    """A bug of Headrace: something that its constraints rule out was seen. Loud, never retried."""
