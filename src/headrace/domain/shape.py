@@ -7,7 +7,13 @@ database, and every batch carries the fingerprint of the shape that it was cut b
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from headrace.domain.vocabulary import Aggregation, FilterOp, ModelId, PropertyType, SourceId
 
@@ -97,3 +103,33 @@ class ModelShape:
 
     def source(self, source_id: str) -> SourceShape:
         return next(s for s in self.sources if s.id == source_id)
+
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def dump_json(value: Any) -> str:
+    """Canonical JSON of a shape or plan (any frozen dataclass of theirs): keys sorted, no spaces, so
+    that equal values give equal texts."""
+    plain = _adapter(type(value)).dump_python(value, mode="json")
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def load_json(kind: type[T], text: str) -> T:
+    """The value of `kind` that `dump_json` wrote; equal to it.
+
+    Raises:
+        pydantic.ValidationError: the text is not JSON of `kind`: it was written by another version.
+    """
+    loaded: T = _adapter(kind).validate_json(text)  # type: ignore[arg-type]
+    return loaded
+
+
+def shape_fingerprint(source: SourceShape) -> str:
+    """SHA-256, in hex, of the canonical JSON of a source's shape: batches cut by one fit only it."""
+    return sha256(dump_json(source).encode()).hexdigest()
