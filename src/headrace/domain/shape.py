@@ -116,7 +116,7 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 def dump_json(value: Any) -> str:
     """Canonical JSON of a shape or plan (any frozen dataclass of theirs): keys sorted, no spaces, so
     that equal values give equal texts."""
-    plain = _adapter(type(value)).dump_python(value, mode="json")
+    plain = _adapter(type(value)).dump_python(value, mode="json")  # type: ignore[arg-type]
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
