@@ -1,0 +1,136 @@
+"""From the source's own text to typed columns: one meaning of every text, whatever the source.
+
+Whole columns are cast at once; a slice that Arrow cannot cast is halved until what does not fit is
+found, and only those few cells are parsed in Python, by the functions of `number_text`, `time_text`
+and `json_text` (tests/properties/test_coercion.py proves that both ways mean the same).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.domain import json_text, number_text, time_text
+from headrace.domain.column_text import REASONS as TEXT_REASONS
+from headrace.domain.column_text import boolean_values, checked_texts
+from headrace.domain.vocabulary import ARROW_TYPES, TEXT_TYPES, PropertyType
+
+
+@dataclass(frozen=True, slots=True)
+class Coerced:
+    """A typed column of as many values as there were texts.
+
+    Attributes:
+        values: of `ARROW_TYPES`; null where the text was null or does not fit.
+        invalid: true where a text does not fit (never null); None when all fit.
+        reason: why such a text does not fit, short and the same for every cell of a type.
+    """
+
+    values: pa.Array
+    invalid: pa.BooleanArray | None
+    reason: str
+
+
+REASONS: Final[dict[PropertyType, str]] = {
+    PropertyType.BOOLEAN: "is not true or false",
+    PropertyType.INTEGER: "is not an integer of 64 bits",
+    PropertyType.FLOAT: "is not a finite number",
+    PropertyType.DECIMAL: "is not a finite decimal number of at most 1000 digits",
+    PropertyType.DATE: "is not a date from 0001 to 9999",
+    PropertyType.DATETIME: "is not a date and time from 0001 to 9999",
+    PropertyType.JSON: "is not JSON that can be stored",
+    **TEXT_REASONS,
+}
+
+
+def coerce(
+    texts: pa.Array | pa.ChunkedArray, type: PropertyType, *, time_zone: str  # noqa: A002
+) -> Coerced:
+    """Type a column of texts; what does not fit is null and marked, never an error.
+
+    Args:
+        texts: utf8, in the source's own text.
+        type: the property type to give them.
+        time_zone: IANA name; the zone of date-times without an offset and of the dates of date-times
+            with one.
+    """
+    column = _one_array(texts)
+    values = _values(column, type, time_zone)
+    if values.null_count == column.null_count:
+        return Coerced(values, None, REASONS[type])
+    invalid = pc.and_(pc.is_null(values), pc.is_valid(column))
+    return Coerced(values, invalid, REASONS[type])
+
+
+def coerce_scalar(text: str, type: PropertyType, *, time_zone: str = "UTC") -> str | None:  # noqa: A002
+    """The canonical text of a value that a person gave; None when it does not fit the type."""
+    values = coerce(pa.array([text], pa.string()), type, time_zone=time_zone).values
+    return canonical_text(values)[0].as_py()  # type: ignore[no-any-return]
+
+
+def canonical_text(array: pa.Array | pa.ChunkedArray) -> pa.StringArray:
+    """The one text of each typed value: integers plain, dates ISO, date-times
+    `YYYY-MM-DDTHH:MM:SS.ffffffZ`, booleans true and false, floats the shortest text that reads back
+    (as Python's repr). Decimals, JSON and texts are canonical already."""
+    values = _one_array(array, keep_type=True)
+    if pa.types.is_timestamp(values.type):
+        return time_text.canonical_datetimes(values)
+    if pa.types.is_floating(values.type):
+        return pa.array([None if v is None else repr(v) for v in values.to_pylist()], pa.string())
+    return values if values.type == pa.string() else values.cast(pa.string())
+
+
+def _values(column: pa.StringArray, type: PropertyType, time_zone: str) -> pa.Array:  # noqa: A002
+    if type in TEXT_TYPES:
+        return checked_texts(column, type)
+    match type:
+        case PropertyType.BOOLEAN:
+            return boolean_values(column)
+        case PropertyType.DECIMAL:
+            return number_text.decimals(column)
+        case PropertyType.JSON:
+            return json_text.canonical_json(column)
+        case PropertyType.INTEGER:
+            cast, parse = number_text.cast_integers, number_text.parse_integer
+        case PropertyType.FLOAT:
+            cast, parse = number_text.cast_floats, number_text.parse_float
+        case _:
+            zone = time_text.Zone(time_zone)
+            is_date = type is PropertyType.DATE
+            cast = zone.cast_dates if is_date else zone.cast_datetimes
+            parse = zone.parse_date if is_date else zone.parse_datetime
+    return pa.chunked_array(_cast_pieces(column, cast, parse, ARROW_TYPES[type]), ARROW_TYPES[type]).combine_chunks()
+
+
+_LEAF_CELLS: Final = 32
+
+
+def _cast_pieces(
+    column: pa.StringArray,
+    cast: Callable[[pa.StringArray], pa.Array],
+    parse: Callable[[str], Any],
+    arrow_type: pa.DataType,
+) -> list[pa.Array]:
+    """Cast the column whole, or else its halves: n cells with k bad ones cost about n log k casts
+    and 32 k parses, and a column that is all bad costs one parse a cell."""
+    try:
+        return [cast(column)]
+    except pa.ArrowInvalid:
+        pass
+    if len(column) <= _LEAF_CELLS:
+        parsed = [None if text is None else parse(text) for text in column.to_pylist()]
+        return [pa.array(parsed, arrow_type)]
+    middle = len(column) // 2
+    return [
+        *_cast_pieces(column.slice(0, middle), cast, parse, arrow_type),
+        *_cast_pieces(column.slice(middle), cast, parse, arrow_type),
+    ]
+
+
+def _one_array(array: pa.Array | pa.ChunkedArray, *, keep_type: bool = False) -> pa.Array:
+    one = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    return one if keep_type or one.type == pa.string() else one.cast(pa.string())
