@@ -357,7 +357,9 @@ class Feeds(Protocol):
         """Every data source that this feed has a log in."""
         ...
 
-    def blocked_data_sources(self, feed_id: FeedId, *, max_batches: int, max_bytes: int) -> frozenset[DataSourceId]:
+    def blocked_data_sources(
+        self, feed_id: FeedId, *, max_batches: int, max_bytes: int
+    ) -> frozenset[DataSourceId]:
         """Those whose unmerged batches of this feed are over a limit (backpressure)."""
         ...
 
@@ -402,7 +404,9 @@ class Journal(Protocol):
         """The id of the batch with this seq of the log, None when it is not (or no longer) there."""
         ...
 
-    def waiting(self, log: FeedLog, *, after_seq: int, max_batches: int, max_bytes: int) -> tuple[WaitingBatch, ...]:
+    def waiting(
+        self, log: FeedLog, *, after_seq: int, max_batches: int, max_bytes: int
+    ) -> tuple[WaitingBatch, ...]:
         """The next batches of the log in order of seq, from `after_seq` + 1, stopping before a gap or the first one
         that is in backoff; at least one if there is any, whatever its size."""
         ...
@@ -622,9 +626,7 @@ class RecordStore(Protocol):
         primary key."""
         ...
 
-    def staged_rows(
-        self, source: SourceShape, *, customer: str, value: str, limit: int
-    ) -> pa.Table:
+    def staged_rows(self, source: SourceShape, *, customer: str, value: str, limit: int) -> pa.Table:
         """The rows of a secondary source behind a record whose mapped property has this canonical text."""
         ...
 
@@ -663,3 +665,27 @@ class FeedPlan:
     deleted_column: str | None
     reconcile_full: bool
     chunkable: bool
+
+
+class Catalogue(Protocol):
+    """The applied definitions at one version, compiled."""
+
+    @property
+    def version(self) -> int: ...
+
+    def feed(self, source_id: SourceId, app_id: AppId) -> FeedPlan: ...
+
+    def model(self, model_id: ModelId) -> ModelShape: ...
+
+
+class Readers(Protocol):
+    def lend(self, app_id: AppId) -> AbstractContextManager[SourceReader]:
+        """A reader of the app for this thread alone; given back when the context is left, closed when
+        an error left it."""
+        ...
+
+
+class Stores(Protocol):
+    def open(self, data_source_id: DataSourceId) -> RecordStore:
+        """The one store of a data source in this process, shared by its threads."""
+        ...

@@ -1,0 +1,155 @@
+"""Poll one feed: what changed at its source is in the journal, and the position is after it.
+
+The order is load-bearing: lease, fence, snapshot, journal. Each page's batches and the position are
+written in one transaction which checks the lease, so that a reader who lost it writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from uuid import uuid4
+
+import structlog
+
+from headrace import metrics
+from headrace.domain.vocabulary import FeedId, RunId, SourceId
+from headrace.errors import (
+    ConfigurationError,
+    HeadraceError,
+    LeaseLostError,
+    RetryableError,
+    SourceDriftError,
+)
+from headrace.ports import Catalogue, ClaimedFeed, Clock, Feeds, Nudge, PollOutcome, Readers, Routes
+from headrace.steps.lease import kept
+from headrace.steps.visit import Limits, Progress, Visit, no_progress
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollReport:
+    """What one poll did.
+
+    Attributes:
+        held: False when another worker holds the feed, or it is paused: nothing was read.
+        complete: the source was read to its end; False when it stopped early (backpressure, error).
+        again: somebody asked for another poll meanwhile.
+        error: why it failed, for a person; None when it did not.
+    """
+
+    feed_id: FeedId
+    source_id: SourceId | None = None
+    held: bool = True
+    complete: bool = True
+    again: bool = False
+    rows_read: int = 0
+    batches: int = 0
+    rejected: int = 0
+    error: str | None = None
+    retryable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchStep:
+    """Reads feeds into the journal."""
+
+    feeds: Feeds
+    routes: Routes
+    readers: Readers
+    catalogue: Callable[[], Catalogue]
+    nudge: Nudge
+    clock: Clock
+    limits: Limits = field(default_factory=Limits)
+
+    def poll(self, feed_id: FeedId, *, trigger: str, progress: Progress = no_progress) -> PollReport:
+        """The feed is read to its end, or the report says why not. Never raises for what concerns one
+        feed alone; raises ControlUnavailableError, for then nothing can be noted.
+        """
+        claimed = self.feeds.claim(feed_id, lease_s=self.limits.lease_s)
+        if claimed is None:
+            return PollReport(feed_id=feed_id, held=False)
+        run_id = RunId(str(uuid4()))
+        started = self.clock.monotonic()
+        with structlog.contextvars.bound_contextvars(feed=feed_id, source=claimed.source_id, run=run_id):
+            visit, error = self._visited(claimed, run_id, trigger, progress)
+            again = self._release(claimed, run_id, error)
+        self._measure(claimed.source_id, trigger, started, visit, error)
+        return PollReport(
+            feed_id=feed_id,
+            source_id=claimed.source_id,
+            complete=error is None and visit is not None and visit.complete,
+            again=again or (visit is not None and not visit.complete),
+            rows_read=visit.rows_read if visit else 0,
+            batches=visit.batches if visit else 0,
+            rejected=visit.rejected if visit else 0,
+            error=str(error) if error else None,
+            retryable=isinstance(error, RetryableError),
+        )
+
+    def _visited(
+        self, claimed: ClaimedFeed, run_id: RunId, trigger: str, progress: Progress
+    ) -> tuple[Visit | None, HeadraceError | None]:
+        visit = None
+        try:
+            with self._visiting(claimed, run_id, trigger, progress) as visit:
+                visit.run()
+        except LeaseLostError as error:
+            log.warning("lease lost", error=str(error))
+            return visit, error
+        except HeadraceError as error:
+            log.error("poll failed", error=str(error), kind=type(error).__name__)
+            return visit, error
+        return visit, None
+
+    @contextmanager
+    def _visiting(
+        self, claimed: ClaimedFeed, run_id: RunId, trigger: str, progress: Progress
+    ) -> Iterator[Visit]:
+        plan = self.catalogue().feed(claimed.source_id, claimed.app_id)
+        with (
+            kept(self.feeds, claimed.lease, lease_s=self.limits.lease_s),
+            self.readers.lend(claimed.app_id) as reader,
+        ):
+            yield Visit(
+                claimed=claimed,
+                plan=replace(plan, read=self.limits.bounded(plan.read)),
+                reader=reader,
+                feeds=self.feeds,
+                routes=self.routes,
+                nudge=self.nudge,
+                clock=self.clock,
+                limits=self.limits,
+                run_id=run_id,
+                trigger=trigger,
+                progress=progress,
+                state=claimed.state,
+            )
+
+    def _release(self, claimed: ClaimedFeed, run_id: RunId, error: HeadraceError | None) -> bool:
+        outcome = PollOutcome(
+            run_id=run_id,
+            succeeded=error is None,
+            error=str(error) if error else None,
+            stop=isinstance(error, SourceDriftError | ConfigurationError),
+        )
+        again = self.feeds.release(claimed.lease, outcome)
+        if again:
+            self.nudge.poll(claimed.lease.feed_id)
+        return again
+
+    def _measure(
+        self,
+        source_id: SourceId,
+        trigger: str,
+        started: float,
+        visit: Visit | None,
+        error: HeadraceError | None,
+    ) -> None:
+        outcome = "succeeded" if error is None else "failed"
+        metrics.RUNS.labels(source=source_id, trigger=trigger, outcome=outcome).inc()
+        metrics.RUN_DURATION.labels(source=source_id).observe(self.clock.monotonic() - started)
+        if visit is not None:
+            metrics.ROWS_FETCHED.labels(source=source_id).inc(visit.rows_read)

@@ -1,0 +1,354 @@
+"""Apply the waiting batches of one (data source, model), in order, exactly once.
+
+The store's own `_applied`, read under the lock, says where each log stands; control is only told
+afterwards. So a crash at any point is repaired by running this again, anywhere.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from itertools import takewhile
+from typing import Any
+
+import pyarrow as pa
+import structlog
+
+from headrace import metrics
+from headrace.domain import payload
+from headrace.domain.schedule import backoff_s
+from headrace.domain.shape import ModelShape
+from headrace.domain.vocabulary import BatchId, BatchKind, DataSourceId, ModelId
+from headrace.errors import DataRejectedError, InvariantError, LeaseLostError, RetryableError
+from headrace.ports import (
+    Applied,
+    Catalogue,
+    Clock,
+    FeedLog,
+    FeedScope,
+    Journal,
+    KeyChunk,
+    KeysOutcome,
+    MergeCounts,
+    MergeTransaction,
+    Nudge,
+    Stores,
+    WaitingBatch,
+)
+
+log = structlog.get_logger(__name__)
+
+ROW_KINDS = frozenset({BatchKind.LOAD, BatchKind.ROWS})
+
+
+class MergeState(StrEnum):
+    DRAINED = "drained"
+    """Nothing waits that could be applied now."""
+    LOCKED = "locked"
+    """Another worker holds the lock; it looks once more after it lets go."""
+    BLOCKED = "blocked"
+    """A batch is in backoff, or waits for `apply`; the sweeper nudges again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeReport:
+    """What one visit did: records written, batches applied, rows that a breaker holds back."""
+
+    state: MergeState
+    counts: MergeCounts = field(default_factory=MergeCounts)
+    batches: int = 0
+    rows: int = 0
+    held: int = 0
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """Where the store stands in a log: the seq to go on from, or why the log must begin anew."""
+
+    applied_seq: int
+    restored: str | None = None
+
+
+def standing(
+    feed_log: FeedLog, applied: Applied | None, batch_at: Callable[[int], BatchId | None]
+) -> _Standing:
+    """Compare the store's mark with control's, to notice that one was restored from a backup.
+
+    Args:
+        batch_at: the id of the journalled batch with a seq of this log, None when there is none.
+    """
+    if applied is None or applied.log_id != feed_log.log_id:
+        if feed_log.merged_seq == 0:
+            return _Standing(0)
+        return _Standing(0, "the store does not have the log that control has merged")
+    if applied.seq < feed_log.merged_seq:
+        return _Standing(0, "the store is behind what control marked merged")
+    if applied.seq > feed_log.seq:
+        return _Standing(0, "the store is ahead of the journal")
+    if batch_at(applied.seq) != applied.batch_id:
+        return _Standing(0, "the store applied another batch under this number")
+    return _Standing(applied.seq)
+
+
+def _one_kind(batches: Sequence[WaitingBatch], fingerprint: str | None) -> list[WaitingBatch]:
+    """The longest run from the start that one transaction can take: of one kind, and made for the
+    shape that the store has. Keys and drops go one by one."""
+    first = batches[0]
+    if first.kind not in ROW_KINDS:
+        return [first] if first.shape_fingerprint == fingerprint else []
+    return list(takewhile(lambda b: b.kind in ROW_KINDS and b.shape_fingerprint == fingerprint, batches))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeStep:
+    """The merge of batches into records.
+
+    Attributes:
+        run_batches: batches that one transaction takes at most.
+        run_bytes: payload bytes (compressed) that one transaction takes at most.
+    """
+
+    journal: Journal
+    stores: Stores
+    catalogue: Callable[[], Catalogue]
+    nudge: Nudge
+    clock: Clock
+    random: random.Random
+    run_batches: int = 8
+    run_bytes: int = 16 * 1024 * 1024
+
+    def drain(self, data_source_id: DataSourceId, model_id: ModelId) -> MergeReport:
+        """Nothing that can be applied waits any more, or the report says what is in the way.
+
+        Raises:
+            RetryableError: store or control is unavailable; attempts were given back.
+        """
+        total = MergeReport(state=MergeState.DRAINED)
+        while True:
+            report = self._visit(data_source_id, self.catalogue().model(model_id))
+            total = MergeReport(
+                state=report.state,
+                counts=total.counts + report.counts,
+                batches=total.batches + report.batches,
+                rows=total.rows + report.rows,
+                held=max(total.held, report.held),
+                errors=total.errors + report.errors,
+            )
+            if report.batches == 0:
+                return total
+
+    def _visit(self, data_source_id: DataSourceId, model: ModelShape) -> MergeReport:
+        """One run of each log of the model."""
+        total = MergeReport(state=MergeState.DRAINED)
+        for feed_log in self.journal.logs(data_source_id, model.id):
+            if feed_log.seq == feed_log.merged_seq:
+                continue
+            report = _LogRun(step=self, model=model, feed_log=feed_log).run()
+            total = MergeReport(
+                state=report.state if report.state != MergeState.DRAINED else total.state,
+                counts=total.counts + report.counts,
+                batches=total.batches + report.batches,
+                rows=total.rows + report.rows,
+                held=max(total.held, report.held),
+                errors=total.errors + report.errors,
+            )
+        return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """What a transaction did, to be told to control once it is committed.
+
+    Attributes:
+        merged: batches that are in the store now.
+        missing: keys that the feed shall fetch were asked for.
+        restored: why the log must begin anew, None when it goes on.
+    """
+
+    report: MergeReport
+    merged: tuple[BatchId, ...] = ()
+    missing: bool = False
+    restored: tuple[FeedLog, str] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _LogRun:
+    """One transaction's worth of one log."""
+
+    step: MergeStep
+    model: ModelShape
+    feed_log: FeedLog
+    attempted: list[BatchId] = field(default_factory=list)
+
+    def run(self) -> MergeReport:
+        started = self.step.clock.monotonic()
+        try:
+            report = self._committed(single=False)
+        except DataRejectedError as error:
+            report = self._isolated(error)
+        except RetryableError:
+            self.step.journal.give_back_attempt(self.attempted)
+            raise
+        if report.batches:
+            duration = self.step.clock.monotonic() - started
+            metrics.MERGE_DURATION.labels(model=self.model.id).observe(duration)
+        return report
+
+    def _isolated(self, error: DataRejectedError) -> MergeReport:
+        """A run was refused: try its first batch alone; a batch that is refused alone backs off, and
+        with it the later ones of this log, nothing else."""
+        if len(self.attempted) > 1:
+            self.step.journal.give_back_attempt(self.attempted)
+            try:
+                return self._committed(single=True)
+            except DataRejectedError as alone:
+                error = alone
+        batch_id = self.attempted[0]
+        self.step.journal.back_off([batch_id], str(error), delay_s=backoff_s(1, self.step.random))
+        log.error(
+            "batch refused",
+            feed=self.feed_log.feed_id,
+            source=self.feed_log.source_id,
+            batch=batch_id,
+            error=str(error),
+        )
+        return MergeReport(state=MergeState.BLOCKED, errors=(str(error),))
+
+    def _committed(self, *, single: bool) -> MergeReport:
+        """The run is in the store, and then control knows it."""
+        self.attempted = []
+        store = self.step.stores.open(self.feed_log.data_source_id)
+        with store.merging(self.model) as transaction:
+            if transaction is None:
+                return MergeReport(state=MergeState.LOCKED)
+            tried = self._tried(transaction, single=single)
+        if tried.restored is not None:
+            self._begin_anew(*tried.restored)
+        if tried.merged:
+            self.step.journal.mark_merged(tried.merged, rows_changed=tried.report.counts.changed)
+        if tried.missing:
+            self.step.nudge.poll(self.feed_log.feed_id)
+        _count(self.model.id, tried.report.counts)
+        return tried.report
+
+    def _begin_anew(self, feed_log: FeedLog, reason: str) -> None:
+        log.warning(
+            "log begins anew",
+            feed=feed_log.feed_id,
+            source=feed_log.source_id,
+            data_source=feed_log.data_source_id,
+            reason=reason,
+        )
+        if self.step.journal.begin_new_log(feed_log, reason):
+            self.step.nudge.poll(feed_log.feed_id)
+
+    def _tried(self, transaction: MergeTransaction, *, single: bool) -> _Tried:
+        # Read again now that the lock is held: what was read before may be stale.
+        logs = self.step.journal.logs(self.feed_log.data_source_id, self.model.id)
+        feed_log = next((x for x in logs if x.feed_id == self.feed_log.feed_id), None)
+        if feed_log is None:
+            return _Tried(report=MergeReport(state=MergeState.DRAINED))
+        where = standing(
+            feed_log,
+            transaction.applied().get(feed_log.feed_id),
+            lambda seq: self.step.journal.batch_at(feed_log, seq),
+        )
+        if where.restored is not None:
+            report = MergeReport(state=MergeState.BLOCKED)
+            return _Tried(report=report, restored=(feed_log, where.restored))
+        waiting = self.step.journal.waiting(
+            feed_log,
+            after_seq=feed_log.merged_seq,
+            max_batches=1 if single else self.step.run_batches,
+            max_bytes=self.step.run_bytes,
+        )
+        return self._apply_waiting(transaction, feed_log, waiting, where.applied_seq)
+
+    def _apply_waiting(
+        self,
+        transaction: MergeTransaction,
+        feed_log: FeedLog,
+        waiting: Sequence[WaitingBatch],
+        applied_seq: int,
+    ) -> _Tried:
+        done = tuple(b.id for b in waiting if b.seq <= applied_seq)
+        if done:
+            # Applied by a worker that died before it told control.
+            report = MergeReport(state=MergeState.DRAINED, batches=len(done))
+            return _Tried(report=report, merged=done)
+        shape = transaction.contract().get(feed_log.source_id)
+        run = _one_kind(waiting, shape) if waiting else []
+        if not run:
+            return _Tried(report=MergeReport(state=MergeState.BLOCKED))
+        if run[0].seq != applied_seq + 1:
+            raise InvariantError(f"log {feed_log.log_id} has no batch {applied_seq + 1}")
+        return self._apply_run(transaction, feed_log, run)
+
+    def _apply_run(
+        self, transaction: MergeTransaction, feed_log: FeedLog, run: Sequence[WaitingBatch]
+    ) -> _Tried:
+        self.attempted = [b.id for b in run]
+        self.step.journal.count_attempt(self.attempted)
+        payloads = [self.step.journal.payload(b.id) for b in run]
+        plan = self.step.catalogue().feed(feed_log.source_id, feed_log.app_id)
+        scope = FeedScope(
+            feed_id=feed_log.feed_id,
+            app_id=feed_log.app_id,
+            source=self.model.source(feed_log.source_id),
+            customer=plan.customer,
+        )
+        tables = [payload.decode(p) for p in payloads if p is not None]
+        if len(tables) < len(run):  # its log was ended meanwhile
+            raise LeaseLostError(f"batches of log {feed_log.log_id} are gone")
+        counts, outcome = self._apply(transaction, scope, run[0], tables)
+        counts += transaction.recompute()
+        last = run[-1]
+        transaction.mark_applied(feed_log.feed_id, Applied(last.log_id, last.seq, last.id))
+        report = MergeReport(
+            state=MergeState.DRAINED,
+            counts=counts,
+            batches=len(run),
+            rows=sum(b.rows for b in run),
+            held=outcome.held if outcome else 0,
+        )
+        missing = outcome is not None and bool(outcome.missing)
+        return _Tried(report=report, merged=tuple(b.id for b in run), missing=missing)
+
+    def _apply(
+        self,
+        transaction: MergeTransaction,
+        scope: FeedScope,
+        first: WaitingBatch,
+        tables: Sequence[pa.Table],
+    ) -> tuple[MergeCounts, KeysOutcome | None]:
+        match first.kind:
+            case BatchKind.LOAD | BatchKind.ROWS:
+                return transaction.apply_rows(scope, pa.concat_tables(tables)), None
+            case BatchKind.KEYS:
+                outcome = transaction.apply_keys(scope, tables[0], key_chunk(first.meta))
+                if outcome.missing:
+                    # Asked for before the target commits: a crash in between asks for too much, never too little.
+                    self.step.journal.request_keys(scope.feed_id, outcome.missing)
+                return outcome.counts, outcome
+            case BatchKind.DROP:
+                customer, epoch = str(first.meta["customer"]), int(first.meta["binding_epoch"])
+                return transaction.drop_customer(scope, customer, epoch), None
+
+
+def key_chunk(meta: Mapping[str, Any]) -> KeyChunk:
+    """The chunk that a batch of keys speaks for, from its `meta` (`chunk_meta` made it)."""
+    bounds = {name: tuple(meta[name]) if meta[name] is not None else None for name in ("after", "upto")}
+    return KeyChunk(**{**meta, **bounds})
+
+
+def chunk_meta(chunk: KeyChunk) -> dict[str, Any]:
+    """The chunk as JSON."""
+    return asdict(chunk)
+
+
+def _count(model: ModelId, counts: MergeCounts) -> None:
+    for result in ("inserted", "updated", "deleted"):
+        metrics.ROWS_MERGED.labels(model=model, result=result).inc(getattr(counts, result))

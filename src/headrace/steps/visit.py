@@ -1,0 +1,327 @@
+"""One visit of a fetch worker to a feed: requested keys, the stream, the lanes, a reconciliation.
+
+One snapshot is open at a time, and the next opens only when all that was read before is journalled: so
+the order of the log is the order in which the source was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+
+from headrace import metrics
+from headrace.domain import digests, payload
+from headrace.domain.digests import Provisional
+from headrace.domain.position import Fence, Position, saved_position
+from headrace.domain.vocabulary import BatchKind, FeedClass, RunId, SourceId
+from headrace.errors import RoutingChangedError
+from headrace.ports import (
+    Beyond,
+    ClaimedFeed,
+    Clock,
+    ExactKeys,
+    FeedPlan,
+    Feeds,
+    FeedState,
+    JournalEntry,
+    NewBatch,
+    Nudge,
+    NullCursors,
+    Page,
+    ReadPlan,
+    Routes,
+    Selection,
+    Since,
+    SourceReader,
+)
+from headrace.steps import reconcile
+from headrace.steps.page import (
+    CutPage,
+    canonical_keys,
+    cut,
+    deletes,
+    row_batches,
+    seen_keys,
+)
+
+Progress = Callable[[SourceId, int], None]
+"""Told after each journalled page: the source and how many rows were read."""
+
+MANY = "many"
+"""The digest of a lane with too many rows to be read at each poll."""
+NOTHING = "nothing"
+"""The digest of a lane without rows."""
+
+
+def no_progress(_source: SourceId, _rows: int) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of a visit.
+
+    Attributes:
+        page_rows, page_bytes: upper bounds of a page, whatever the source's schedule says.
+        lane_rows: a lane with more rows than this is read only with a reconciliation.
+        max_batches, max_bytes: unmerged batches of a feed in one data source, before it waits.
+    """
+
+    lease_s: float = 60.0
+    page_rows: int = 50_000
+    page_bytes: int = 8 * 1024 * 1024
+    lane_rows: int = 10_000
+    key_requests: int = 10_000
+    max_batches: int = 200
+    max_bytes: int = 512 * 1024 * 1024
+
+    def bounded(self, read: ReadPlan) -> ReadPlan:
+        return replace(
+            read,
+            page_rows=min(read.page_rows, self.page_rows),
+            page_bytes=min(read.page_bytes, self.page_bytes),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Visit:
+    """The state of one visit; `state` is always what the journal has."""
+
+    claimed: ClaimedFeed
+    plan: FeedPlan
+    reader: SourceReader
+    feeds: Feeds
+    routes: Routes
+    nudge: Nudge
+    clock: Clock
+    limits: Limits
+    run_id: RunId
+    trigger: str
+    progress: Progress
+    state: FeedState
+    rows_read: int = 0
+    batches: int = 0
+    rejected: int = 0
+    complete: bool = True
+    strays: int = 0
+    """Times that keys which were asked for were journalled."""
+    _open_rejected: frozenset[str] = field(default_factory=frozenset)
+    _class: tuple[FeedClass | None, str] = (None, "")
+
+    def run(self) -> None:
+        """Everything that is asked of the feed is journalled, or `complete` is False (backpressure)."""
+        if self.backpressed():
+            self.complete = False
+            return
+        self._open_rejected = self.feeds.open_rejected_keys(self.claimed.lease.feed_id)
+        self.answer_requests()
+        self.read_changes()
+        if self.complete:
+            reconcile.run(self)
+
+    # --- what changed ---------------------------------------------------------------------------
+
+    def read_changes(self) -> None:
+        """Rows after the saved position are journalled up to the source's clock, and the lanes."""
+        read = self.plan.read
+        if read.cursor is None:
+            return
+        fence = self.reader.fence(read, self.state.fence_state)
+        self._class = (fence.feed_class, fence.reason)
+        self._stream(fence)
+        if not self.complete:
+            return
+        self._lane("null", NullCursors())
+        if fence.now is not None:
+            self._lane("beyond", Beyond(fence.now))
+
+    def _stream(self, fence: Fence) -> None:
+        kind = BatchKind.ROWS if self.state.first_stream_done else BatchKind.LOAD
+        provisional = Provisional(self.state.digests, limit=self.limits.page_rows)
+        selection = Since(self.state.saved, fence.now)
+        with self.reader.read(self.plan.read, selection) as pages:
+            for page in pages:
+                fresh = provisional.without_known(page.rows)
+                state = self._advanced(page, fence, provisional)
+                if fresh.num_rows:
+                    self.journal(fresh, kind, state)
+                elif state != self.state:
+                    self.append((), state)
+                if self.backpressed():
+                    self.complete = False
+                    return
+        self._settle(fence)
+
+    def _advanced(self, page: Page, fence: Fence, provisional: Provisional) -> FeedState:
+        """The feed's state once this page is journalled."""
+        read = self.plan.read
+        saved = saved_position(lead=page.end, fence=fence, rank=lambda text: self.reader.rank(read, text))
+        provisional.keep(page.rows, self._first_provisional(page.rows, saved))
+        return replace(
+            self.state,
+            lead=page.end,
+            saved=saved,
+            fence_state=fence.state,
+            digests=digests.journalled(
+                self.state.digests,
+                Provisional.PART,
+                provisional.mark,
+                changed=provisional.changed,
+            ),
+        )
+
+    def _first_provisional(self, rows: pa.Table, saved: Position) -> int:
+        """The index of the first row that a next poll from `saved` reads again (binary search)."""
+        if saved.key is not None:
+            return rows.num_rows
+        read = self.plan.read
+        cursors, bound = rows.column(str(read.cursor)), self.reader.rank(read, saved.cursor)
+        low, high = 0, rows.num_rows
+        while low < high:
+            middle = (low + high) // 2
+            if self.reader.rank(read, cursors[middle].as_py()) < bound:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _settle(self, fence: Fence) -> None:
+        """The stream came to its end: note so, and what the fence alone moves."""
+        state = replace(self.state, first_stream_done=True, fence_state=fence.state)
+        if state != self.state:
+            self.append((), state)
+
+    def _lane(self, name: str, selection: Selection) -> None:
+        """Rows outside the order of cursors, journalled when they are not as last time."""
+        known = self.state.digests
+        if digests.was_last(known, name, MANY) and self.claimed.reconcile is None:
+            return
+        with self.reader.read(self.plan.read, selection) as pages:
+            few, more = _up_to(pages, self.limits.lane_rows)
+            digest = MANY if more is not None else _digest(few)
+            if digest == NOTHING and name not in known:
+                return
+            if digest != MANY and digests.is_known(known, name, digest):
+                return
+            changed = digest == MANY or not digests.was_last(known, name, digest)
+            for page in chain(few, [more] if more is not None else [], pages):
+                self.journal(page.rows, BatchKind.ROWS, self.state)
+        marks = digests.journalled(self.state.digests, name, digest, changed=changed)
+        self.append((), replace(self.state, digests=marks))
+
+    # --- requested keys -------------------------------------------------------------------------
+
+    def answer_requests(self) -> None:
+        """Keys that were asked for are fetched; those that the source lacks are deletes."""
+        feed_id = self.claimed.lease.feed_id
+        while requests := self.feeds.key_requests(feed_id, limit=self.limits.key_requests):
+            wanted = {r.key for r in requests}
+            found: set[tuple[str | None, ...]] = set()
+            selection = ExactKeys(tuple(sorted(wanted)))
+            with self.reader.read(self.plan.read, selection) as pages:
+                for page in pages:
+                    stale = digests.all_stale(self.state.digests)
+                    self.journal(page.rows, BatchKind.ROWS, replace(self.state, digests=stale))
+                    found.update(canonical_keys(page.rows, self.plan))
+            self.strays += 1
+            self._journal_deletes(wanted - found, tuple(r.id for r in requests))
+
+    def _journal_deletes(self, keys: set[tuple[str, ...]], answered: tuple[int, ...]) -> None:
+        batches: list[NewBatch] = []
+        if keys:
+            table = deletes(sorted(keys), self.plan)
+            encoded = payload.encode(table)
+            batches = [
+                NewBatch(
+                    data_source_id=target,
+                    kind=BatchKind.ROWS,
+                    rows=table.num_rows,
+                    payload=encoded,
+                )
+                for target in self.feeds.written_data_sources(self.claimed.lease.feed_id)
+            ]
+        self.append(batches, self.state, answered_requests=answered)
+
+    # --- the journal ----------------------------------------------------------------------------
+
+    def journal(
+        self,
+        rows: pa.Table,
+        kind: BatchKind,
+        state: FeedState,
+        also: Callable[[CutPage], tuple[Sequence[NewBatch], Mapping[str, Any]]] | None = None,
+    ) -> CutPage:
+        """The rows are in the journal and the feed's state is `state`, in one transaction.
+
+        Args:
+            also: makes further batches of the same transaction, and more of the entry's fields.
+        """
+        for _ in range(10):
+            page = cut(rows, self.plan, self.routes)
+            batches: Sequence[NewBatch] = row_batches(page, kind)
+            fields: Mapping[str, Any] = {}
+            if also is not None:
+                batches, fields = also(page)
+            try:
+                self.append(
+                    batches,
+                    state,
+                    rejected=page.rejected,
+                    seen_keys=seen_keys(page.accepted, self.plan, self._open_rejected),
+                    rows_read=rows.num_rows,
+                    routing_version=page.routing_version,
+                    **fields,
+                )
+            except RoutingChangedError:
+                continue
+            for code in page.rejected:
+                metrics.ROWS_REJECTED.labels(source=self.claimed.source_id, reason=code.code).inc()
+            return page
+        raise RoutingChangedError("routing changes faster than a page can be resolved")
+
+    def append(self, batches: Sequence[NewBatch], state: FeedState, **fields: Any) -> None:
+        """One transaction of the journal; then merges are nudged."""
+        feed_class, reason = self._class
+        entry = JournalEntry(
+            run_id=self.run_id,
+            trigger=self.trigger,
+            state=state,
+            batches=batches,
+            feed_class=feed_class,
+            class_reason=reason,
+            **fields,
+        )
+        self.feeds.append(self.claimed.lease, entry, lease_s=self.limits.lease_s)
+        self.state = state
+        self.rows_read += entry.rows_read
+        self.batches += len(batches)
+        self.rejected += len(entry.rejected)
+        for target in dict.fromkeys(b.data_source_id for b in batches):
+            self.nudge.merge(target, self.plan.source.model)
+        self.progress(self.claimed.source_id, entry.rows_read)
+
+    def backpressed(self) -> bool:
+        """All that the feed writes to have more unmerged batches than they should."""
+        feed_id = self.claimed.lease.feed_id
+        over = self.feeds.blocked_data_sources(
+            feed_id, max_batches=self.limits.max_batches, max_bytes=self.limits.max_bytes
+        )
+        return bool(over) and over >= set(self.feeds.written_data_sources(feed_id))
+
+
+def _up_to(pages: Iterator[Page], rows: int) -> tuple[list[Page], Page | None]:
+    """Pages of at most `rows` rows together, and the next one if there are more."""
+    few: list[Page] = []
+    for page in pages:
+        if sum(p.rows.num_rows for p in few) + page.rows.num_rows > rows:
+            return few, page
+        few.append(page)
+    return few, None
+
+
+def _digest(pages: Sequence[Page]) -> str:
+    return payload.digest(pa.concat_tables([p.rows for p in pages])) if pages else NOTHING
