@@ -48,7 +48,10 @@ REASONS: Final[dict[PropertyType, str]] = {
 
 
 def coerce(
-    texts: pa.Array | pa.ChunkedArray, type: PropertyType, *, time_zone: str  # noqa: A002
+    texts: pa.Array | pa.ChunkedArray,
+    type: PropertyType,
+    *,
+    time_zone: str,  # noqa: A002
 ) -> Coerced:
     """Type a column of texts; what does not fit is null and marked, never an error.
 
@@ -103,7 +106,9 @@ def _values(column: pa.StringArray, type: PropertyType, time_zone: str) -> pa.Ar
             is_date = type is PropertyType.DATE
             cast = zone.cast_dates if is_date else zone.cast_datetimes
             parse = zone.parse_date if is_date else zone.parse_datetime
-    return pa.chunked_array(_cast_pieces(column, cast, parse, ARROW_TYPES[type]), ARROW_TYPES[type]).combine_chunks()
+    return pa.chunked_array(
+        _cast_pieces(column, cast, parse, ARROW_TYPES[type]), ARROW_TYPES[type]
+    ).combine_chunks()
 
 
 _LEAF_CELLS: Final = 32

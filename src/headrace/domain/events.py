@@ -7,6 +7,7 @@ that has no customer, is set aside whole. Neither stops the rest. Python sees on
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -16,7 +17,8 @@ import pyarrow.compute as pc
 
 from headrace.domain.coercion import Coerced, coerce
 from headrace.domain.shape import Column
-from headrace.domain.vocabulary import CUSTOMER, DELETED, INVALID, PropertyType
+from headrace.domain.vocabulary import ARROW_TYPES, CUSTOMER, DELETED, INVALID, PropertyType
+from headrace.errors import InvariantError
 
 RAW_CHARACTERS: Final = 1_000
 """Of each raw text that is remembered."""
@@ -66,142 +68,166 @@ class CoercedPage:
     rejected: tuple[SetAside, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageRules:
-    """How the pages of a feed are typed.
+def coerce_page(
+    rows: pa.Table,
+    *,
+    columns: tuple[Column, ...],
+    key_size: int,
+    customer: str | None = None,
+    customer_column: str | None = None,
+    deleted_column: str | None = None,
+    time_zone: str = "UTC",
+) -> CoercedPage:
+    """Type a page of the source's texts; what cannot be used is set aside.
 
-    Attributes:
-        columns: the shape's, the key first; each is fed by its `source_column` of the page.
+    Args:
+        rows: utf8 columns named by the source, all that the other arguments name.
+        columns: the shape's, the key first; each is fed by its `source_column`.
         key_size: how many of them are the key.
-        customer: the `provided_id` of every row, or None with `customer_column` set.
-        deleted_column: a row is gone when this column of the page is set.
+        customer: the `provided_id` of every row; used when `customer_column` is None.
+        deleted_column: a row is gone when this is set: not null, not empty, not a spelling of false.
         time_zone: IANA name, of naive date-times.
     """
+    page = _Page(rows.combine_chunks(), columns, key_size, customer_column, time_zone)
+    typed = [page.coerce(column) for column in columns]
+    arrays = [
+        *(column.values for column in typed),
+        page.texts(customer_column) if customer_column else _constant(customer, rows.num_rows),
+        page.is_set(deleted_column) if deleted_column else _constant(False, rows.num_rows),  # noqa: FBT003
+        _invalid_notes(page, typed),
+    ]
+    events = pa.table(arrays, names=[*(column.name for column in columns), CUSTOMER, DELETED, INVALID])
+    faults = _faults(page, typed)
+    if not faults:
+        return CoercedPage(events, page.indexes, ())
+    good = pc.invert(pc.is_in(page.indexes, pa.array(list(faults), pa.int64())))
+    return CoercedPage(events.filter(good), page.indexes.filter(good), _set_aside(page, faults))
 
+
+def deletes(
+    keys: Sequence[tuple[str, ...]],
+    *,
+    columns: tuple[Column, ...],
+    key_size: int,
+    customer: str | None,
+) -> pa.Table:
+    """Events that delete the rows with these keys (canonical texts); their other columns are null.
+
+    `_customer_id` is null when `customer` is None: nobody can tell any more whose row it was.
+    Raises InvariantError when a text is not of its key column's type: such a key was never merged.
+    """
+    texts = zip(*keys, strict=True) if keys else ((),) * key_size
+    arrays = []
+    for column, values in zip(columns[:key_size], texts, strict=True):
+        typed = coerce(pa.array(values, pa.string()), column.type, time_zone="UTC")
+        if typed.values.null_count:
+            raise InvariantError(f"a key to delete has a {column.name} that {typed.reason}")
+        arrays.append(typed.values)
+    arrays += [pa.nulls(len(keys), ARROW_TYPES[column.type]) for column in columns[key_size:]]
+    ends = [_constant(customer, len(keys)), _constant(True, len(keys)), pa.nulls(len(keys), pa.string())]  # noqa: FBT003
+    names = [*(column.name for column in columns), CUSTOMER, DELETED, INVALID]
+    return pa.table([*arrays, *ends], names=names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The rows and what they are read by."""
+
+    rows: pa.Table
     columns: tuple[Column, ...]
     key_size: int
-    customer: str | None
     customer_column: str | None
-    deleted_column: str | None
-    time_zone: str = "UTC"
+    time_zone: str
+
+    @property
+    def key(self) -> tuple[Column, ...]:
+        return self.columns[: self.key_size]
+
+    @property
+    def indexes(self) -> pa.Int64Array:
+        return pa.arange(0, self.rows.num_rows)
+
+    def texts(self, source_column: str) -> pa.StringArray:
+        return self.rows[source_column].combine_chunks()
+
+    def coerce(self, column: Column) -> Coerced:
+        return coerce(self.rows[column.source_column], column.type, time_zone=self.time_zone)
+
+    def is_set(self, source_column: str) -> pa.BooleanArray:
+        texts = self.texts(source_column)
+        as_flag = coerce(texts, PropertyType.BOOLEAN, time_zone=self.time_zone).values
+        is_false = pc.fill_null(pc.invert(as_flag), False)  # noqa: FBT003
+        return pc.invert(pc.fill_null(pc.or_(pc.equal(texts, ""), is_false), True))  # noqa: FBT003
 
 
-def coerce_page(rows: pa.Table, rules: PageRules) -> CoercedPage:
-    """Type the page's texts; see the module for what becomes of those that do not fit."""
-    page = rows.combine_chunks()
-    coerced = [
-        coerce(page[column.source_column], column.type, time_zone=rules.time_zone)
-        for column in rules.columns
-    ]
-    invalid = _invalid_notes(page, rules, coerced)
-    arrays = [column.values for column in coerced]
-    names = [column.name for column in rules.columns]
-    events = pa.table(
-        [*arrays, _customers(page, rules), _deleted(page, rules), invalid],
-        names=[*names, CUSTOMER, DELETED, INVALID],
-    )
-    faults = _faults(page, rules, coerced)
-    everything = pa.array(range(page.num_rows), pa.int64())
-    if not faults:
-        return CoercedPage(events, everything, ())
-    bad = pc.is_in(everything, pa.array(list(faults), pa.int64()))
-    good = pc.invert(bad)
-    return CoercedPage(events.filter(good), everything.filter(good), _set_aside(page, rules, faults))
+_Faults = dict[int, tuple[RejectCode, str]]
 
 
-def _customers(page: pa.Table, rules: PageRules) -> pa.Array:
-    if rules.customer_column is None:
-        return pa.repeat(pa.scalar(rules.customer, pa.string()), page.num_rows)
-    return _texts(page, rules.customer_column)
+def _constant(value: str | bool | None, size: int) -> pa.Array:
+    arrow_type = pa.bool_() if isinstance(value, bool) else pa.string()
+    return pa.repeat(pa.scalar(value, arrow_type), size)
 
 
-def _deleted(page: pa.Table, rules: PageRules) -> pa.Array:
-    """True where the column is set: not null, not empty, not a spelling of false."""
-    if rules.deleted_column is None:
-        return pa.repeat(pa.scalar(False), page.num_rows)  # noqa: FBT003
-    texts = _texts(page, rules.deleted_column)
-    as_flag = coerce(texts, PropertyType.BOOLEAN, time_zone=rules.time_zone).values
-    unset = pc.or_(pc.equal(texts, ""), pc.fill_null(pc.invert(as_flag), False))  # noqa: FBT003
-    return pc.invert(pc.fill_null(unset, True))  # noqa: FBT003
-
-
-def _faults(
-    page: pa.Table, rules: PageRules, coerced: list[Coerced]
-) -> dict[int, tuple[RejectCode, str]]:
+def _faults(page: _Page, typed: list[Coerced]) -> _Faults:
     """Why each unusable row is one: the first reason of its key's columns, then its customer's."""
-    faults: dict[int, tuple[RejectCode, str]] = {}
+    faults: _Faults = {}
 
-    def note(mask: pa.Array, code: RejectCode, reason: str) -> None:
-        for row in pc.indices_nonzero(mask).to_pylist():
-            faults.setdefault(row, (code, reason))
+    def note(mask: pa.Array | None, code: RejectCode, reason: str) -> None:
+        if mask is not None:
+            for row in pc.indices_nonzero(mask).to_pylist():
+                faults.setdefault(row, (code, reason))
 
-    key = list(zip(rules.columns, coerced, strict=True))[: rules.key_size]
-    for column, result in key:
-        texts = page[column.source_column]
-        if texts.null_count:
-            note(_one(texts.is_null()), RejectCode.KEY_NULL, f"key column {column.source_column} is null")
-        if result.invalid is not None:
-            reason = f"key column {column.source_column} {result.reason}"
-            note(result.invalid, RejectCode.KEY_UNFIT, reason)
-    if rules.customer_column is not None:
-        customers = _texts(page, rules.customer_column)
-        where = f"customer column {rules.customer_column}"
+    for column, result in zip(page.key, typed, strict=False):
+        where = f"key column {column.source_column}"
+        note(pc.is_null(page.texts(column.source_column)), RejectCode.KEY_NULL, f"{where} is null")
+        note(result.invalid, RejectCode.KEY_UNFIT, f"{where} {result.reason}")
+    if page.customer_column:
+        customers = page.texts(page.customer_column)
+        where = f"customer column {page.customer_column}"
         missing = pc.fill_null(pc.equal(customers, ""), True)  # noqa: FBT003
-        note(missing, RejectCode.CUSTOMER_MISSING, f"{where} is empty")
         too_long = pc.greater(pc.utf8_length(customers), CUSTOMER_CHARACTERS)
-        note(too_long, RejectCode.CUSTOMER_UNFIT, f"{where} is longer than {CUSTOMER_CHARACTERS} characters")
-        nul = coerce(customers, PropertyType.STRING, time_zone=rules.time_zone)
-        if nul.invalid is not None:
-            note(nul.invalid, RejectCode.CUSTOMER_UNFIT, f"{where} {nul.reason}")
+        text = coerce(customers, PropertyType.STRING, time_zone=page.time_zone)
+        note(missing, RejectCode.CUSTOMER_MISSING, f"{where} is empty")
+        unfit = RejectCode.CUSTOMER_UNFIT
+        note(too_long, unfit, f"{where} is longer than {CUSTOMER_CHARACTERS} characters")
+        note(text.invalid, unfit, f"{where} {text.reason}")
     return faults
 
 
-def _invalid_notes(page: pa.Table, rules: PageRules, coerced: list[Coerced]) -> pa.Array:
+def _invalid_notes(page: _Page, typed: list[Coerced]) -> pa.StringArray:
     notes: dict[int, dict[str, dict[str, str]]] = {}
-    values = list(zip(rules.columns, coerced, strict=True))[rules.key_size :]
-    for column, result in values:
+    for column, result in list(zip(page.columns, typed, strict=True))[page.key_size :]:
         if result.invalid is None:
             continue
-        rows = pc.indices_nonzero(result.invalid)
-        texts = page[column.source_column].take(rows).to_pylist()
-        for row, text in zip(rows.to_pylist(), texts, strict=True):
-            note = {"value": _raw(text), "reason": result.reason}
-            notes.setdefault(row, {})[column.name] = note
+        bad = pc.indices_nonzero(result.invalid)
+        texts = page.rows[column.source_column].take(bad).to_pylist()
+        for row, text in zip(bad.to_pylist(), texts, strict=True):
+            notes.setdefault(row, {})[column.name] = {"value": _raw(text), "reason": result.reason}
     if not notes:
-        return pa.nulls(page.num_rows, pa.string())
-    bad_rows = sorted(notes)
-    texts = pa.array([_json(notes[row]) for row in bad_rows], pa.string())
-    place = pc.index_in(pa.array(range(page.num_rows), pa.int64()), pa.array(bad_rows, pa.int64()))
-    return texts.take(place)
+        return pa.nulls(page.rows.num_rows, pa.string())
+    rows = sorted(notes)
+    place = pc.index_in(page.indexes, pa.array(rows, pa.int64()))
+    return pa.array([_json(notes[row]) for row in rows], pa.string()).take(place)
 
 
-def _set_aside(
-    page: pa.Table, rules: PageRules, faults: dict[int, tuple[RejectCode, str]]
-) -> tuple[SetAside, ...]:
+def _set_aside(page: _Page, faults: _Faults) -> tuple[SetAside, ...]:
     indexes = sorted(faults)
-    key = [column.source_column for column in rules.columns[: rules.key_size]]
-    rejected = []
-    for row, texts in zip(indexes, page.take(pa.array(indexes)).to_pylist(), strict=True):
-        code, reason = faults[row]
-        raw = {name: None if text is None else _raw(text) for name, text in texts.items()}
-        rejected.append(
-            SetAside(
-                row=row,
-                code=code,
-                reason=reason,
-                key=_json([None if texts[name] is None else _without_nul(texts[name]) for name in key]),
-                raw=_json(raw),
-            )
+    names = [column.source_column for column in page.key]
+    return tuple(
+        SetAside(
+            row=row,
+            code=faults[row][0],
+            reason=faults[row][1],
+            key=key_json([texts[name] for name in names]),
+            raw=_json({name: text if text is None else _raw(text) for name, text in texts.items()}),
         )
-    return tuple(rejected)
+        for row, texts in zip(indexes, page.rows.take(indexes).to_pylist(), strict=True)
+    )
 
 
-def _texts(page: pa.Table, column: str) -> pa.Array:
-    return _one(page[column])
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks()
+def key_json(texts: Sequence[str | None]) -> str:
+    """How a key is written where rejected rows are kept: a JSON array, in ASCII."""
+    return json.dumps([text if text is None else _without_nul(text) for text in texts])
 
 
 def _raw(text: str) -> str:

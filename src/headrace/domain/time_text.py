@@ -15,6 +15,7 @@ _UTC_US: Final = pa.timestamp("us", tz="UTC")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_US: Final = -62_135_596_800_000_000
 """0001-01-01T00:00:00Z."""
+_FIRST_DAY: Final = pa.scalar(date(1, 1, 1))
 _LAST_US: Final = 253_402_300_799_999_999
 """9999-12-31T23:59:59.999999Z."""
 
@@ -54,8 +55,11 @@ class Zone:
         return _EPOCH + timedelta(microseconds=instant) if _FIRST_US <= instant <= _LAST_US else None
 
     def cast_dates(self, column: pa.StringArray) -> pa.Date32Array:
-        """Raises ArrowInvalid when a text is not just a date."""
-        return column.cast(pa.date32())
+        """Raises ArrowInvalid when a text is not just a date. Arrow has a year 0: it becomes null."""
+        days = column.cast(pa.date32())
+        if pc.any(pc.less(days, _FIRST_DAY)).as_py():
+            return pc.if_else(pc.less(days, _FIRST_DAY), pa.scalar(None, pa.date32()), days)
+        return days
 
     def parse_date(self, text: str) -> date | None:
         """Also the day of a date-time: as written when naive, that of the time zone otherwise."""
