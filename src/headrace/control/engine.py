@@ -1,0 +1,140 @@
+"""Connections to the control database: how transactions begin, and how its errors are named."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
+
+from headrace.errors import ConfigurationError, ControlUnavailableError, InvariantError
+
+_WRITES = "headrace_writes"
+_NOT_UPGRADED = "the control database lacks a table or column: run `headrace db upgrade`"
+
+
+def control_engine(url: str, *, pool_size: int = 8, wait_s: float = 30.0) -> sa.Engine:
+    """An engine for `sqlite:///path` or `postgresql://…`; nothing is connected yet.
+
+    Make it after any fork. A SQLite file's directory is made if it is missing.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed, wait_s=wait_s, pool_size=pool_size)
+    return sa.create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        isolation_level="READ COMMITTED",
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=wait_s,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": "headrace control",
+            # A wait for a lock ends as a retryable error instead of never.
+            "options": f"-c lock_timeout={int(wait_s * 1000)}",
+        },
+    )
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except exc.ArgumentError as error:
+        raise ConfigurationError("control database: the URL cannot be read") from error
+    backend = parsed.get_backend_name()
+    if backend not in {"sqlite", "postgresql"}:
+        raise ConfigurationError(
+            f"control database: sqlite:///path or postgresql://… is needed, not {backend}://"
+        )
+    if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ConfigurationError("control database: SQLite needs a file: sqlite:///path")
+    return parsed
+
+
+def _sqlite_engine(url: sa.URL, *, wait_s: float, pool_size: int) -> sa.Engine:
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(
+        url.set(drivername="sqlite+pysqlite"),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=wait_s,
+        connect_args={"timeout": wait_s, "check_same_thread": False},
+    )
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself: _begin_sqlite does
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A deferred transaction that reads first cannot wait for the write lock: it fails at once.
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that may write; committed when the block ends without an error.
+
+    On SQLite it holds the write lock from its start.
+    """
+    with _translated(), engine.execution_options(**{_WRITES: True}).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that only reads; on SQLite it sees one snapshot, on PostgreSQL one a statement."""
+    with _translated(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Messages carry the driver's first line only: never the statement, its values or the URL."""
+    try:
+        yield
+    except exc.IntegrityError as error:
+        raise InvariantError(f"control database: {_first_line(error)}") from error
+    except exc.TimeoutError as error:
+        raise ControlUnavailableError("control database: no free connection in time") from error
+    except exc.ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:
+            raise ConfigurationError(_NOT_UPGRADED) from error
+        raise
+    except exc.DBAPIError as error:
+        if str(error.orig).startswith(("no such table", "no such column", "table ")):
+            raise ConfigurationError(_NOT_UPGRADED) from error
+        if isinstance(error, exc.OperationalError) or error.connection_invalidated:
+            raise ControlUnavailableError(f"control database: {_first_line(error)}") from error
+        raise
+
+
+def _first_line(error: exc.DBAPIError) -> str:
+    return next(iter(str(error.orig).splitlines()), type(error.orig).__name__)
+
+
+def insert_or(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that understands ON CONFLICT, in the connection's dialect."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def clock(connection: sa.Connection) -> Any:
+    """The database's clock (an aware datetime in UTC)."""
+    from headrace.control.types import now
+
+    return connection.execute(sa.select(now())).scalar_one()

@@ -1,0 +1,94 @@
+"""The control database's shape: made, moved forward and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from headrace.control.engine import reading, writing
+from headrace.control.tables import metadata, workspace
+from headrace.errors import ConfigurationError, ControlUnavailableError
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_UPGRADE_LOCK = 0x48454144
+"""An advisory lock ("HEAD"): two releases that start together upgrade one after the other."""
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Bring the database, empty or older, to this version's tables, in one transaction.
+
+    Raises:
+        ConfigurationError: the database was made by a newer Headrace.
+        ControlUnavailableError: it cannot be reached; nothing was changed.
+    """
+    with writing(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+        revision = _revision(connection)
+        if _is_unknown(revision):
+            raise ConfigurationError(_newer(revision))
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def check(engine: sa.Engine) -> list[str]:
+    """What keeps this version from working with the database, each with its mend; empty when nothing."""
+    try:
+        with reading(engine) as connection:
+            return _problems(connection)
+    except ControlUnavailableError as error:
+        return [f"{error}: is the server up, and HEADRACE_CONTROL_URL right?"]
+
+
+def workspace_id(engine: sa.Engine) -> str:
+    """The installation's identity, made at its first upgrade."""
+    with reading(engine) as connection:
+        return str(connection.execute(sa.select(workspace.c.id)).scalar_one())
+
+
+def _problems(connection: sa.Connection) -> list[str]:
+    revision, head = _revision(connection), _head()
+    if revision is None:
+        return ["the control database is empty: run `headrace db upgrade`"]
+    if _is_unknown(revision):
+        return [_newer(revision)]
+    if revision != head:
+        return [f"the control database is at revision {revision}, not {head}: run `headrace db upgrade`"]
+    differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    return [f"the control database was altered by hand: {_in_words(d)}" for d in differences]
+
+
+def _in_words(difference: object) -> str:
+    if isinstance(difference, tuple):
+        return " ".join(str(getattr(part, "name", part)) for part in difference if part is not None)
+    return str(difference)
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _is_unknown(revision: str | None) -> bool:
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return revision is not None and revision not in known
+
+
+def _newer(revision: str | None) -> str:
+    return f"the control database is at revision {revision}, which this Headrace does not know: update it"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config

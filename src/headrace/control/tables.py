@@ -1,0 +1,405 @@
+"""The tables of the control database. Constraints are its invariants; migrations make these tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, Text
+
+from headrace.control.types import BigId, Json, Timestamp
+from headrace.domain.vocabulary import BatchKind, FeedClass
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+
+class RunState(StrEnum):
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INCOMPLETE = "incomplete"
+    """Its lease was lost; what it journalled stays, the next run goes on from there."""
+
+
+class PausedBy(StrEnum):
+    DEFINITION = "definition"
+    PERSON = "person"
+    DRIFT = "drift"
+
+
+def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _together(first: str, second: str, *, name: str) -> CheckConstraint:
+    """Both columns are null, or none is."""
+    return CheckConstraint(f"({first} IS NULL) = ({second} IS NULL)", name=name)
+
+
+def _text(name: str, *, default: str = "") -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"))
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Boolean, nullable=False, server_default=sa.false())
+
+
+def _single() -> Column[int]:
+    """The key of a table that has one row."""
+    return Column("single", Integer, CheckConstraint("single = 1", name="single"), primary_key=True)
+
+
+# --- identity and definitions -------------------------------------------------------------------
+
+workspace = sa.Table(
+    "workspace",
+    metadata,
+    _single(),
+    Column("id", Text, nullable=False, comment="names the stores and the readers of this installation"),
+    Column("made_at", Timestamp, nullable=False),
+)
+
+definition = sa.Table(
+    "definition",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("body", Json, nullable=False),
+    Column("version", Integer, nullable=False, comment="the applied version that changed it last"),
+)
+
+definition_history = sa.Table(
+    "definition_history",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("body", Json, comment="null: removed by this version"),
+)
+
+definition_version = sa.Table(
+    "definition_version",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("compiled", Text, nullable=False, comment="what workers need of it, JSON text"),
+    Column("applied_at", Timestamp, nullable=False),
+)
+
+# --- routing ------------------------------------------------------------------------------------
+
+routing_version = sa.Table(
+    "routing_version", metadata, _single(), Column("version", sa.BigInteger, nullable=False)
+)
+
+data_source = sa.Table(
+    "data_source",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("provided_id", Text, nullable=False, unique=True),
+    Column("nickname", Text, nullable=False),
+    Column("schema", Text, nullable=False),
+    Column("isolation", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="active"),
+    Column("origin", Text, nullable=False),
+    Column("config_version", Integer, nullable=False, server_default=sa.text("1")),
+    Column("body", Json, nullable=False, comment="secrets as references only"),
+    _one_of("isolation", ("shared", "dedicated")),
+    _one_of("state", ("active", "draining", "disabled")),
+    _one_of("origin", ("config", "api")),
+)
+
+_DATA_SOURCE = "data_source.id"
+
+data_source_group = sa.Table(
+    "data_source_group",
+    metadata,
+    Column("data_source_id", ForeignKey(_DATA_SOURCE, ondelete="CASCADE"), primary_key=True),
+    Column("visibility_group", Text, primary_key=True),
+)
+
+default_data_source = sa.Table(
+    "default_data_source",
+    metadata,
+    Column("visibility_group", Text, primary_key=True),
+    Column("schema", Text, primary_key=True),
+    Column("data_source_id", ForeignKey(_DATA_SOURCE), nullable=False),
+)
+
+customer = sa.Table(
+    "customer",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("provided_id", Text, nullable=False),
+    Column("visibility_group", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("parent_id", ForeignKey("customer.id"), index=True),
+    Column("properties", Json, nullable=False),
+    Column("token_version", Integer, nullable=False, server_default=sa.text("1")),
+    Column("origin", Text, nullable=False),
+    Column("config_id", Text, unique=True, comment="the file that defines it"),
+    Column("made_at", Timestamp, nullable=False),
+    sa.UniqueConstraint("visibility_group", "provided_id"),
+    CheckConstraint("parent_id <> id", name="parent"),
+    CheckConstraint("(origin = 'config') = (config_id IS NOT NULL)", name="config_id"),
+    _one_of("origin", ("config", "api", "row")),
+)
+
+binding = sa.Table(
+    "binding",
+    metadata,
+    Column("customer_id", ForeignKey("customer.id", ondelete="CASCADE"), primary_key=True),
+    Column("schema", Text, primary_key=True),
+    Column("data_source_id", ForeignKey(_DATA_SOURCE), nullable=False, index=True),
+    Column("origin", Text, nullable=False),
+    Column("epoch", Integer, nullable=False, server_default=sa.text("1")),
+    Column("state", Text, nullable=False, server_default="active"),
+    _one_of("origin", ("explicit", "pinned_default")),
+    _one_of("state", ("active", "moving", "frozen")),
+)
+
+# --- feeds and runs -----------------------------------------------------------------------------
+
+feed = sa.Table(
+    "feed",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("source_id", Text, nullable=False),
+    Column("app_id", Text, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="active"),
+    # the definitions it belongs to
+    Column("definition_version", Integer, nullable=False),
+    _text("fingerprint"),
+    _text("shape_fingerprint"),
+    Column("every_s", sa.Double),
+    Column("cron", Text),
+    Column("reconcile_kind", Text, nullable=False),
+    Column("reconcile_every_s", sa.Double),
+    # the position: changes only in the journal's transaction
+    Column("saved_cursor", Text),
+    Column("saved_key", Json),
+    Column("lead_cursor", Text),
+    Column("lead_key", Json),
+    Column("fence_state", Text),
+    _flag("first_stream_done"),
+    Column("digests", Json, nullable=False, server_default="{}"),
+    Column("reconciliation", Json, comment="the one under way"),
+    Column("reconciliation_epoch", sa.BigInteger, comment="of the lease that began it"),
+    Column("class", Text),
+    _text("class_reason"),
+    # the lease, by this database's clock
+    _count("epoch"),
+    Column("lease_id", Text),
+    Column("lease_until", Timestamp),
+    # when it is polled
+    Column("next_due", Timestamp, comment="null: only when asked"),
+    Column("sent_at", Timestamp, comment="a scheduler sent its nudge and nobody has claimed it yet"),
+    _flag("again"),
+    _flag("paused"),
+    Column("paused_by", Text),
+    Column("paused_reason", Text),
+    # reconciliations that were asked for
+    Column("reconcile_wanted", Text),
+    _count("reconcile_asked_epoch"),
+    _flag("reconcile_confirm"),
+    Column("reconcile_due_at", Timestamp),
+    # how it went
+    Column("checked_at", Timestamp),
+    Column("failures", Integer, nullable=False, server_default=sa.text("0")),
+    Column("last_error", Text),
+    Column("last_success_at", Timestamp),
+    _one_of("state", ("active", "ended")),
+    _one_of("reconcile_kind", ("keys", "full")),
+    _one_of("reconcile_wanted", ("keys", "full")),
+    _one_of("class", (c.value for c in FeedClass)),
+    _one_of("paused_by", (p.value for p in PausedBy)),
+    _together("lease_id", "lease_until", name="lease"),
+    _together("reconciliation", "reconciliation_epoch", name="reconciliation"),
+    CheckConstraint("paused = (paused_by IS NOT NULL)", name="paused"),
+    CheckConstraint("saved_key IS NULL OR saved_cursor IS NOT NULL", name="saved"),
+    CheckConstraint("lead_key IS NULL OR lead_cursor IS NOT NULL", name="lead"),
+    CheckConstraint("state = 'active' OR lease_id IS NULL", name="ended"),
+    CheckConstraint("every_s IS NULL OR cron IS NULL", name="schedule"),
+    Index("feed_active_key", "source_id", "app_id", unique=True,
+          sqlite_where=sa.text("state = 'active'"), postgresql_where=sa.text("state = 'active'")),
+)  # fmt: skip
+
+_FEED = "feed.id"
+
+run = sa.Table(
+    "run",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("feed_id", ForeignKey(_FEED), nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    _count("rows_read"),
+    _count("rows_journalled"),
+    _count("rows_merged"),
+    _count("rejected"),
+    Column("from_cursor", Text),
+    Column("from_key", Json),
+    Column("to_cursor", Text),
+    Column("to_key", Json),
+    Column("error", Text),
+    Column("started_at", Timestamp, nullable=False),
+    Column("ended_at", Timestamp),
+    _one_of("state", (s.value for s in RunState)),
+    CheckConstraint("(state = 'running') = (ended_at IS NULL)", name="ended"),
+    Index("run_live_key", "feed_id", unique=True,
+          sqlite_where=sa.text("state = 'running'"), postgresql_where=sa.text("state = 'running'")),
+    Index("run_started_idx", "started_at"),
+    Index("run_feed_idx", "feed_id", "started_at"),
+)  # fmt: skip
+
+# --- the journal --------------------------------------------------------------------------------
+
+feed_log = sa.Table(
+    "feed_log",
+    metadata,
+    Column("feed_id", ForeignKey(_FEED), primary_key=True),
+    Column("data_source_id", ForeignKey(_DATA_SOURCE), primary_key=True),
+    Column("model_id", Text, nullable=False),
+    Column("log_id", Text, nullable=False, unique=True),
+    _count("seq"),
+    _count("merged_seq"),
+    _flag("wants_reconcile"),
+    _count("asked_epoch"),
+    Column("reason", Text, comment="why the log was begun anew"),
+    CheckConstraint("0 <= merged_seq AND merged_seq <= seq", name="seq"),
+    Index("feed_log_merge_idx", "data_source_id", "model_id"),
+)
+
+batch = sa.Table(
+    "batch",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("feed_id", ForeignKey(_FEED), nullable=False),
+    Column("data_source_id", ForeignKey(_DATA_SOURCE), nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("log_id", Text, nullable=False),
+    Column("seq", sa.BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    _count("rows"),
+    _count("payload_bytes"),
+    Column("meta", Json, nullable=False),
+    Column("shape_fingerprint", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("attempts", Integer, nullable=False, server_default=sa.text("0")),
+    Column("next_attempt_at", Timestamp),
+    Column("error", Text),
+    Column("journalled_at", Timestamp, nullable=False),
+    Column("merged_at", Timestamp),
+    sa.UniqueConstraint("feed_id", "data_source_id", "log_id", "seq"),
+    _one_of("kind", (k.value for k in BatchKind)),
+    _one_of("state", ("pending", "merged")),
+    CheckConstraint("(state = 'merged') = (merged_at IS NOT NULL)", name="merged"),
+    CheckConstraint("seq > 0", name="seq"),
+    CheckConstraint("attempts >= 0", name="attempts"),
+    Index("batch_log_idx", "log_id", "seq"),
+    Index("batch_pending_idx", "feed_id", "data_source_id",
+          sqlite_where=sa.text("state = 'pending'"), postgresql_where=sa.text("state = 'pending'")),
+    Index("batch_merged_idx", "merged_at"),
+)  # fmt: skip
+
+batch_payload = sa.Table(
+    "batch_payload",
+    metadata,
+    Column("batch_id", ForeignKey("batch.id", ondelete="CASCADE"), primary_key=True),
+    Column("payload", LargeBinary, nullable=False, comment="Arrow IPC stream, zstd"),
+)
+
+key_request = sa.Table(
+    "key_request",
+    metadata,
+    # Never used twice: an answer deletes by id, and must not meet a later request.
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("feed_id", ForeignKey(_FEED), nullable=False),
+    Column("key", Text, nullable=False, comment="JSON array of texts"),
+    Column("asked_at", Timestamp, nullable=False),
+    sa.UniqueConstraint("feed_id", "key"),
+    sqlite_autoincrement=True,
+)
+
+rejected_row = sa.Table(
+    "rejected_row",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("feed_id", ForeignKey(_FEED), nullable=False),
+    Column("key", Text, nullable=False, comment="JSON array of texts or nulls"),
+    Column("code", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("raw", Text, nullable=False, comment="JSON object of the source's texts"),
+    Column("batch_id", Text, comment="the batch that the store refused it from"),
+    Column("state", Text, nullable=False, server_default="open"),
+    Column("attempts", Integer, nullable=False, server_default=sa.text("1")),
+    Column("first_seen", Timestamp, nullable=False),
+    Column("last_seen", Timestamp, nullable=False),
+    _one_of("state", ("open", "resolved", "discarded")),
+    Index("rejected_row_open_key", "feed_id", "key", unique=True,
+          sqlite_where=sa.text("state = 'open'"), postgresql_where=sa.text("state = 'open'")),
+    Index("rejected_row_last_seen_idx", "last_seen"),
+)  # fmt: skip
+
+# --- access and history -------------------------------------------------------------------------
+
+api_token = sa.Table(
+    "api_token",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("visibility_group", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("access", Text, nullable=False),
+    Column("made_at", Timestamp, nullable=False),
+    Column("last_used_at", Timestamp),
+    Column("revoked_at", Timestamp),
+    _one_of("access", ("read", "write")),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("at", Timestamp, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("token_id", Text),
+    Column("action", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("customer", Text),
+    Column("schema", Text),
+    Column("data_source_id", Text),
+    Column("epoch", Integer),
+    Column("via", Text),
+    Column("detail", Json, nullable=False, server_default="{}"),
+    Index("audit_at_idx", "at"),
+)
+
+trigger_log = sa.Table(
+    "trigger_log",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("at", Timestamp, nullable=False),
+    Column("source_id", Text, nullable=False),
+    Column("app_id", Text),
+    Column("customer", Text),
+    _count("keys"),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text),
+    Index("trigger_log_at_idx", "at"),
+)
