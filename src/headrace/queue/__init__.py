@@ -1,0 +1,1 @@
+"""The only code that knows dramatiq and kombu. The broker carries nudges; truth is in SQL."""

@@ -1,0 +1,157 @@
+"""The closed vocabulary of metrics, in a registry of our own (`docs/metrics.md` is its catalogue).
+
+Base units; no label of unbounded size: never a key, never a customer.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from headrace import logs
+
+log = logs.get(__name__)
+
+REGISTRY: Final = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+_DURATIONS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_FRESHNESS_S: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43_200, 86_400)
+
+RUNS: Final = Counter(
+    "headrace_runs",
+    "Polls that found something or failed.",
+    ["source", "trigger", "outcome"],
+    registry=REGISTRY,
+)
+ROWS_FETCHED: Final = Counter(
+    "headrace_rows_fetched", "Rows read from a source.", ["source"], registry=REGISTRY
+)
+ROWS_MERGED: Final = Counter(
+    "headrace_rows_merged",
+    "Records written by merges (result: inserted, updated, unchanged or deleted).",
+    ["model", "result"],
+    registry=REGISTRY,
+)
+ROWS_REJECTED: Final = Counter(
+    "headrace_rows_rejected",
+    "Rows set aside, by code of the reason.",
+    ["source", "reason"],
+    registry=REGISTRY,
+)
+SWEEPER_RENUDGES: Final = Counter(
+    "headrace_sweeper_renudges", "Nudges that the sweeper repeated.", ["queue"], registry=REGISTRY
+)
+RUN_DURATION: Final = Histogram(
+    "headrace_run_duration_seconds", "A poll from its claim to its release.", ["source"],
+    buckets=_DURATIONS_S, registry=REGISTRY,
+)  # fmt: skip
+MERGE_DURATION: Final = Histogram(
+    "headrace_merge_duration_seconds", "A transaction in a data source, its lock included.", ["model"],
+    buckets=_DURATIONS_S, registry=REGISTRY,
+)  # fmt: skip
+FRESHNESS: Final = Histogram(
+    "headrace_freshness_seconds", "From a change at the source to visible in the store.", ["source"],
+    buckets=_FRESHNESS_S, registry=REGISTRY,
+)  # fmt: skip
+NUDGES: Final = Counter(
+    "headrace_nudges", "Nudges for the broker (outcome: sent, coalesced or failed).", ["queue", "outcome"],
+    registry=REGISTRY,
+)  # fmt: skip
+MESSAGES: Final = Counter(
+    "headrace_messages",
+    "Messages taken from the broker (outcome: done, failed, unknown, invalid or malformed).",
+    ["queue", "outcome"],
+    registry=REGISTRY,
+)
+BUILD: Final = Info("headrace_build", "Versions, as labels; always 1.", registry=REGISTRY)
+BUILD.info({"version": version("headrace"), "python": platform.python_version()})
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Batches that are journalled and not merged: how many, and the Unix time of the oldest one."""
+
+    batches: int
+    oldest_timestamp_s: float | None
+
+
+class PendingBatches(Collector):
+    """Gauges of the backlog, asked of the control database at most once in `cache_s` seconds.
+
+    A failed question is logged, and the gauges are absent until one succeeds: a stale number would
+    look like health.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], Pending],
+        *,
+        cache_s: float = 10.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ask = ask
+        self._cache_s = cache_s
+        self._monotonic = monotonic
+        self._asked_at = float("-inf")
+        self._pending: Pending | None = None
+        self._lock = threading.Lock()
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        yield from _backlog(None)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        with self._lock:
+            if self._monotonic() - self._asked_at >= self._cache_s:
+                self._pending = self._fresh()
+                self._asked_at = self._monotonic()
+            pending = self._pending
+        if pending is not None:
+            yield from _backlog(pending)
+
+    def _fresh(self) -> Pending | None:
+        try:
+            return self._ask()
+        except Exception:
+            log.exception("backlog cannot be measured")
+            return None
+
+
+def _backlog(pending: Pending | None) -> Iterator[GaugeMetricFamily]:
+    batches = GaugeMetricFamily("headrace_batches_pending", "Journalled batches that are not merged.")
+    oldest = GaugeMetricFamily(
+        "headrace_batches_oldest_timestamp_seconds",
+        "When the oldest unmerged batch was journalled (Unix time); absent when there is none.",
+    )
+    if pending is not None:
+        batches.add_metric([], pending.batches)
+        if pending.oldest_timestamp_s is not None:
+            oldest.add_metric([], pending.oldest_timestamp_s)
+    yield batches
+    yield oldest
+
+
+def watch_backlog(ask: Callable[[], Pending], *, registry: CollectorRegistry = REGISTRY) -> PendingBatches:
+    """The backlog's gauges are in `registry`, once: in the scheduler. Returns what to unregister."""
+    collector = PendingBatches(ask)
+    registry.register(collector)
+    return collector

@@ -1,0 +1,95 @@
+"""What every process of the Procfile does: settings, logs, signals, `/metrics`, an orderly end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Final
+
+from headrace import logs, observe, settings
+from headrace.errors import ConfigurationError, HeadraceError
+from headrace.settings import Settings
+
+log = logs.get(__name__)
+
+DONE: Final = 0
+FAILED: Final = 1
+MISCONFIGURED: Final = 2
+
+_GRACE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running process: `stop` is set when it was asked to end, `heartbeat` is what `/healthz` reads."""
+
+    name: str
+    settings: Settings
+    stop: threading.Event = field(default_factory=threading.Event)
+    heartbeat: observe.Heartbeat = field(default_factory=observe.Heartbeat)
+
+
+def run(name: str, body: Callable[[Process], None]) -> int:
+    """Runs `body` until it returns, which it does soon after `stop` is set; gives the exit code.
+
+    SIGTERM and SIGINT set `stop`. When the body has not returned `stop_within_s` and a little after
+    that, or a second signal comes, the process exits at once, with 0: it may be killed at any time
+    by design, so nothing is lost.
+    """
+    try:
+        loaded = settings.load()
+        logs.configure(loaded.log_format, level=loaded.log_level)
+        logs.keep_secret(*(key.get_secret_value() for key in loaded.secret_keys))
+        process = Process(name, loaded)
+        port = loaded.metrics_port_of(name)
+        with _signals(process), observe.serving(loaded.http_host, port, process.heartbeat):
+            log.info("process started", process=name, pid=os.getpid())
+            body(process)
+            log.info("process ended", process=name)
+    except ConfigurationError as error:
+        for line in str(error).splitlines():
+            print(logs.scrubbed(line), file=sys.stderr)  # noqa: T201 (for a person, before any log)
+        return MISCONFIGURED
+    except HeadraceError as error:
+        log.critical("process failed", process=name, kind=type(error).__name__, error=str(error))
+        return FAILED
+    except Exception:
+        log.critical("process failed with a bug", process=name, exc_info=True)
+        return FAILED
+    return DONE
+
+
+@contextmanager
+def _signals(process: Process) -> Iterator[None]:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if process.stop.is_set():
+            _exit_now()
+        process.stop.set()
+        watchdog = threading.Timer(process.settings.stop_within_s + _GRACE_S, _exit_now)
+        watchdog.daemon = True
+        watchdog.start()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit_now() -> None:
+    """Not `sys.exit`: that would wait for threads, or finalise the interpreter under their feet."""
+    sys.stderr.flush()
+    os._exit(DONE)
+
+
+def leave_running_work() -> None:
+    """Ends the process though threads still work; what they do is safe to cut off."""
+    log.warning("work was still running at the end; it will be repeated")
+    _exit_now()

@@ -1,0 +1,94 @@
+"""The broker of a URL. JSON only: no pickle is read or written."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import dramatiq
+from dramatiq.brokers.stub import StubBroker
+
+from headrace import logs
+from headrace.errors import BrokerUnavailableError, ConfigurationError, Fault
+from headrace.observe import Heartbeat
+from headrace.queue.checked import Broker
+from headrace.queue.redis_broker import SturdyRedisBroker, connect
+from headrace.settings import Settings
+
+log = logs.get(__name__)
+
+RETRY_EVERY_S: Final = 1.0
+
+
+class MemoryBroker(StubBroker, Broker):
+    """All queues in this process, for one process."""
+
+    def __init__(self) -> None:
+        super().__init__(middleware=[])
+
+    def check(self) -> None:
+        """It is always there."""
+
+
+def make(url: str, *, namespace: str = "headrace") -> Broker:
+    """A broker of its own, connected to nothing yet. Make it after any fork.
+
+    Args:
+        url: redis://, rediss://, amqp://, amqps:// or memory://.
+        namespace: prefix of the Redis keys.
+
+    Errors: `ConfigurationError` for another URL, or when RabbitMQ's driver is not installed.
+    """
+    dramatiq.set_encoder(dramatiq.JSONEncoder())
+    match url.partition("://")[0]:
+        case "memory":
+            return MemoryBroker()
+        case "redis" | "rediss":
+            return SturdyRedisBroker(client=connect(url), namespace=namespace)
+        case "amqp" | "amqps":
+            return _rabbitmq(url)
+    why = "must start with redis://, rediss://, amqp://, amqps:// or memory://"
+    raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why))
+
+
+def shared(settings: Settings) -> Broker:
+    """The broker of the settings, which several processes hear.
+
+    Errors: `ConfigurationError`, for memory:// too.
+    """
+    if settings.broker_url.startswith("memory://"):
+        why = (
+            "memory:// works in one process only: set it to redis://… or amqp://…, "
+            "or run everything in one process with `headrace up`"
+        )
+        raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why))
+    return make(settings.broker_url, namespace=settings.queue_namespace)
+
+
+def _rabbitmq(url: str) -> Broker:
+    try:
+        from headrace.queue.rabbitmq_broker import SturdyRabbitmqBroker
+    except ImportError as error:
+        why = "amqp:// needs RabbitMQ's driver: pip install 'headrace[rabbitmq]'"
+        raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why)) from error
+    return SturdyRabbitmqBroker(url)
+
+
+def wait_until_reachable(broker: Broker, *, stop: threading.Event, heartbeat: Heartbeat) -> bool:
+    """The broker answers (True), or the process was asked to stop meanwhile (False).
+
+    Errors: `ConfigurationError` when waiting would not help.
+    """
+    told = False
+    while not stop.is_set():
+        heartbeat.beat()
+        try:
+            broker.check()
+        except BrokerUnavailableError as error:
+            if not told:
+                log.warning("waiting for the broker", error=str(error))
+                told = True
+            stop.wait(RETRY_EVERY_S)
+        else:
+            return True
+    return False

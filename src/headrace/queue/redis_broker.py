@@ -1,0 +1,134 @@
+# mypy: disable-error-code="no-untyped-call"
+"""dramatiq's Redis broker, made to survive what was measured (docs/adr/0007-broker-only-nudges.md)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final, cast
+
+import redis
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.errors import ConnectionClosed
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from headrace.errors import BrokerUnavailableError, ConfigurationError, Fault
+from headrace.queue import sieve
+from headrace.queue.checked import Broker
+
+SOCKET_TIMEOUT_S: Final = 30
+CONNECT_TIMEOUT_S: Final = 5
+HEALTH_CHECK_EVERY_S: Final = 30
+MAINTENANCE_CHANCE: Final = 50_000
+"""Commands in a million that look for dead workers' messages: one in twenty."""
+BEAT_EVERY_S: Final = 10.0
+DEAD_AFTER_S: Final = 60.0
+
+
+def connect(url: str) -> redis.Redis:
+    """A client that never retries by itself: a repeated enqueue can push twice, a repeated fetch
+    strands what the first one took."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        health_check_interval=HEALTH_CHECK_EVERY_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+class SturdyRedisBroker(RedisBroker, Broker):
+    """Drops what is no message before dramatiq sees it, and beats while all its threads are busy."""
+
+    def __init__(self, *, client: redis.Redis, namespace: str) -> None:
+        super().__init__(
+            client=client,
+            namespace=namespace,
+            # No middleware: nothing retries, delays, times out, chains or follows a message's options.
+            middleware=[],
+            maintenance_chance=MAINTENANCE_CHANCE,
+            heartbeat_timeout=int(DEAD_AFTER_S * 1000),
+        )
+        self._beat_at = time.monotonic()
+
+    @property
+    def consumer_class(self) -> type[_Consumer]:
+        return _Consumer
+
+    def check(self) -> None:
+        """The server answers and drops no key when its memory is full.
+
+        Errors: `BrokerUnavailableError`, `ConfigurationError`.
+        """
+        try:
+            policy = self.client.info("memory").get("maxmemory_policy")
+        except redis.AuthenticationError as error:
+            raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", f"Redis refuses: {error}")) from error
+        except (redis.RedisError, OSError) as error:
+            raise BrokerUnavailableError(f"Redis cannot be reached: {error}") from error
+        if policy != "noeviction":
+            why = f"this Redis may drop messages (maxmemory-policy {policy}); set it to noeviction"
+            raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why))
+
+    def close(self) -> None:
+        self.client.close()
+
+    def do_fetch(self, queue_name: str, count: int) -> list[bytes]:
+        """Up to `count` messages of the queue, sound ones only; the others are gone from it."""
+        fetched: list[bytes | None] = self._dispatch("fetch")(queue_name, count)
+        self._beat_at = time.monotonic()
+        sound = [data for data in fetched if data is not None and self._refusal(queue_name, data) is None]
+        if len(sound) < len(fetched):
+            self._drop_unsound(queue_name)
+        return sound
+
+    def _refusal(self, queue_name: str, data: bytes) -> str | None:
+        message = sieve.decoded(data)
+        if message is None:
+            return "malformed"
+        reason = sieve.refusal(message, queue_name, self.actors)
+        if reason is None and not isinstance(message.options.get("redis_message_id"), str):
+            return "malformed"
+        return reason
+
+    def _drop_unsound(self, queue_name: str) -> None:
+        # Only the ids that this broker took are looked at: at most some more than its threads.
+        taken = self.client.smembers(f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}")
+        for message_id in taken:
+            data = cast("bytes | None", self.client.hget(f"{self.namespace}:{queue_name}.msgs", message_id))
+            reason = "malformed" if data is None else self._refusal(queue_name, data)
+            if reason is not None:
+                self._dispatch("ack")(queue_name, message_id)
+                sieve.count_dropped(queue_name, reason)
+
+    def beat(self) -> None:
+        """This broker's messages are still its own, though it has fetched nothing for a while: only
+        commands refresh dramatiq's heartbeat, and a worker whose threads are all busy gives none."""
+        if time.monotonic() - self._beat_at >= BEAT_EVERY_S:
+            self.client.zadd(f"{self.namespace}:__heartbeats__", {self.broker_id: int(time.time() * 1000)})
+            self._beat_at = time.monotonic()
+
+
+class _Consumer(_RedisConsumer):
+    """Time-outs are lost connections too: dramatiq knows only `redis.ConnectionError`."""
+
+    broker: SturdyRedisBroker
+
+    def __next__(self) -> Any:
+        try:
+            self.broker.beat()
+            return super().__next__()
+        except (redis.TimeoutError, redis.ConnectionError) as error:
+            raise ConnectionClosed(error) from None
+
+    def ack(self, message: Any) -> None:
+        try:
+            super().ack(message)
+        except redis.TimeoutError as error:
+            raise ConnectionClosed(error) from None
+
+    def requeue(self, messages: Any) -> None:
+        try:
+            super().requeue(messages)
+        except (redis.TimeoutError, redis.ConnectionError) as error:
+            raise ConnectionClosed(error) from None

@@ -1,0 +1,27 @@
+"""Every queue and actor name, in one table. Senders use it instead of importing actors: a process
+consumes every queue that it declares an actor for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from headrace.domain.messages import MergeModel, Message, PollFeed, ReconcileFeed
+
+FETCH: Final = "headrace.fetch"
+MERGE: Final = "headrace.merge"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a kind of message goes: the queue, and the actor's name in it."""
+
+    queue: str
+    actor: str
+
+
+ROUTES: Final[dict[type[Message], Route]] = {
+    PollFeed: Route(FETCH, "poll_feed"),
+    ReconcileFeed: Route(FETCH, "reconcile_feed"),
+    MergeModel: Route(MERGE, "merge_model"),
+}

@@ -1,0 +1,116 @@
+"""Settings from the environment (prefix `HEADRACE_`): read once, at the edge of a process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, NonNegativeInt, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from headrace.errors import ConfigurationError, Fault
+
+PREFIX: Final = "HEADRACE_"
+METRICS_PORTS: Final = {"scheduler": 9101, "fetch": 9102, "merge": 9103, "relay": 9104, "triggers": 9105}
+BROKER_SCHEMES: Final = ("memory", "redis", "rediss", "amqp", "amqps")
+CONTROL_SCHEMES: Final = ("sqlite", "postgresql")
+
+_SCHEME = re.compile(r"([a-z][a-z0-9]*)://")
+_PASSWORD = re.compile(r"(://[^:/\s]*):[^\s]*@")
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """Every setting, checked; immutable. Its repr shows no password and no key.
+
+    An environment variable that is empty counts as not set.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, validate_default=True
+    )
+
+    config_dir: Path = Path("config")
+    control_url: str = "sqlite:///.headrace/control.db"
+    """Relative SQLite paths are relative to the current directory."""
+    broker_url: str = "memory://"
+    events_url: str | None = None
+    http_host: str = "127.0.0.1"
+    http_port: Port = 8080
+    metrics_port: Port | None = None
+    """None: the process's own default (see `metrics_port_of`); 0: any free one."""
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Comma-separated; the first signs, all verify."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """auto: console where stderr is a terminal, else json."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    queue_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "headrace"
+    """Prefix of every Redis key. (On RabbitMQ the virtual host of the URL does this.)"""
+
+    threads: Count = 4
+    """Messages that one worker process handles at a time."""
+    lease_s: Seconds = 60.0
+    tick_every_s: Seconds = 0.25
+    sweep_every_s: Seconds = 15.0
+    stop_within_s: Seconds = 20.0
+    """How long a process that was asked to stop waits for what is running."""
+    page_rows: Count = 50_000
+    page_bytes: Count = 8 * 1024 * 1024
+    max_pending_batches: Count = 64
+    """Unmerged batches per (feed, data source) beyond which the feed yields."""
+    max_pending_bytes: NonNegativeInt = 256 * 1024 * 1024
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_scheme(cls, value: str) -> str:
+        return _with_scheme(value, BROKER_SCHEMES)
+
+    @field_validator("control_url")
+    @classmethod
+    def _control_scheme(cls, value: str) -> str:
+        return _with_scheme(value, CONTROL_SCHEMES)
+
+    def metrics_port_of(self, process: str) -> int:
+        """The port of this process's `/metrics`: the one that was set, else the process's default."""
+        return METRICS_PORTS.get(process, 0) if self.metrics_port is None else self.metrics_port
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, _PASSWORD.sub(r"\1:***@", value) if isinstance(value, str) else value
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of the environment, with `overrides` (field names) on top.
+
+    Errors: `ConfigurationError` with one fault per wrong variable, by its name and without its value,
+    which may be a secret.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        faults = [_fault(details["loc"], details["msg"]) for details in error.errors(include_input=False)]
+    raise ConfigurationError(*faults)
+
+
+def _fault(location: tuple[int | str, ...], message: str) -> Fault:
+    variable = PREFIX + str(location[0]).upper()
+    return Fault(variable, "", message.removeprefix("Value error, "))
+
+
+def _with_scheme(value: str, allowed: tuple[str, ...]) -> str:
+    match = _SCHEME.match(value.replace("+psycopg", "", 1))
+    if match is None or match[1] not in allowed:
+        raise ValueError(f"must start with one of {', '.join(f'{scheme}://' for scheme in allowed)}")
+    return value

@@ -1,0 +1,68 @@
+"""The life of a worker process: connect, consume, watch, stop."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Final, Protocol, TypeVar
+
+from headrace.errors import InvariantError
+from headrace.ports import Nudge
+from headrace.process import Process, leave_running_work
+from headrace.queue import broker as brokers
+from headrace.queue.checked import Broker
+from headrace.queue.consumer import Consumer
+from headrace.queue.nudges import nudging
+from headrace.settings import Settings
+
+WATCH_EVERY_S: Final = 1.0
+
+
+class Application(Protocol):
+    """What every process needs of the application that it runs."""
+
+    nudge: Nudge
+
+    def close(self) -> None: ...
+
+
+App = TypeVar("App", bound=Application)
+App_co = TypeVar("App_co", bound=Application, covariant=True)
+App_contra = TypeVar("App_contra", bound=Application, contravariant=True)
+
+
+class Build(Protocol[App_co]):
+    """Makes the application of a process (`wiring.build`)."""
+
+    def __call__(self, settings: Settings, /, *, process: str) -> App_co: ...
+
+
+class ConsumerOf(Protocol[App_contra]):
+    """Joins a queue to the application."""
+
+    def __call__(self, broker: Broker, app: App_contra, /, *, threads: int) -> Consumer: ...
+
+
+def work(process: Process, build: Build[App], consumer_of: ConsumerOf[App]) -> None:
+    """Consumes until the process is asked to stop, then until what runs has ended, within
+    `stop_within_s`. The application's nudges go through the same broker; both are closed."""
+    settings = process.settings
+    broker = brokers.shared(settings)
+    with closing(build(settings, process=process.name)) as app, nudging(broker) as app.nudge:
+        if not brokers.wait_until_reachable(broker, stop=process.stop, heartbeat=process.heartbeat):
+            return
+        consumer = consumer_of(broker, app, threads=settings.threads)
+        consumer.start()
+        watch(process, consumer)
+        if not consumer.stop(within_s=settings.stop_within_s):
+            leave_running_work()
+
+
+def watch(process: Process, *consumers: Consumer) -> None:
+    """Returns when the process is asked to stop. The heartbeat beats as long as every thread lives.
+
+    Errors: `InvariantError` when a thread has died: the process is to be started again.
+    """
+    while not process.stop.wait(WATCH_EVERY_S):
+        if not all(consumer.alive() for consumer in consumers):
+            raise InvariantError("a consumer's thread has died")
+        process.heartbeat.beat()

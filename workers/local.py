@@ -1,0 +1,67 @@
+"""All processes in one, on the in-memory broker: for `headrace up`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Protocol
+
+from headrace.process import Process, leave_running_work
+from headrace.queue import broker as brokers
+from headrace.queue.nudges import nudging
+from producers.scheduler import Schedules, schedule
+from workers import fetch, merge
+from workers.life import watch
+
+
+class Everything(fetch.Fetches, merge.Merges, Schedules, Protocol):
+    """The whole application."""
+
+
+def run_all(process: Process, app: Everything) -> None:
+    """Schedules, fetches and merges in this process until it is asked to stop (`process.stop`);
+    closes the application.
+
+    Errors: what ended the scheduler or a worker.
+    """
+    settings = process.settings
+    broker = brokers.make("memory://")
+    with closing(app), nudging(broker) as app.nudge:
+        consumers = (
+            fetch.consumer(broker, app, threads=settings.threads),
+            merge.consumer(broker, app, threads=settings.threads),
+        )
+        for consumer in consumers:
+            consumer.start()
+        try:
+            with _scheduling(process, app):
+                watch(process, *consumers)
+        finally:
+            ended = [consumer.stop(within_s=settings.stop_within_s) for consumer in consumers]
+            if not all(ended):
+                leave_running_work()
+
+
+@contextmanager
+def _scheduling(process: Process, app: Everything) -> Iterator[None]:
+    """While the context is open, the scheduler runs; when it fails the process is asked to stop, and
+    its error comes out of the context."""
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            schedule(app, process.settings, stop=process.stop, heartbeat=process.heartbeat)
+        except Exception as error:  # noqa: BLE001 (raised again below)
+            failed.append(error)
+            process.stop.set()
+
+    thread = threading.Thread(target=run, name="scheduler", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        process.stop.set()
+        thread.join(process.settings.stop_within_s)
+    if failed:
+        raise failed[0]

@@ -1,0 +1,35 @@
+"""The merge worker: applies journalled batches to records in a data source (`headrace.steps.merge`)."""
+
+from __future__ import annotations
+
+import sys
+from typing import Protocol
+
+from headrace import wiring
+from headrace.domain.vocabulary import DataSourceId, ModelId
+from headrace.process import Process, run
+from headrace.queue.checked import Broker
+from headrace.queue.consumer import Consumer, merge_consumer
+from workers.life import Application, work
+
+
+class Merges(Application, Protocol):
+    """The part of the application that this worker calls."""
+
+    def merge(self, data_source_id: DataSourceId, model: ModelId) -> object: ...
+
+
+def consumer(broker: Broker, app: Merges, /, *, threads: int) -> Consumer:
+    return merge_consumer(broker, on_merge=app.merge, threads=threads)
+
+
+def body(process: Process) -> None:
+    work(process, wiring.build, consumer)
+
+
+def main() -> int:
+    return run("merge", body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""`headrace sync`: poll every feed to its end and merge, in this one process, then stop.
+
+Reading and merging overlap: each feed is polled in a thread, each (data source, model) that was
+nudged is drained in another.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
+from headrace.errors import HeadraceError
+from headrace.steps.fetch import PollReport
+from headrace.steps.merge import MergeReport, MergeState
+from headrace.steps.visit import Progress, no_progress
+from headrace.wiring import Application
+
+Target = tuple[DataSourceId, ModelId]
+
+ROUNDS = 20
+"""Polls of a feed in one sync, at most: each may find keys that another one asked for."""
+LOCK_PAUSE_S = 0.05
+LEASE_PAUSE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedResult:
+    """One feed's share of a sync. `error` is for a person, None when its source was read to the end."""
+
+    feed_id: FeedId
+    source_id: SourceId
+    app_id: AppId
+    rows_read: int = 0
+    batches: int = 0
+    rejected: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncReport:
+    """What a sync did, by feed and by (data source, model)."""
+
+    feeds: tuple[FeedResult, ...]
+    merges: dict[Target, MergeReport]
+
+    @property
+    def failed(self) -> bool:
+        return any(f.error for f in self.feeds) or any(
+            m.state is MergeState.BLOCKED for m in self.merges.values()
+        )
+
+
+def run_sync(
+    app: Application,
+    *,
+    sources: Sequence[SourceId] = (),
+    progress: Progress = no_progress,
+    trigger: str = "sync",
+) -> SyncReport:
+    """Every feed (of these sources) was read to its end by a poll begun now, and every batch is merged.
+
+    A feed or data source that fails does not stop the others: the report says so.
+    """
+    merging = _Merging(app)
+    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="merge") as merge_pool:
+        merging.pool = merge_pool
+        with app.nudging(merging):
+            for target in app.unmerged():
+                merging.merge(*target)
+            feeds = _poll_all(app, app.feeds_of(sources), merging, progress, trigger)
+        merges = merging.finished()
+    return SyncReport(feeds=feeds, merges=merges)
+
+
+def _poll_all(
+    app: Application,
+    feeds: Iterable[tuple[FeedId, SourceId, AppId]],
+    merging: _Merging,
+    progress: Progress,
+    trigger: str,
+) -> tuple[FeedResult, ...]:
+    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="fetch") as pool:
+        running = [pool.submit(_poll, app, feed, merging, progress, trigger) for feed in feeds]
+        return tuple(future.result() for future in running)
+
+
+def _poll(
+    app: Application,
+    feed: tuple[FeedId, SourceId, AppId],
+    merging: _Merging,
+    progress: Progress,
+    trigger: str,
+) -> FeedResult:
+    """Poll until nothing more was asked of the feed, its merges included."""
+    feed_id, source_id, app_id = feed
+    result = FeedResult(feed_id=feed_id, source_id=source_id, app_id=app_id)
+    for _ in range(ROUNDS):
+        report = _poll_once(app, feed_id, progress, trigger)
+        result = _added(result, report)
+        if report.error is not None:
+            return result
+        merging.quiet(feed_id)
+        if report.complete and not app.wants_poll(feed_id):
+            return result
+    return result
+
+
+def _poll_once(app: Application, feed_id: FeedId, progress: Progress, trigger: str) -> PollReport:
+    """Poll as soon as nobody else holds the feed: a worker's lease ends, a dead one's runs out."""
+    while True:
+        report = app.poll(feed_id, trigger=trigger, progress=progress)
+        if report.held or not app.is_pollable(feed_id):
+            return report
+        time.sleep(LEASE_PAUSE_S)
+
+
+def _added(result: FeedResult, report: PollReport) -> FeedResult:
+    return FeedResult(
+        feed_id=result.feed_id,
+        source_id=result.source_id,
+        app_id=result.app_id,
+        rows_read=result.rows_read + report.rows_read,
+        batches=result.batches + report.batches,
+        rejected=result.rejected + report.rejected,
+        error=report.error,
+    )
+
+
+@dataclass(slots=True)
+class _Merging:
+    """Drains what is nudged: one thread at a time for each (data source, model). Implements `Nudge`."""
+
+    app: Application
+    pool: ThreadPoolExecutor | None = None
+    _running: dict[Target, Future[None]] = field(default_factory=dict)
+    _again: set[Target] = field(default_factory=set)
+    _reports: dict[Target, MergeReport] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def poll(self, feed_id: FeedId) -> None:
+        """Its poller asks `wants_poll` when the merges are done."""
+
+    def reconcile(self, feed_id: FeedId, *, full: bool) -> None:
+        """As `poll`."""
+
+    def merge(self, data_source_id: DataSourceId, model: ModelId) -> None:
+        target = (data_source_id, model)
+        with self._lock:
+            if target in self._running:
+                self._again.add(target)
+            elif self.pool is not None:
+                self._running[target] = self.pool.submit(self._drain, target)
+
+    def quiet(self, feed_id: FeedId) -> None:
+        """Nothing that was nudged is being merged any more."""
+        while True:
+            with self._lock:
+                running = list(self._running.values())
+            if not running:
+                return
+            wait(running, return_when=FIRST_COMPLETED, timeout=1.0)
+
+    def finished(self) -> dict[Target, MergeReport]:
+        self.quiet(FeedId(""))
+        return dict(self._reports)
+
+    def _drain(self, target: Target) -> None:
+        try:
+            while True:
+                report = self._report(target)
+                with self._lock:
+                    before = self._reports.get(target)
+                    self._reports[target] = report if before is None else before.then(report)
+                    if target not in self._again and report.state is not MergeState.LOCKED:
+                        del self._running[target]
+                        return
+                    self._again.discard(target)
+                if report.state is MergeState.LOCKED:
+                    time.sleep(LOCK_PAUSE_S)
+        except BaseException:
+            with self._lock:
+                self._running.pop(target, None)
+            raise
+
+    def _report(self, target: Target) -> MergeReport:
+        try:
+            return self.app.merge(*target)
+        except HeadraceError as error:
+            return MergeReport(state=MergeState.BLOCKED, errors=(str(error),))
