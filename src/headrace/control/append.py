@@ -1,0 +1,265 @@
+"""The statements of the journal's transaction: batches, what was set aside, and the state after them.
+
+Order of locks, here and everywhere: feed, routing_version, feed_log, batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from headrace.control.engine import insert_or
+from headrace.control.state import columns_of, key_json, reconciliation
+from headrace.control.tables import (
+    RunState,
+    batch,
+    batch_payload,
+    feed,
+    feed_log,
+    key_request,
+    rejected_row,
+    routing_version,
+    run,
+)
+from headrace.control.types import from_now, now
+from headrace.domain.vocabulary import BatchId, DataSourceId, FeedId, LogId
+from headrace.errors import LeaseLostError, RoutingChangedError
+from headrace.ports import JournalEntry, Lease, NewBatch, Reconciliation
+
+_OPEN = sa.text("state = 'open'")
+_KEYS_A_STATEMENT = 5_000
+
+
+def holds(lease: Lease) -> sa.ColumnElement[bool]:
+    """The lease is still the feed's: the condition that opens everything a lease holder writes."""
+    return sa.and_(feed.c.id == lease.feed_id, feed.c.epoch == lease.epoch, feed.c.lease_id == lease.lease_id)
+
+
+def open_entry(connection: sa.Connection, lease: Lease, *, lease_s: float) -> sa.Row[Any]:
+    """Renew the lease and lock the feed's row until the commit; the row as it was journalled last.
+
+    Raises:
+        LeaseLostError: another worker has the feed.
+    """
+    renew = sa.update(feed).where(holds(lease)).values(lease_until=from_now(lease_s)).returning(feed)
+    row = connection.execute(renew).one_or_none()
+    if row is None:
+        raise LeaseLostError(f"feed {lease.feed_id}: the lease of epoch {lease.epoch} was taken over")
+    return row
+
+
+def hold_routing(connection: sa.Connection, version: int) -> None:
+    """Keep routing as the page was resolved with until the commit (FOR SHARE; on SQLite the write lock).
+
+    Raises:
+        RoutingChangedError: it is another version by now.
+    """
+    current = connection.execute(sa.select(routing_version.c.version).with_for_update(read=True)).scalar_one()
+    if current != version:
+        raise RoutingChangedError(f"routing is at version {current}, the page was resolved at {version}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    log_id: LogId
+    next_seq: int
+
+
+def append_batches(
+    connection: sa.Connection, held: sa.Row[Any], entry: JournalEntry, *, new_id: Callable[[], str]
+) -> tuple[BatchId, ...]:
+    """Write the batches at the ends of their logs, in order; the logs are made at their first batch."""
+    if not entry.batches:
+        return ()
+    places = _advance_logs(connection, held, entry.batches, new_id=new_id)
+    ids = tuple(BatchId(new_id()) for _ in entry.batches)
+    rows = []
+    for batch_id, new in zip(ids, entry.batches, strict=True):
+        place = places[new.data_source_id]
+        places[new.data_source_id] = _Place(place.log_id, place.next_seq + 1)
+        rows.append(_batch_row(held, entry, new, batch_id=batch_id, place=place))
+    connection.execute(sa.insert(batch).values(journalled_at=now()), rows)
+    payloads = [{"batch_id": i, "payload": new.payload} for i, new in zip(ids, entry.batches, strict=True)]
+    connection.execute(sa.insert(batch_payload), payloads)
+    return ids
+
+
+def _advance_logs(
+    connection: sa.Connection,
+    held: sa.Row[Any],
+    batches: Sequence[NewBatch],
+    *,
+    new_id: Callable[[], str],
+) -> dict[DataSourceId, _Place]:
+    """Raise each log's seq by its number of batches; the feed's lock makes the numbers dense."""
+    places = {}
+    for data_source_id, count in sorted(Counter(b.data_source_id for b in batches).items()):
+        insert = insert_or(connection, feed_log).values(
+            feed_id=held.id,
+            data_source_id=data_source_id,
+            model_id=held.model_id,
+            log_id=new_id(),
+            seq=count,
+        )
+        row = connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=[feed_log.c.feed_id, feed_log.c.data_source_id],
+                set_={"seq": feed_log.c.seq + insert.excluded.seq},
+            ).returning(feed_log.c.log_id, feed_log.c.seq)
+        ).one()
+        places[data_source_id] = _Place(LogId(row.log_id), row.seq - count + 1)
+    return places
+
+
+def _batch_row(
+    held: sa.Row[Any], entry: JournalEntry, new: NewBatch, *, batch_id: BatchId, place: _Place
+) -> dict[str, Any]:
+    return {
+        "id": batch_id,
+        "feed_id": held.id,
+        "data_source_id": new.data_source_id,
+        "model_id": held.model_id,
+        "log_id": place.log_id,
+        "seq": place.next_seq,
+        "kind": new.kind.value,
+        "rows": new.rows,
+        "payload_bytes": len(new.payload),
+        "meta": dict(new.meta),
+        # Whoever changes it takes the lease away, so it is that of the plan the page was cut by.
+        "shape_fingerprint": held.shape_fingerprint,
+        "run_id": entry.run_id,
+    }
+
+
+def set_aside(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -> None:
+    """Close the rejected rows that the page supersedes, and open or refresh its own."""
+    rejected = {row.key: row for row in entry.rejected}
+    resolve_rejected(connection, feed_id, [key for key in entry.seen_keys if key not in rejected])
+    if not rejected:
+        return
+    insert = insert_or(connection, rejected_row).values(feed_id=feed_id, first_seen=now(), last_seen=now())
+    upsert = insert.on_conflict_do_update(
+        index_elements=[rejected_row.c.feed_id, rejected_row.c.key],
+        index_where=_OPEN,
+        set_={
+            "code": insert.excluded.code,
+            "reason": insert.excluded.reason,
+            "raw": insert.excluded.raw,
+            "last_seen": insert.excluded.last_seen,
+            "attempts": rejected_row.c.attempts + 1,
+        },
+    )
+    connection.execute(
+        upsert,
+        [{"key": r.key, "code": r.code, "reason": r.reason, "raw": r.raw} for r in rejected.values()],
+    )
+
+
+def resolve_rejected(connection: sa.Connection, feed_id: FeedId, keys: Sequence[str]) -> None:
+    for start in range(0, len(keys), _KEYS_A_STATEMENT):
+        connection.execute(
+            sa.update(rejected_row)
+            .where(
+                rejected_row.c.feed_id == feed_id,
+                rejected_row.c.key.in_(keys[start : start + _KEYS_A_STATEMENT]),
+                rejected_row.c.state == "open",
+            )
+            .values(state="resolved", last_seen=now())
+        )
+
+
+def answer_requests(connection: sa.Connection, feed_id: FeedId, ids: Sequence[int]) -> None:
+    for start in range(0, len(ids), _KEYS_A_STATEMENT):
+        connection.execute(
+            sa.delete(key_request).where(
+                key_request.c.feed_id == feed_id,
+                key_request.c.id.in_(ids[start : start + _KEYS_A_STATEMENT]),
+            )
+        )
+
+
+def count_run(connection: sa.Connection, held: sa.Row[Any], entry: JournalEntry) -> None:
+    """Add the entry to its run; an entry that found nothing makes no run."""
+    if not (entry.rows_read or entry.batches or entry.rejected or entry.finished_reconcile):
+        return
+    lead = entry.state.lead
+    insert = insert_or(connection, run).values(
+        id=entry.run_id,
+        feed_id=held.id,
+        trigger=entry.trigger,
+        state=RunState.RUNNING.value,
+        rows_read=entry.rows_read,
+        rows_journalled=sum(b.rows for b in entry.batches),
+        rejected=len(entry.rejected),
+        from_cursor=held.lead_cursor,
+        from_key=held.lead_key,
+        to_cursor=lead and lead.cursor,
+        to_key=key_json(lead),
+        started_at=now(),
+    )
+    added = ("rows_read", "rows_journalled", "rejected")
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=[run.c.id],
+            set_={name: run.c[name] + insert.excluded[name] for name in added}
+            | {name: insert.excluded[name] for name in ("to_cursor", "to_key")},
+        )
+    )
+
+
+def write_state(connection: sa.Connection, held: sa.Row[Any], lease: Lease, entry: JournalEntry) -> None:
+    """The feed's state after the entry, and the reconciliations that it ends."""
+    values = columns_of(entry.state)
+    going = entry.state.reconciliation
+    values["reconciliation_epoch"] = None if going is None else _begun(held, lease, going)
+    if entry.feed_class is not None:
+        values |= {"class": entry.feed_class.value, "class_reason": entry.class_reason}
+    if entry.confirmed:
+        values["reconcile_confirm"] = False
+    if entry.finished_reconcile is not None:
+        values |= _finish(connection, held, lease, entry.finished_reconcile)
+    connection.execute(sa.update(feed).where(feed.c.id == held.id).values(values))
+
+
+def _begun(held: sa.Row[Any], lease: Lease, going: Reconciliation) -> int:
+    """The epoch of the lease that a reconciliation was begun under."""
+    known = reconciliation(held.reconciliation)
+    if known is not None and known.id == going.id:
+        return int(held.reconciliation_epoch)
+    return lease.epoch
+
+
+def _finish(
+    connection: sa.Connection, held: sa.Row[Any], lease: Lease, done: Reconciliation
+) -> dict[str, Any]:
+    """Clear what asked for the reconciliation, if it was asked before the lease that began it was
+    taken: a later request wants one that begins after it."""
+    begun = _begun(held, lease, done)
+    if done.into is not None:
+        connection.execute(
+            sa.update(feed_log)
+            .where(
+                feed_log.c.feed_id == held.id,
+                feed_log.c.data_source_id == done.into,
+                feed_log.c.asked_epoch < begun,
+            )
+            .values(wants_reconcile=False)
+        )
+        return {}
+    values: dict[str, Any] = {}
+    answers = done.full or held.reconcile_wanted == "keys"
+    if answers and held.reconcile_asked_epoch < begun:
+        values["reconcile_wanted"] = None
+    if held.reconcile_every_s is not None and (done.full or held.reconcile_kind == "keys"):
+        values["reconcile_due_at"] = from_now(held.reconcile_every_s)
+    return values
+
+
+def json_key(key: Sequence[str]) -> str:
+    """A key as the control database compares it: a JSON array of texts."""
+    return json.dumps(list(key), ensure_ascii=False, separators=(",", ":"))

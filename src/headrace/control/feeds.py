@@ -1,0 +1,202 @@
+"""Leases, positions and the feed's side of the journal (the port `Feeds`)."""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from headrace.control import append
+from headrace.control.append import holds
+from headrace.control.engine import clock, reading, writing
+from headrace.control.schedule import backoff_s, next_due
+from headrace.control.state import state_of
+from headrace.control.tables import (
+    PausedBy,
+    RunState,
+    batch,
+    feed,
+    feed_log,
+    key_request,
+    rejected_row,
+    run,
+)
+from headrace.control.types import from_now, now
+from headrace.domain.vocabulary import AppId, BatchId, DataSourceId, FeedId, LeaseId, SourceId
+from headrace.errors import LeaseLostError
+from headrace.ports import ClaimedFeed, JournalEntry, KeyRequest, Lease, PollOutcome
+
+_REJECTED_KEYS = 10_000
+"""As many open rejected rows of a feed as a reader keeps in mind; the others close when replayed."""
+
+
+def new_uuid() -> str:
+    return str(uuid.uuid4())
+
+
+class SqlFeeds:
+    """Feeds in the control database. Safe to share between threads.
+
+    Args:
+        new_id: makes ids of leases, logs and batches; random, never used twice.
+        share: a random number from 0 to 1, for backoff.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        new_id: Callable[[], str] = new_uuid,
+        share: Callable[[], float] = random.random,
+    ) -> None:
+        self._engine = engine
+        self._new_id = new_id
+        self._share = share
+
+    def claim(self, feed_id: FeedId, *, lease_s: float) -> ClaimedFeed | None:
+        may_run = sa.and_(feed.c.id == feed_id, feed.c.state == "active", sa.not_(feed.c.paused))
+        free = sa.or_(feed.c.lease_id.is_(None), feed.c.lease_until < now())
+        take = (
+            sa.update(feed)
+            .where(may_run, free)
+            .values(
+                epoch=feed.c.epoch + 1,
+                lease_id=self._new_id(),
+                lease_until=from_now(lease_s),
+                again=False,
+                sent_at=None,
+            )
+            .returning(feed, (feed.c.reconcile_due_at <= now()).label("reconcile_is_due"))
+        )
+        with writing(self._engine) as connection:
+            row = connection.execute(take).one_or_none()
+            if row is None:
+                # Whatever the lease is by now: a tick too many is harmless, a lost one is not.
+                connection.execute(sa.update(feed).where(may_run).values(again=True))
+                return None
+            end_run_of_lost_lease(connection, feed_id)
+            waiting = sa.select(feed_log.c.data_source_id).where(
+                feed_log.c.feed_id == feed_id, feed_log.c.wants_reconcile
+            )
+            into = tuple(connection.execute(waiting.order_by("data_source_id")).scalars())
+        return _claimed(row, into)
+
+    def renew(self, lease: Lease, *, lease_s: float) -> None:
+        renew = sa.update(feed).where(holds(lease)).values(lease_until=from_now(lease_s))
+        with writing(self._engine) as connection:
+            if connection.execute(renew).rowcount == 0:
+                raise LeaseLostError(f"feed {lease.feed_id}: the lease of epoch {lease.epoch} was taken over")
+
+    def append(self, lease: Lease, entry: JournalEntry, *, lease_s: float) -> tuple[BatchId, ...]:
+        with writing(self._engine) as connection:
+            held = append.open_entry(connection, lease, lease_s=lease_s)
+            if entry.routing_version is not None:
+                append.hold_routing(connection, entry.routing_version)
+            ids = append.append_batches(connection, held, entry, new_id=self._new_id)
+            append.set_aside(connection, lease.feed_id, entry)
+            append.answer_requests(connection, lease.feed_id, entry.answered_requests)
+            append.count_run(connection, held, entry)
+            append.write_state(connection, held, lease, entry)
+        return ids
+
+    def release(self, lease: Lease, outcome: PollOutcome) -> bool:
+        with writing(self._engine) as connection:
+            held = connection.execute(sa.select(feed).where(holds(lease))).one_or_none()
+            if held is None:
+                return False
+            values = self._after_poll(connection, held, outcome)
+            give_back = sa.update(feed).where(holds(lease)).values(values).returning(feed.c.again)
+            row = connection.execute(give_back).one_or_none()
+            if row is None:
+                return False
+            _end_run(connection, lease.feed_id, outcome)
+        return bool(row.again)
+
+    def _after_poll(
+        self, connection: sa.Connection, held: sa.Row[Any], outcome: PollOutcome
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = {"lease_id": None, "lease_until": None, "checked_at": now()}
+        if outcome.succeeded:
+            due = next_due(held.id, every_s=held.every_s, cron=held.cron, after=clock(connection))
+            values |= {"failures": 0, "last_error": None, "last_success_at": now(), "next_due": due}
+        else:
+            failures = held.failures + 1
+            wait = from_now(backoff_s(failures, share=self._share()))
+            values |= {"failures": failures, "last_error": outcome.error, "next_due": wait}
+        if outcome.stop:
+            values |= {
+                "paused": True,
+                "paused_by": PausedBy.DRIFT.value,
+                "paused_reason": outcome.error or "the source no longer fits its definition",
+            }
+        return values
+
+    def key_requests(self, feed_id: FeedId, *, limit: int) -> tuple[KeyRequest, ...]:
+        oldest = sa.select(key_request.c.id, key_request.c.key).where(key_request.c.feed_id == feed_id)
+        with reading(self._engine) as connection:
+            rows = connection.execute(oldest.order_by(key_request.c.id).limit(limit)).all()
+        return tuple(KeyRequest(row.id, tuple(json.loads(row.key))) for row in rows)
+
+    def open_rejected_keys(self, feed_id: FeedId) -> frozenset[str]:
+        keys = sa.select(rejected_row.c.key).where(
+            rejected_row.c.feed_id == feed_id, rejected_row.c.state == "open"
+        )
+        with reading(self._engine) as connection:
+            return frozenset(connection.execute(keys.limit(_REJECTED_KEYS)).scalars())
+
+    def written_data_sources(self, feed_id: FeedId) -> tuple[DataSourceId, ...]:
+        logs = sa.select(feed_log.c.data_source_id).where(feed_log.c.feed_id == feed_id)
+        with reading(self._engine) as connection:
+            return tuple(connection.execute(logs.order_by("data_source_id")).scalars())
+
+    def blocked_data_sources(
+        self, feed_id: FeedId, *, max_batches: int, max_bytes: int
+    ) -> frozenset[DataSourceId]:
+        pending = (
+            sa.select(batch.c.data_source_id)
+            .where(batch.c.feed_id == feed_id, batch.c.state == "pending")
+            .group_by(batch.c.data_source_id)
+            .having(sa.or_(sa.func.count() >= max_batches, sa.func.sum(batch.c.payload_bytes) >= max_bytes))
+        )
+        with reading(self._engine) as connection:
+            return frozenset(connection.execute(pending).scalars())
+
+
+def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:
+    reconcile = row.reconcile_wanted
+    if row.reconcile_is_due and reconcile != "full":
+        reconcile = row.reconcile_kind
+    return ClaimedFeed(
+        lease=Lease(FeedId(row.id), row.epoch, LeaseId(row.lease_id)),
+        source_id=SourceId(row.source_id),
+        app_id=AppId(row.app_id),
+        state=state_of(row),
+        reconcile=reconcile,
+        reconcile_into=into,
+        confirm=row.reconcile_confirm,
+        fingerprint=row.fingerprint,
+        definition_version=row.definition_version,
+    )
+
+
+def end_run_of_lost_lease(connection: sa.Connection, *feed_ids: FeedId) -> None:
+    """What the feeds' former lease holders left running is incomplete."""
+    connection.execute(
+        sa.update(run)
+        .where(run.c.feed_id.in_(feed_ids), run.c.state == RunState.RUNNING.value)
+        .values(state=RunState.INCOMPLETE.value, ended_at=now(), error="its lease was lost")
+    )
+
+
+def _end_run(connection: sa.Connection, feed_id: FeedId, outcome: PollOutcome) -> None:
+    """End the poll's run; a poll that found nothing has none, unless it failed: that is worth a row."""
+    state = RunState.SUCCEEDED if outcome.succeeded else RunState.FAILED
+    ended = {"state": state.value, "error": outcome.error, "ended_at": now()}
+    known = connection.execute(sa.update(run).where(run.c.id == outcome.run_id).values(ended))
+    if known.rowcount == 0 and not outcome.succeeded:
+        failed = {"id": outcome.run_id, "feed_id": feed_id, "trigger": "poll", "started_at": now()}
+        connection.execute(sa.insert(run).values(failed | ended))

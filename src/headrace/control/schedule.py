@@ -1,0 +1,84 @@
+"""When a feed is polled next, and which feeds are due now."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from cronsim import CronSim
+
+from headrace.control.engine import writing
+from headrace.control.tables import feed
+from headrace.control.types import from_now, now
+from headrace.domain.vocabulary import FeedId
+
+RESEND_AFTER_S = 30.0
+"""A nudge that nobody claimed for so long is taken for lost."""
+
+LONGEST_BACKOFF_S = 300.0
+_CRON_SPREAD_S = 5.0
+
+
+def next_due(feed_id: str, *, every_s: float | None, cron: str | None, after: datetime) -> datetime | None:
+    """The first due time later than `after`; None for a feed that is only polled when asked.
+
+    Feeds of one interval are spread over it by a share that depends on the feed's id alone, so every
+    scheduler computes the same time, and missed ticks coalesce into one. A cron expression is in UTC.
+    """
+    if every_s is not None:
+        offset = _share(feed_id) * every_s
+        ticks = math.floor((after.timestamp() - offset) / every_s) + 1
+        return datetime.fromtimestamp(ticks * every_s + offset, UTC)
+    if cron is not None:
+        spread = timedelta(seconds=_share(feed_id) * _CRON_SPREAD_S)
+        tick: datetime = next(CronSim(cron, after.astimezone(UTC) - spread))
+        return tick + spread
+    return None
+
+
+def backoff_s(failures: int, *, share: float) -> float:
+    """Seconds until a feed that failed so many times in a row is tried again: `share` (0 to 1, random)
+    of a limit that doubles from 2 s to five minutes."""
+    return share * min(LONGEST_BACKOFF_S, 2.0 ** min(failures, 30))
+
+
+def _share(feed_id: str) -> float:
+    return int.from_bytes(hashlib.sha256(feed_id.encode()).digest()[:6]) / 2**48
+
+
+# A live lease is polled already: its `again` is seen at the release. An expired one is a poll that
+# died; nothing else remembers what it was asked for.
+_IS_DUE = sa.and_(
+    feed.c.state == "active",
+    sa.not_(feed.c.paused),
+    sa.or_(feed.c.lease_until.is_(None), feed.c.lease_until < now()),
+    sa.or_(feed.c.next_due <= now(), feed.c.again, feed.c.lease_id.is_not(None)),
+    sa.or_(feed.c.sent_at.is_(None), feed.c.sent_at < from_now(-RESEND_AFTER_S)),
+)
+
+
+class SqlSchedule:
+    """The scheduler's side of the feeds. Any number of schedulers may share the database."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def claim_due(self, limit: int) -> list[FeedId]:
+        """Mark at most `limit` due feeds as sent, the longest due first, and return them: the caller
+        nudges each. Until one is claimed, or 30 s have passed, it is not returned to anybody again."""
+        # Two statements, not UPDATE … WHERE id IN (SELECT … SKIP LOCKED): PostgreSQL may evaluate
+        # that subquery more than once, and so lock more rows than the limit.
+        due = (
+            sa.select(feed.c.id)
+            .where(_IS_DUE)
+            .order_by(feed.c.next_due.asc().nulls_first())
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        with writing(self._engine) as connection:
+            ids = [FeedId(i) for i in connection.execute(due).scalars()]
+            if ids:
+                connection.execute(sa.update(feed).where(feed.c.id.in_(ids)).values(sent_at=now()))
+        return ids
