@@ -1,0 +1,124 @@
+"""A config directory becomes definitions, or every fault in it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from headrace.definition.definitions import Definitions
+from headrace.definition.models import App, Customer, DataSource
+from headrace.definition.parsing import KINDS, parse
+from headrace.definition.property_graph import model_faults
+from headrace.definition.reading import Bodies, Written, read
+from headrace.definition.references import reference_faults
+from headrace.definition.relation import relation_faults
+from headrace.definition.routing_rules import (
+    customer_binding_faults,
+    data_source_faults,
+    unroutable_faults,
+    url_faults,
+)
+from headrace.definition.source_rules import (
+    app_customer_faults,
+    apps_dialect,
+    customer_faults,
+    filter_faults,
+)
+from headrace.errors import ConfigurationError, Fault
+
+
+def load(directory: Path, environ: Mapping[str, str]) -> Definitions:
+    """The definitions of a directory; secrets are looked for in `environ`, and left unresolved.
+
+    Raises:
+        ConfigurationError: carries every fault of every file, ordered by file and path.
+    """
+    return _checked(read(directory), environ)
+
+
+def from_bodies(bodies: Bodies, environ: Mapping[str, str], directory: str = "config") -> Definitions:
+    """As `load`, of bodies that were read before (`Definitions.bodies`)."""
+    complete: Bodies = {kind: dict(bodies.get(kind, {})) for kind in KINDS}
+    return _checked(Written(directory, complete), environ)
+
+
+def _checked(written: Written, environ: Mapping[str, str]) -> Definitions:
+    faults = list(written.faults)
+    definitions = _parsed(written, faults)
+    if any(written.ids(kind) for kind in KINDS) or not faults:
+        faults += _rules(written, definitions, environ)
+    if faults:
+        unique = dict.fromkeys(faults)
+        raise ConfigurationError(*sorted(unique, key=lambda f: (f.file, f.path)))
+    return definitions
+
+
+def _parsed(written: Written, faults: list[Fault]) -> Definitions:
+    """What can be parsed, with what is implied filled in; faults of the rest are added to `faults`."""
+    found: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    groups = sorted(written.ids("visibility_groups"))
+    for kind in KINDS:
+        for id_, body in sorted(written.bodies[kind].items()):
+            file = written.file(kind, id_)
+            definition, wrong = parse(kind, body, file)
+            faults += wrong
+            if definition is not None:
+                found[kind][id_] = _completed(id_, definition, groups)
+            faults += _group_faults(kind, body, file, groups)
+    return Definitions(directory=written.directory, bodies=written.bodies, **found)
+
+
+def _completed(id_: str, definition: BaseModel, groups: list[str]) -> BaseModel:
+    update: dict[str, Any] = {}
+    if isinstance(definition, App | Customer) and not definition.visibility_group:
+        update["visibility_group"] = groups[0] if len(groups) == 1 else ""
+    if isinstance(definition, DataSource) and not definition.visibility_groups:
+        update["visibility_groups"] = tuple(groups) if len(groups) == 1 else ()
+    if isinstance(definition, Customer | DataSource) and not definition.provided_id:
+        update["provided_id"] = id_
+    return definition.model_copy(update=update) if update else definition
+
+
+def _group_faults(kind: str, body: Mapping[str, Any], file: str, groups: list[str]) -> Iterator[Fault]:
+    key = {"apps": "visibility_group", "customers": "visibility_group", "data_sources": "visibility_groups"}
+    if kind in key and not body.get(key[kind]) and len(groups) > 1:
+        message = f"is missing; there are several: say which, {' or '.join(groups)}"
+        yield Fault(file, key[kind], message)
+
+
+def _rules(written: Written, definitions: Definitions, environ: Mapping[str, str]) -> Iterator[Fault]:
+    if not written.ids("visibility_groups"):
+        file = f"{written.directory}/visibility_groups/production.json"
+        yield Fault(
+            file, "", 'is missing: there must be a visibility group; add it with {"name": "Production"}'
+        )
+    yield from reference_faults(written)
+    for id_, body in sorted(written.bodies["sources"].items()):
+        dialect = apps_dialect(written.bodies["apps"], body)
+        yield from relation_faults(written.file("sources", id_), body, dialect)
+    for source_id, source in sorted(definitions.sources.items()):
+        yield from filter_faults(definitions.file("sources", source_id), source)
+        yield from customer_faults(definitions, source_id)
+    yield from model_faults(written, definitions.sources)
+    yield from app_customer_faults(definitions)
+    yield from data_source_faults(definitions)
+    yield from customer_binding_faults(definitions)
+    yield from url_faults(definitions, environ)
+    if _all_parsed(written, definitions):
+        yield from unroutable_faults(definitions)
+
+
+def _all_parsed(written: Written, definitions: Definitions) -> bool:
+    """Where rows lead can be said only when nothing that could lead them is broken."""
+    parsed = {
+        "visibility_groups": definitions.visibility_groups,
+        "data_sources": definitions.data_sources,
+        "customers": definitions.customers,
+    }
+    return all(
+        written.ids(kind) == set(found) and (found or kind != "visibility_groups")
+        for kind, found in parsed.items()
+    )

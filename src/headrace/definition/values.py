@@ -1,0 +1,157 @@
+"""The scalar values of definitions: ids, names, durations, cron lines, tables, queries."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+from zoneinfo import available_timezones
+
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import WithJsonSchema as JsonSchema
+from pydantic_core import PydanticCustomError
+
+from headrace.definition.wording import suggestion
+
+ID_PATTERN: Final = r"[a-z][a-z0-9_]{0,39}"
+MAX_NAME_BYTES: Final = 63
+_DURATION: Final = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
+_UNIT_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_LONGEST: Final = timedelta(days=36_500)
+
+
+class Body(BaseModel):
+    """What every object of a definition obeys: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class TopBody(Body):
+    """One file's object: may say which JSON Schema an editor should check it by."""
+
+    schema_uri: Annotated[
+        str | None, Field(alias="$schema", description="The JSON Schema that an editor checks this file by.")
+    ] = None
+
+
+def fault(message: str) -> PydanticCustomError:
+    """An error whose message reaches the person as it is (braces and all)."""
+    return PydanticCustomError("headrace", "{message}", {"message": message})
+
+
+def check_id(text: str) -> str:
+    if re.fullmatch(ID_PATTERN, text):
+        return text
+    raise fault(f'"{text[:60]}" is no id; ids are a small letter, then up to 39 small letters, digits and _')
+
+
+def check_text(text: str) -> str:
+    if not text.strip():
+        raise fault("is empty; give it a text")
+    if not text.isprintable():
+        raise fault("holds a character that cannot be printed; remove it")
+    return text
+
+
+def check_identifier(text: str) -> str:
+    check_text(text)
+    size = len(text.encode())
+    if size > MAX_NAME_BYTES:
+        raise fault(f"is {size} bytes long; databases take names of at most {MAX_NAME_BYTES}")
+    return text
+
+
+def check_property_name(text: str) -> str:
+    check_identifier(text)
+    if text.startswith("_"):
+        raise fault(f'"{text}" begins with an underscore, which is reserved; give another name')
+    return text
+
+
+def parse_duration(text: str) -> timedelta:
+    """The length of `<integer>(ms|s|m|h|d)`; raises ValueError for any other text."""
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise ValueError(text)
+    length_ms = int(match.group(1)) * _UNIT_MS[match.group(2)]
+    return min(timedelta(milliseconds=min(length_ms, 10**14)), _LONGEST + timedelta(days=1))
+
+
+def duration_text(duration: timedelta) -> str:
+    """The shortest text that `parse_duration` reads as this duration (whole milliseconds)."""
+    length_ms = duration // timedelta(milliseconds=1)
+    unit, size = next((u, s) for u, s in _UNIT_MS.items() if length_ms % s == 0)
+    return f"{length_ms // size}{unit}" if length_ms else "0s"
+
+
+def _duration(value: Any, least: timedelta) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    try:
+        duration = parse_duration(value if isinstance(value, str) else "")
+    except ValueError:
+        raise fault('is no duration; write an integer and a unit (ms, s, m, h, d), such as "30s"') from None
+    if not least <= duration <= _LONGEST:
+        raise fault(f"must be at least {duration_text(least)} and at most {duration_text(_LONGEST)}")
+    return duration
+
+
+def check_cron(text: str) -> str:
+    try:
+        next(CronSim(text, datetime(2024, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        raise fault(
+            f"is no cron line ({str(error)[:1].lower()}{str(error)[1:]}); "
+            'write five fields, such as "*/15 * * * *"'
+        ) from None
+    except StopIteration:
+        raise fault("never comes; write a cron line with a date that exists") from None
+    return text
+
+
+def check_time_zone(text: str) -> str:
+    zones = available_timezones()
+    if text in zones:
+        return text
+    raise fault(
+        f'unknown time zone "{text[:60]}"'
+        + suggestion(text, zones, listed=False)
+        + ("" if suggestion(text, zones, listed=False) else '; write an IANA name, such as "Europe/Berlin"')
+    )
+
+
+def check_table(text: str) -> str:
+    parts = text.split(".")
+    if len(parts) > 2 or not all(part.strip() for part in parts):
+        raise fault('is no table; write "name" or "namespace.name" (for any other name use a query)')
+    for part in parts:
+        check_identifier(part)
+    return text
+
+
+def check_namespace(text: str) -> str:
+    check_identifier(text)
+    if text.lower().startswith("pg_") or text.lower() == "information_schema":
+        raise fault(f'"{text}" belongs to the database; give another namespace, such as "headrace"')
+    return text
+
+
+_DURATION_SCHEMA: Final = JsonSchema({"type": "string", "pattern": r"^[0-9]{1,12}(ms|s|m|h|d)$"})
+_AS_TEXT: Final = PlainSerializer(duration_text, return_type=str)
+
+Id = Annotated[str, AfterValidator(check_id), Field(json_schema_extra={"pattern": f"^{ID_PATTERN}$"})]
+Text = Annotated[str, AfterValidator(check_text)]
+Identifier = Annotated[str, AfterValidator(check_identifier)]
+PropertyName = Annotated[str, AfterValidator(check_property_name)]
+Duration = Annotated[
+    timedelta, BeforeValidator(lambda v: _duration(v, timedelta(seconds=1))), _AS_TEXT, _DURATION_SCHEMA
+]
+"""At least one second."""
+Skew = Annotated[
+    timedelta, BeforeValidator(lambda v: _duration(v, timedelta(milliseconds=1))), _AS_TEXT, _DURATION_SCHEMA
+]
+Cron = Annotated[str, AfterValidator(check_cron)]
+TimeZone = Annotated[str, AfterValidator(check_time_zone)]
+Table = Annotated[str, AfterValidator(check_table)]
+Namespace = Annotated[str, AfterValidator(check_namespace)]
