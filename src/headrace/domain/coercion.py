@@ -11,10 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from headrace.domain import json_text, number_text, time_text
+from headrace.domain.arrow import Array, BooleanArray, ChunkedArray, DataType, StringArray, pa, pc
 from headrace.domain.column_text import REASONS as TEXT_REASONS
 from headrace.domain.column_text import boolean_values, checked_texts
 from headrace.domain.vocabulary import ARROW_TYPES, TEXT_TYPES, PropertyType
@@ -30,8 +28,8 @@ class Coerced:
         reason: why such a text does not fit, short and the same for every cell of a type.
     """
 
-    values: pa.Array
-    invalid: pa.BooleanArray | None
+    values: Array
+    invalid: BooleanArray | None
     reason: str
 
 
@@ -48,10 +46,10 @@ REASONS: Final[dict[PropertyType, str]] = {
 
 
 def coerce(
-    texts: pa.Array | pa.ChunkedArray,
-    type: PropertyType,
+    texts: Array | ChunkedArray,
+    type: PropertyType,  # noqa: A002
     *,
-    time_zone: str,  # noqa: A002
+    time_zone: str,
 ) -> Coerced:
     """Type a column of texts; what does not fit is null and marked, never an error.
 
@@ -72,10 +70,11 @@ def coerce(
 def coerce_scalar(text: str, type: PropertyType, *, time_zone: str = "UTC") -> str | None:  # noqa: A002
     """The canonical text of a value that a person gave; None when it does not fit the type."""
     values = coerce(pa.array([text], pa.string()), type, time_zone=time_zone).values
-    return canonical_text(values)[0].as_py()  # type: ignore[no-any-return]
+    text_of: str | None = canonical_text(values)[0].as_py()
+    return text_of
 
 
-def canonical_text(array: pa.Array | pa.ChunkedArray) -> pa.StringArray:
+def canonical_text(array: Array | ChunkedArray) -> StringArray:
     """The one text of each typed value: integers plain, dates ISO, date-times
     `YYYY-MM-DDTHH:MM:SS.ffffffZ`, booleans true and false, floats the shortest text that reads back
     (as Python's repr). Decimals, JSON and texts are canonical already."""
@@ -87,10 +86,10 @@ def canonical_text(array: pa.Array | pa.ChunkedArray) -> pa.StringArray:
     return values if values.type == pa.string() else values.cast(pa.string())
 
 
-def _values(column: pa.StringArray, type: PropertyType, time_zone: str) -> pa.Array:  # noqa: A002
-    if type in TEXT_TYPES:
-        return checked_texts(column, type)
-    match type:
+def _values(column: StringArray, kind: PropertyType, time_zone: str) -> Array:
+    if kind in TEXT_TYPES:
+        return checked_texts(column, kind)
+    match kind:
         case PropertyType.BOOLEAN:
             return boolean_values(column)
         case PropertyType.DECIMAL:
@@ -98,28 +97,36 @@ def _values(column: pa.StringArray, type: PropertyType, time_zone: str) -> pa.Ar
         case PropertyType.JSON:
             return json_text.canonical_json(column)
         case PropertyType.INTEGER:
-            cast, parse = number_text.cast_integers, number_text.parse_integer
+            return _cast(column, number_text.cast_integers, number_text.parse_integer, kind)
         case PropertyType.FLOAT:
-            cast, parse = number_text.cast_floats, number_text.parse_float
+            return _cast(column, number_text.cast_floats, number_text.parse_float, kind)
+        case PropertyType.DATE:
+            zone = time_text.Zone(time_zone)
+            return _cast(column, zone.cast_dates, zone.parse_date, kind)
         case _:
             zone = time_text.Zone(time_zone)
-            is_date = type is PropertyType.DATE
-            cast = zone.cast_dates if is_date else zone.cast_datetimes
-            parse = zone.parse_date if is_date else zone.parse_datetime
-    return pa.chunked_array(
-        _cast_pieces(column, cast, parse, ARROW_TYPES[type]), ARROW_TYPES[type]
-    ).combine_chunks()
+            return _cast(column, zone.cast_datetimes, zone.parse_datetime, kind)
+
+
+def _cast(
+    column: StringArray,
+    cast: Callable[[StringArray], Array],
+    parse: Callable[[str], Any],
+    kind: PropertyType,
+) -> Array:
+    pieces = _cast_pieces(column, cast, parse, ARROW_TYPES[kind])
+    return pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
 
 
 _LEAF_CELLS: Final = 32
 
 
 def _cast_pieces(
-    column: pa.StringArray,
-    cast: Callable[[pa.StringArray], pa.Array],
+    column: StringArray,
+    cast: Callable[[StringArray], Array],
     parse: Callable[[str], Any],
-    arrow_type: pa.DataType,
-) -> list[pa.Array]:
+    arrow_type: DataType,
+) -> list[Array]:
     """Cast the column whole, or else its halves: n cells with k bad ones cost about n log k casts
     and 32 k parses, and a column that is all bad costs one parse a cell."""
     try:
@@ -136,6 +143,6 @@ def _cast_pieces(
     ]
 
 
-def _one_array(array: pa.Array | pa.ChunkedArray, *, keep_type: bool = False) -> pa.Array:
+def _one_array(array: Array | ChunkedArray, *, keep_type: bool = False) -> Array:
     one = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     return one if keep_type or one.type == pa.string() else one.cast(pa.string())

@@ -5,9 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from headrace.domain.arrow import BooleanArray, StringArray, pa, pc
 from headrace.domain.vocabulary import PropertyType
 
 _TRUE: Final = ("t", "true", "1", "yes", "on", "y")
@@ -38,7 +36,7 @@ REASONS: Final[dict[PropertyType, str]] = {
 }
 
 
-def boolean_values(column: pa.StringArray) -> pa.BooleanArray:
+def boolean_values(column: StringArray) -> BooleanArray:
     """Any usual spelling of true and false, in any case; null for other texts."""
     found = pc.index_in(column, _SPELLINGS)
     if found.null_count > column.null_count:
@@ -46,24 +44,24 @@ def boolean_values(column: pa.StringArray) -> pa.BooleanArray:
     return _MEANINGS.take(found)
 
 
-def checked_texts(column: pa.StringArray, type: PropertyType) -> pa.StringArray:  # noqa: A002
+def checked_texts(column: StringArray, kind: PropertyType) -> StringArray:
     """The texts as given; null where one does not pass the check of its type.
 
     The checks are lenient, since a wrong one would lose a value that people use: a text that fails is
     surely not an email address, phone number or URL.
     """
-    if type is PropertyType.STRING:
+    if kind is PropertyType.STRING:
         if b"\0" not in _bytes_of(column):
             return column
         fits = pc.invert(pc.match_substring(column, "\0"))
     else:
-        fits = pc.match_substring_regex(column, _CHECKS[type])
+        fits = pc.match_substring_regex(column, _CHECKS[kind])
     if pc.all(fits).as_py() is not False:
         return column
     return pc.if_else(fits, column, pa.scalar(None, pa.string()))
 
 
-def _bytes_of(column: pa.StringArray) -> bytes:
+def _bytes_of(column: StringArray) -> bytes:
     """All texts of the column on end (what lies beneath nulls included): a search in it costs a
     nanosecond a cell where Arrow's own cost fifty."""
     _, offsets, data = column.buffers()
@@ -71,4 +69,5 @@ def _bytes_of(column: pa.StringArray) -> bytes:
         return b""
     (start,) = struct.unpack_from("=i", offsets, 4 * column.offset)
     (end,) = struct.unpack_from("=i", offsets, 4 * (column.offset + len(column)))
-    return data.slice(start, end - start).to_pybytes()
+    texts: bytes = data.slice(start, end - start).to_pybytes()
+    return texts

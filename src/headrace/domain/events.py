@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from headrace.domain.arrow import Array, BooleanArray, Int64Array, StringArray, Table, pa, pc
 from headrace.domain.coercion import Coerced, coerce
 from headrace.domain.shape import Column
 from headrace.domain.vocabulary import ARROW_TYPES, CUSTOMER, DELETED, INVALID, PropertyType
@@ -63,13 +61,13 @@ class CoercedPage:
         rejected: the other rows, ascending.
     """
 
-    events: pa.Table
-    kept: pa.Int64Array
+    events: Table
+    kept: Int64Array
     rejected: tuple[SetAside, ...]
 
 
 def coerce_page(
-    rows: pa.Table,
+    rows: Table,
     *,
     columns: tuple[Column, ...],
     key_size: int,
@@ -93,7 +91,7 @@ def coerce_page(
     arrays = [
         *(column.values for column in typed),
         page.texts(customer_column) if customer_column else _constant(customer, rows.num_rows),
-        page.is_set(deleted_column) if deleted_column else _constant(False, rows.num_rows),  # noqa: FBT003
+        page.is_set(deleted_column) if deleted_column else _constant(False, rows.num_rows),
         _invalid_notes(page, typed),
     ]
     events = pa.table(arrays, names=[*(column.name for column in columns), CUSTOMER, DELETED, INVALID])
@@ -110,7 +108,7 @@ def deletes(
     columns: tuple[Column, ...],
     key_size: int,
     customer: str | None,
-) -> pa.Table:
+) -> Table:
     """Events that delete the rows with these keys (canonical texts); their other columns are null.
 
     `_customer_id` is null when `customer` is None: nobody can tell any more whose row it was.
@@ -124,7 +122,7 @@ def deletes(
             raise InvariantError(f"a key to delete has a {column.name} that {typed.reason}")
         arrays.append(typed.values)
     arrays += [pa.nulls(len(keys), ARROW_TYPES[column.type]) for column in columns[key_size:]]
-    ends = [_constant(customer, len(keys)), _constant(True, len(keys)), pa.nulls(len(keys), pa.string())]  # noqa: FBT003
+    ends = [_constant(customer, len(keys)), _constant(True, len(keys)), pa.nulls(len(keys), pa.string())]
     names = [*(column.name for column in columns), CUSTOMER, DELETED, INVALID]
     return pa.table([*arrays, *ends], names=names)
 
@@ -133,7 +131,7 @@ def deletes(
 class _Page:
     """The rows and what they are read by."""
 
-    rows: pa.Table
+    rows: Table
     columns: tuple[Column, ...]
     key_size: int
     customer_column: str | None
@@ -144,26 +142,26 @@ class _Page:
         return self.columns[: self.key_size]
 
     @property
-    def indexes(self) -> pa.Int64Array:
+    def indexes(self) -> Int64Array:
         return pa.arange(0, self.rows.num_rows)
 
-    def texts(self, source_column: str) -> pa.StringArray:
+    def texts(self, source_column: str) -> StringArray:
         return self.rows[source_column].combine_chunks()
 
     def coerce(self, column: Column) -> Coerced:
         return coerce(self.rows[column.source_column], column.type, time_zone=self.time_zone)
 
-    def is_set(self, source_column: str) -> pa.BooleanArray:
+    def is_set(self, source_column: str) -> BooleanArray:
         texts = self.texts(source_column)
         as_flag = coerce(texts, PropertyType.BOOLEAN, time_zone=self.time_zone).values
-        is_false = pc.fill_null(pc.invert(as_flag), False)  # noqa: FBT003
-        return pc.invert(pc.fill_null(pc.or_(pc.equal(texts, ""), is_false), True))  # noqa: FBT003
+        is_false = pc.fill_null(pc.invert(as_flag), False)
+        return pc.invert(pc.fill_null(pc.or_(pc.equal(texts, ""), is_false), True))
 
 
 _Faults = dict[int, tuple[RejectCode, str]]
 
 
-def _constant(value: str | bool | None, size: int) -> pa.Array:
+def _constant(value: str | bool | None, size: int) -> Array:
     arrow_type = pa.bool_() if isinstance(value, bool) else pa.string()
     return pa.repeat(pa.scalar(value, arrow_type), size)
 
@@ -172,7 +170,7 @@ def _faults(page: _Page, typed: list[Coerced]) -> _Faults:
     """Why each unusable row is one: the first reason of its key's columns, then its customer's."""
     faults: _Faults = {}
 
-    def note(mask: pa.Array | None, code: RejectCode, reason: str) -> None:
+    def note(mask: Array | None, code: RejectCode, reason: str) -> None:
         if mask is not None:
             for row in pc.indices_nonzero(mask).to_pylist():
                 faults.setdefault(row, (code, reason))
@@ -184,7 +182,7 @@ def _faults(page: _Page, typed: list[Coerced]) -> _Faults:
     if page.customer_column:
         customers = page.texts(page.customer_column)
         where = f"customer column {page.customer_column}"
-        missing = pc.fill_null(pc.equal(customers, ""), True)  # noqa: FBT003
+        missing = pc.fill_null(pc.equal(customers, ""), True)
         too_long = pc.greater(pc.utf8_length(customers), CUSTOMER_CHARACTERS)
         text = coerce(customers, PropertyType.STRING, time_zone=page.time_zone)
         note(missing, RejectCode.CUSTOMER_MISSING, f"{where} is empty")
@@ -194,7 +192,7 @@ def _faults(page: _Page, typed: list[Coerced]) -> _Faults:
     return faults
 
 
-def _invalid_notes(page: _Page, typed: list[Coerced]) -> pa.StringArray:
+def _invalid_notes(page: _Page, typed: list[Coerced]) -> StringArray:
     notes: dict[int, dict[str, dict[str, str]]] = {}
     for column, result in list(zip(page.columns, typed, strict=True))[page.key_size :]:
         if result.invalid is None:

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
-import pyarrow as pa
+from headrace.domain.arrow import StringArray, pa
 
 NUMBER_DIGITS: Final = 1000
 """Numbers longer than this, written out, are refused: a store's jsonb would refuse or bloat them."""
@@ -21,7 +21,7 @@ class _Literal:
         self.text = text
 
 
-def canonical_json(column: pa.StringArray) -> pa.StringArray:
+def canonical_json(column: StringArray) -> StringArray:
     """The canonical text of each JSON text; null where it is none that a store can hold."""
     encoded = column.dictionary_encode()
     parsed = [parse_json(text) for text in encoded.dictionary.to_pylist()]

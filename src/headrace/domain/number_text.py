@@ -7,8 +7,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from headrace.domain.arrow import DoubleArray, Int64Array, StringArray, pa, pc
 
 DECIMAL_DIGITS: Final = 1000
 """A decimal has at most so many digits in plain notation, before and after the point together."""
@@ -18,7 +17,7 @@ _PLAIN_DECIMAL: Final = r"\A(?:0|-?[1-9][0-9]{0,200}|(?:-?[1-9][0-9]{0,200}|0)\.
 _INT64: Final = range(-(2**63), 2**63)
 
 
-def cast_integers(column: pa.StringArray) -> pa.Int64Array:
+def cast_integers(column: StringArray) -> Int64Array:
     """Raises ArrowInvalid when a text is not a plain integer of 64 bits."""
     values = column.cast(pa.int64())
     # Arrow reads 0x10 as sixteen; no database writes an integer so.
@@ -36,7 +35,7 @@ def parse_integer(text: str) -> int | None:
     return integer if integer in _INT64 else None
 
 
-def cast_floats(column: pa.StringArray) -> pa.DoubleArray:
+def cast_floats(column: StringArray) -> DoubleArray:
     """Raises ArrowInvalid when a text is not a number; infinities and NaN become null."""
     values = column.cast(pa.float64())
     finite = pc.is_finite(values)
@@ -53,12 +52,12 @@ def parse_float(text: str) -> float | None:
     return number + 0.0 if math.isfinite(number) else None
 
 
-def decimals(column: pa.StringArray) -> pa.StringArray:
+def decimals(column: StringArray) -> StringArray:
     """Canonical decimals: plain notation, no trailing zeros, no "-0"; null where not a number."""
     plain = pc.match_substring_regex(column, _PLAIN_DECIMAL)
     if pc.all(plain).as_py() is not False:
         return _without_trailing_zeros(column)
-    odd = pc.fill_null(pc.invert(plain), False)  # noqa: FBT003
+    odd = pc.fill_null(pc.invert(plain), False)
     values = _without_trailing_zeros(column)
     encoded = column.filter(odd).dictionary_encode()
     parsed = pa.array([parse_decimal(text) for text in encoded.dictionary.to_pylist()], pa.string())
@@ -90,7 +89,7 @@ def _number(text: str) -> Decimal | None:
         return None
 
 
-def _without_trailing_zeros(column: pa.StringArray) -> pa.StringArray:
+def _without_trailing_zeros(column: StringArray) -> StringArray:
     trimmed = pc.ascii_rtrim(pc.ascii_rtrim(column, "0"), ".")
     has_point = pc.match_substring(column, ".")
     if pc.all(has_point).as_py() is not False:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 import struct
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from headrace.domain.arrow import Array, Buffer, Table, pa, pc
 from headrace.errors import InvariantError
 
 
-def encode(table: pa.Table, level: int = 1) -> bytes:
+def encode(table: Table, level: int = 1) -> bytes:
     """The table as an Arrow IPC stream; `level` is zstd's."""
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=level))
     with pa.ipc.new_stream(sink, table.schema, options=options) as stream:
         stream.write_table(table)
-    return sink.getvalue().to_pybytes()
+    payload: bytes = sink.getvalue().to_pybytes()
+    return payload
 
 
-def decode(payload: bytes) -> pa.Table:
+def decode(payload: bytes) -> Table:
     """The table that was encoded. Raises InvariantError when the bytes are not such a stream."""
     try:
         with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
@@ -29,7 +28,7 @@ def decode(payload: bytes) -> pa.Table:
         raise InvariantError("a payload is not an Arrow stream") from error
 
 
-def digest(table: pa.Table) -> str:
+def digest(table: Table) -> str:
     """blake2b over names, types and values in order: 32 hex digits.
 
     Equal for equal tables however they are chunked, sliced or padded, and whatever lies beneath nulls
@@ -43,14 +42,14 @@ def digest(table: pa.Table) -> str:
     return state.hexdigest()
 
 
-def _hash_column(state: hashlib._Hash, column: pa.Array) -> None:
+def _hash_column(state: hashlib.blake2b, column: Array) -> None:
     if column.null_count == len(column):
         state.update(b"\2")
         return
     state.update(b"\1" if column.null_count else b"\0")
     if column.null_count:
         state.update(_fixed_bytes(pc.is_valid(column).cast(pa.uint8()), 1))
-        column = _without_nulls(column)
+        column = column.drop_null()
     if pa.types.is_boolean(column.type):
         state.update(_fixed_bytes(column.cast(pa.uint8()), 1))
     elif pa.types.is_string(column.type) or pa.types.is_binary(column.type):
@@ -63,16 +62,12 @@ def _hash_column(state: hashlib._Hash, column: pa.Array) -> None:
         raise InvariantError(f"no digest for columns of {column.type}")
 
 
-def _without_nulls(column: pa.Array) -> pa.Array:
-    return column.drop_null()
-
-
-def _fixed_bytes(column: pa.Array, width: int) -> memoryview | pa.Buffer:
+def _fixed_bytes(column: Array, width: int) -> Buffer:
     data = column.buffers()[1]
     return data.slice(column.offset * width, len(column) * width) if data is not None else b""
 
 
-def _text_bytes(column: pa.Array) -> memoryview | pa.Buffer:
+def _text_bytes(column: Array) -> Buffer:
     _, offsets, data = column.buffers()
     (start,) = struct.unpack_from("=i", offsets, 4 * column.offset)
     (end,) = struct.unpack_from("=i", offsets, 4 * (column.offset + len(column)))

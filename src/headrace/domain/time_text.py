@@ -7,8 +7,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from headrace.domain.arrow import Date32Array, StringArray, TimestampArray, pa, pc
 
 _US: Final = pa.timestamp("us")
 _UTC_US: Final = pa.timestamp("us", tz="UTC")
@@ -37,7 +36,7 @@ class Zone:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def cast_datetimes(self, column: pa.StringArray) -> pa.TimestampArray:
+    def cast_datetimes(self, column: StringArray) -> TimestampArray:
         """All with an offset, all without, or all integers since 1970. Raises ArrowInvalid otherwise."""
         for read in (_cast_with_offset, self._cast_naive):
             try:
@@ -54,7 +53,7 @@ class Zone:
         instant = self._localised(pa.array([parsed], _US))[0].value
         return _EPOCH + timedelta(microseconds=instant) if _FIRST_US <= instant <= _LAST_US else None
 
-    def cast_dates(self, column: pa.StringArray) -> pa.Date32Array:
+    def cast_dates(self, column: StringArray) -> Date32Array:
         """Raises ArrowInvalid when a text is not just a date. Arrow has a year 0: it becomes null."""
         days = column.cast(pa.date32())
         if pc.any(pc.less(days, _FIRST_DAY)).as_py():
@@ -74,27 +73,27 @@ class Zone:
         except OverflowError:
             return None
 
-    def _cast_naive(self, column: pa.StringArray) -> pa.TimestampArray:
+    def _cast_naive(self, column: StringArray) -> TimestampArray:
         return self._localised(column.cast(_US))
 
-    def _localised(self, naive: pa.TimestampArray) -> pa.TimestampArray:
+    def _localised(self, naive: TimestampArray) -> TimestampArray:
         if self._name == "UTC":
             return naive.cast(_UTC_US)
         local = pc.assume_timezone(naive, self._name, ambiguous="earliest", nonexistent="latest")
         return local.cast(_UTC_US)
 
 
-def canonical_datetimes(values: pa.TimestampArray) -> pa.StringArray:
+def canonical_datetimes(values: TimestampArray) -> StringArray:
     """`YYYY-MM-DDTHH:MM:SS.ffffffZ`."""
     texts = values.cast(_UTC_US).cast(_US).cast(pa.string())
     return pc.binary_join_element_wise(pc.binary_replace_slice(texts, 10, 11, "T"), "Z", "")
 
 
-def _cast_with_offset(column: pa.StringArray) -> pa.TimestampArray:
+def _cast_with_offset(column: StringArray) -> TimestampArray:
     return column.cast(_UTC_US)
 
 
-def _cast_epochs(column: pa.StringArray) -> pa.TimestampArray:
+def _cast_epochs(column: StringArray) -> TimestampArray:
     """Seconds, milliseconds or microseconds since 1970, by magnitude: 11 digits of seconds reach the
     year 5138, 11 digits of milliseconds end in 1973."""
     numbers = column.cast(pa.int64())
@@ -104,7 +103,7 @@ def _cast_epochs(column: pa.StringArray) -> pa.TimestampArray:
     return pc.multiply(numbers, factor).cast(_UTC_US)
 
 
-def _within_bounds(values: pa.TimestampArray) -> pa.TimestampArray:
+def _within_bounds(values: TimestampArray) -> TimestampArray:
     ends: Any = pc.min_max(values.cast(pa.int64()))
     low, high = ends["min"].as_py(), ends["max"].as_py()
     if low is None or (low >= _FIRST_US and high <= _LAST_US):
