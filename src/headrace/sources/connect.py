@@ -1,0 +1,29 @@
+"""One place that turns an app's URL into the reader of its dialect."""
+
+from __future__ import annotations
+
+from headrace.errors import ConfigurationError
+from headrace.ports import SourceReader
+
+
+def open_reader(app_id: str, url: str, *, nonce: str) -> SourceReader:
+    """A reader of the app's database; it connects when first asked something.
+
+    Args:
+        nonce: marks this workspace's reading sessions, so that its fences do not wait for its own reads.
+
+    Raises:
+        ConfigurationError: the URL's scheme names no dialect that can be read.
+    """
+    scheme = url.partition(":")[0].lower()
+    if scheme in {"postgresql", "postgres"}:
+        from headrace.sources.postgres import PostgresReader
+
+        return PostgresReader(app_id, url, nonce=nonce)
+    if scheme == "sqlite":
+        from headrace.sources.sqlite import SqliteReader
+
+        return SqliteReader(app_id, url)
+    if scheme in {"mysql", "mariadb", "file"}:
+        raise ConfigurationError(f"{app_id}: apps with a {scheme}: URL cannot be read, not yet")
+    raise ConfigurationError(f"{app_id}: the URL must begin with postgresql:// or sqlite:///")

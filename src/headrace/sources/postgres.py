@@ -1,0 +1,236 @@
+"""Reads PostgreSQL: one COPY of one snapshot, streamed as pages of the source's own text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+
+from headrace.domain.position import Fence, Position
+from headrace.errors import InvariantError
+from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
+from headrace.sources.csv_page import parse_copied
+from headrace.sources.drift import require_columns
+from headrace.sources.paging import cut_pages
+from headrace.sources.postgres_catalogue import PostgresRelation, find_relation, list_tables
+from headrace.sources.postgres_errors import ErrorTranslation
+from headrace.sources.postgres_fence import take_fence
+from headrace.sources.postgres_keys import castable_keys
+from headrace.sources.postgres_rank import rank_text
+from headrace.sources.postgres_select import compose_copy
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_READER_PREFIX: Final = "headrace-reader:"
+_NAME_BYTES: Final = 63  # the server cuts application_name there
+_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a source may keep us waiting; a `statement_timeout` in the URL's options wins."""
+
+    connect_s: int = 10
+    statement_s: int = 300
+    lock_s: int = 10
+    idle_in_transaction_s: int = 600
+
+
+class PostgresReader:
+    """`SourceReader` of a PostgreSQL database. Connects when asked something, and again after an error."""
+
+    def __init__(
+        self, app_id: str, url: str, *, nonce: str, timeouts: Timeouts | None = None, margin_s: float = 2.0
+    ) -> None:
+        """`margin_s`: a transaction takes its start time slightly before others can see it."""
+        self._app_id = app_id
+        self._url = url
+        self._name = _READER_PREFIX + nonce
+        if len(self._name.encode()) > _NAME_BYTES:
+            raise InvariantError("the nonce of a reader is too long for application_name")
+        self._timeouts = timeouts or Timeouts()
+        self._margin_s = margin_s
+        self._errors = ErrorTranslation(app_id, url)
+        self._connection: Connection | None = None
+        self._streaming = False
+        self._relations: dict[Relation, PostgresRelation] = {}
+
+    def describe(self, relation: Relation) -> TableFacts:
+        """The facts as of now; later reads cast by these types until the next `describe`."""
+        self._relations.pop(relation, None)
+        return self._relation(relation).facts
+
+    def tables(self) -> tuple[TableListing, ...]:
+        with self._connected() as connection:
+            return list_tables(connection)
+
+    def change_token(self) -> str | None:
+        """None: PostgreSQL has no cheap one."""
+        return None
+
+    def fence(self, plan: ReadPlan, previous_state: str | None) -> Fence:
+        relation = self._relation(plan.relation)
+        require_columns(self._app_id, plan, relation.facts)
+        cursor = relation.column(plan.cursor) if plan.cursor else None
+        with self._connected() as connection:
+            return take_fence(
+                connection,
+                cursor,
+                previous_state,
+                zone=plan.time_zone,
+                reader=self._name,
+                margin_s=self._margin_s,
+            )
+
+    def rank(self, plan: ReadPlan, cursor: str) -> Any:
+        if plan.cursor is None:
+            raise InvariantError("a plan without a cursor has no order of cursors")
+        return rank_text(cursor, self._relation(plan.relation).column(plan.cursor).base)
+
+    @contextmanager
+    def read(self, plan: ReadPlan, selection: Selection) -> Iterator[Iterator[Page]]:
+        """Pages of one COPY. The snapshot is that of the COPY, taken when the context is entered; leaving
+        early cancels it, and the connection stays usable."""
+        relation = self._relation(plan.relation)
+        require_columns(self._app_id, plan, relation.facts)
+        with ExitStack() as stack:
+            with self._connected() as connection:
+                if isinstance(selection, ExactKeys):
+                    keys = castable_keys(connection, relation, plan, selection.keys)
+                    selection = ExactKeys(keys)
+                stream = _Stream(connection, compose_copy(relation, plan, selection))
+                self._streaming = True
+                stack.callback(self._end, stream)
+                stream.open()
+            yield self._pages(stream, plan, by_cursor=isinstance(selection, Since))
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _pages(self, stream: _Stream, plan: ReadPlan, *, by_cursor: bool) -> Iterator[Page]:
+        cut = cut_pages(
+            stream.take,
+            lambda rows: (len(rows), sum(map(len, rows))),
+            page_rows=plan.page_rows,
+            page_bytes=plan.page_bytes,
+        )
+        while True:
+            with self._errors.translated():
+                page = next(cut, None)
+            if page is None:
+                return
+            rows = parse_copied(b"".join(row for piece in page for row in piece), plan.columns)
+            yield Page(rows, end_of(rows, plan, by_cursor=by_cursor))
+
+    def _end(self, stream: _Stream) -> None:
+        self._streaming = False
+        try:
+            stream.close()
+        except psycopg.Error:  # what was read stays valid; the connection does not
+            self.close()
+
+    def _relation(self, relation: Relation) -> PostgresRelation:
+        known = self._relations.get(relation)
+        if known is None:
+            with self._connected() as connection:
+                known = find_relation(connection, self._app_id, relation)
+            self._relations[relation] = known
+        return known
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A usable connection, in no transaction; an error of its own closes it, so that the next call opens another."""
+        if self._streaming:
+            raise InvariantError("a reader was asked something while it streams a snapshot")
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        try:
+            with self._errors.translated():
+                yield self._connection
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> Connection:
+        with self._errors.connecting():
+            connection = psycopg.connect(
+                self._url,
+                autocommit=True,
+                application_name=self._name,
+                client_encoding="utf8",
+                connect_timeout=self._timeouts.connect_s,
+                prepare_threshold=None,
+            )
+        try:
+            with self._errors.translated():
+                connection.execute(_settings(self._timeouts, connection.info.options))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class _Stream:
+    """One COPY in its own transaction."""
+
+    def __init__(self, connection: Connection, statement: sql.Composed) -> None:
+        self._connection = connection
+        self._statement = statement
+        self._copy = ExitStack()
+        self._rows: Iterator[Any] = iter(())
+        self._ended = False
+
+    def open(self) -> None:
+        self._connection.execute(_BEGIN)
+        cursor = self._copy.enter_context(self._connection.cursor())
+        self._rows = iter(self._copy.enter_context(cursor.copy(self._statement)))
+
+    def take(self, rows: int) -> list[Any] | None:
+        """The next rows; the server sends each in a message of its own."""
+        taken = list(islice(self._rows, rows))
+        self._ended = len(taken) < rows
+        return taken or None
+
+    def close(self) -> None:
+        """The statement is cancelled if it has not ended, the transaction is over."""
+        if self._ended:
+            self._copy.close()
+        else:
+            stop = GeneratorExit()  # what makes psycopg cancel, and not wait for the rest
+            self._copy.__exit__(GeneratorExit, stop, None)
+        self._connection.rollback()
+
+
+def end_of(rows: pa.Table, plan: ReadPlan, *, by_cursor: bool) -> Position:
+    """The place of the last row. Without a key where a part of it is null: such a row cannot be resumed after,
+    only read again."""
+    last = rows.num_rows - 1
+    key = tuple(rows.column(name)[last].as_py() for name in plan.key)
+    cursor = rows.column(plan.cursor)[last].as_py() if by_cursor and plan.cursor else ""
+    return Position(cursor, None if None in key else key)
+
+
+def _settings(timeouts: Timeouts, options: str) -> sql.Composed:
+    wanted = {
+        "TimeZone": "UTC",
+        "DateStyle": "ISO, YMD",
+        "IntervalStyle": "iso_8601",
+        "bytea_output": "hex",
+        "extra_float_digits": "3",
+        "default_transaction_read_only": "on",
+        "lock_timeout": f"{timeouts.lock_s}s",
+        "idle_in_transaction_session_timeout": f"{timeouts.idle_in_transaction_s}s",
+        "statement_timeout": f"{timeouts.statement_s}s",
+    }
+    if "statement_timeout" in options:
+        del wanted["statement_timeout"]
+    pairs = [sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in wanted.items()]
+    return sql.SQL("SELECT {}").format(sql.SQL(", ").join(pairs))

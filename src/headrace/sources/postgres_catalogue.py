@@ -1,0 +1,254 @@
+"""What PostgreSQL's catalogue says of relations: their columns, keys, indexes and references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from headrace.domain.vocabulary import PropertyType
+from headrace.errors import ConfigurationError
+from headrace.ports import ColumnFacts, ForeignKey, Relation, TableFacts, TableListing
+from headrace.sources.drift import missing_table, query_text
+from headrace.sources.fingerprint import fingerprint
+from headrace.sources.suggestion import suggest_cursor
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_TYPES: Final = {
+    "int2": PropertyType.INTEGER,
+    "int4": PropertyType.INTEGER,
+    "int8": PropertyType.INTEGER,
+    "numeric": PropertyType.DECIMAL,
+    "money": PropertyType.DECIMAL,
+    "float4": PropertyType.FLOAT,
+    "float8": PropertyType.FLOAT,
+    "bool": PropertyType.BOOLEAN,
+    "date": PropertyType.DATE,
+    "timestamp": PropertyType.DATETIME,
+    "timestamptz": PropertyType.DATETIME,
+    "json": PropertyType.JSON,
+    "jsonb": PropertyType.JSON,
+}
+BYTEWISE: Final = frozenset({"text", "varchar"})
+"""Types that are ordered bytewise under COLLATE "C"."""
+_PORTABLE: Final = BYTEWISE | {"int2", "int4", "int8", "date", "timestamp", "timestamptz", "uuid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresColumn:
+    """A column with what reading needs besides its facts.
+
+    Attributes:
+        base: the type's short name, domains resolved (int4, timestamptz, ...).
+        cast: how to write that type in a CAST that neither pads nor truncates.
+        modifier: the type modifier (of a timestamp: its digits), -1 for none.
+    """
+
+    facts: ColumnFacts
+    base: str
+    cast: str
+    modifier: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresRelation:
+    """A relation that exists: how FROM names it, and its columns."""
+
+    source: sql.Composable
+    facts: TableFacts
+    columns: tuple[PostgresColumn, ...]
+
+    def column(self, name: str) -> PostgresColumn:
+        return next(c for c in self.columns if c.facts.name == name)
+
+
+# Domains are followed to their base type; a domain's own NOT NULL counts. The seed is one row a column.
+_COLUMNS = """
+WITH RECURSIVE seed(relation, position, name, declared, declared_mod, nullable) AS ({seed}),
+col AS (
+  SELECT relation, position, name, declared, declared_mod, nullable, declared AS type, declared_mod AS mod
+  FROM seed
+  UNION ALL
+  SELECT col.relation, col.position, col.name, col.declared, col.declared_mod,
+         col.nullable AND NOT t.typnotnull, t.typbasetype, t.typtypmod
+  FROM col JOIN pg_catalog.pg_type t ON t.oid = col.type AND t.typtype = 'd'
+)
+SELECT col.relation, col.name, format_type(col.declared, col.declared_mod), col.nullable,
+       t.typname, format_type(col.type, -1), col.mod
+FROM col JOIN pg_catalog.pg_type t ON t.oid = col.type AND t.typtype <> 'd'
+ORDER BY col.relation, col.position
+"""
+_TABLE_SEED = """
+  SELECT a.attrelid, a.attnum::int, a.attname::text, a.atttypid, a.atttypmod, NOT a.attnotnull
+  FROM pg_catalog.pg_attribute a
+  WHERE a.attrelid = ANY(%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+_QUERY_SEED = """
+  SELECT 0::oid, c.position, c.name, c.type, c.mod, true
+  FROM unnest(%(positions)s::int[], %(names)s::text[], %(types)s::oid[], %(mods)s::int[])
+    AS c(position, name, type, mod)
+"""
+# The relation that the search path shows under the bare name comes before any that a dot leads to.
+_FIND = """
+SELECT c.oid, n.nspname, c.relname
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND ((c.relname = %(table)s AND pg_table_is_visible(c.oid))
+       OR (n.nspname::text, c.relname::text) IN (SELECT * FROM unnest(%(namespaces)s::text[], %(names)s::text[])))
+ORDER BY c.relname <> %(table)s
+LIMIT 1
+"""
+_LIST = """
+SELECT c.oid, n.nspname || '.' || c.relname, c.reltuples::bigint
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+  AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+  AND has_schema_privilege(n.oid, 'usage') AND has_table_privilege(c.oid, 'select')
+ORDER BY 2
+"""
+_INDEXES = """
+SELECT i.indrelid, i.indisprimary, i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL,
+       i.indpred IS NULL,
+       ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int[]) WITH ORDINALITY AS k(attnum, position)
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+             WHERE k.position <= i.indnkeyatts ORDER BY k.position),
+       (i.indkey::int[])[0] <> 0
+FROM pg_catalog.pg_index i
+WHERE i.indrelid = ANY(%(oids)s) AND i.indisvalid
+ORDER BY i.indrelid, NOT i.indisprimary, i.indnkeyatts, i.indexrelid
+"""
+_REFERENCES = """
+SELECT k.conrelid, n.nspname || '.' || c.relname,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u(attnum, position)
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum ORDER BY u.position),
+       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u(attnum, position)
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum ORDER BY u.position)
+FROM pg_catalog.pg_constraint k
+JOIN pg_catalog.pg_class c ON c.oid = k.confrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE k.contype = 'f' AND k.conrelid = ANY(%(oids)s)
+ORDER BY k.conrelid, k.conname
+"""
+
+
+def find_relation(connection: Connection, app_id: str, relation: Relation) -> PostgresRelation:
+    """The relation as the catalogue has it now; SourceDriftError when there is no such table."""
+    if relation.table is not None:
+        return _find_table(connection, app_id, relation.table)
+    if relation.query is None:
+        raise ConfigurationError(f"{app_id}: a source needs a table or a query")
+    return _find_query(connection, relation.query)
+
+
+def _find_table(connection: Connection, app_id: str, table: str) -> PostgresRelation:
+    dots = [at for at, letter in enumerate(table) if letter == "."]
+    bound = {
+        "table": table,
+        "namespaces": [table[:at] for at in dots],
+        "names": [table[at + 1 :] for at in dots],
+    }
+    found = connection.execute(_FIND, bound).fetchone()
+    if found is None:
+        raise missing_table(app_id, table, _names(connection))
+    oid, namespace, name = found
+    columns = _columns(connection, _TABLE_SEED, {"oids": [oid]}).get(oid, ())
+    primary, _unique, _leading = _keys(connection, [oid], {oid: columns})[oid]
+    return PostgresRelation(
+        source=sql.Identifier(namespace, name), facts=_facts(columns, primary), columns=columns
+    )
+
+
+def _names(connection: Connection) -> list[str]:
+    return [name for _oid, name, _rows in connection.execute(_LIST).fetchall()]
+
+
+def _find_query(connection: Connection, query: str) -> PostgresRelation:
+    # The extended protocol refuses a second statement, so nothing hides behind the parentheses.
+    source = sql.SQL("(\n{}\n)").format(sql.SQL(query_text(query)))  # type: ignore[arg-type]
+    probe = sql.SQL("SELECT * FROM {} AS q LIMIT 0").format(source)
+    with connection.cursor() as cursor:
+        cursor.execute(probe, binary=True)
+        described = cursor.description or ()
+        result = cursor.pgresult
+        mods = [result.fmod(at) if result else -1 for at in range(len(described))]
+    bound = {
+        "positions": list(range(len(described))),
+        "names": [column.name for column in described],
+        "types": [column.type_code for column in described],
+        "mods": mods,
+    }
+    columns = _columns(connection, _QUERY_SEED, bound).get(0, ())
+    return PostgresRelation(source=source, facts=_facts(columns, ()), columns=columns)
+
+
+def _columns(
+    connection: Connection, seed: str, bound: dict[str, Any]
+) -> dict[int, tuple[PostgresColumn, ...]]:
+    found: dict[int, list[PostgresColumn]] = {}
+    statement = sql.SQL(_COLUMNS.format(seed=seed))  # type: ignore[arg-type]
+    for oid, name, native, nullable, base, cast, modifier in connection.execute(statement, bound):
+        facts = ColumnFacts(
+            name=name,
+            native_type=native,
+            type=_TYPES.get(base, PropertyType.STRING),
+            nullable=nullable,
+            portable_order=base in _PORTABLE,
+        )
+        column = PostgresColumn(facts=facts, base=base, cast=cast, modifier=modifier)
+        found.setdefault(oid, []).append(column)
+    return {oid: tuple(columns) for oid, columns in found.items()}
+
+
+def _facts(columns: Sequence[PostgresColumn], primary_key: tuple[str, ...]) -> TableFacts:
+    facts = tuple(column.facts for column in columns)
+    return TableFacts(columns=facts, primary_key=primary_key, fingerprint=fingerprint(facts))
+
+
+def _keys(
+    connection: Connection, oids: list[int], columns: dict[int, tuple[PostgresColumn, ...]]
+) -> dict[int, tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]]:
+    """By table: primary key, the first unique not-null index, and columns that a whole index begins with."""
+    primary: dict[int, tuple[str, ...]] = {}
+    unique: dict[int, tuple[str, ...]] = {}
+    leading: dict[int, set[str]] = {oid: set() for oid in oids}
+    not_null = {oid: {c.facts.name for c in columns.get(oid, ()) if not c.facts.nullable} for oid in oids}
+    for oid, is_primary, is_unique, whole, names, plain in connection.execute(_INDEXES, {"oids": oids}):
+        if is_primary:
+            primary[oid] = tuple(names)
+        elif is_unique and names and not_null[oid].issuperset(names):
+            unique.setdefault(oid, tuple(names))
+        if whole and plain and names:
+            leading[oid].add(names[0])
+    return {oid: (primary.get(oid, ()), unique.get(oid, ()), frozenset(leading[oid])) for oid in oids}
+
+
+def list_tables(connection: Connection) -> tuple[TableListing, ...]:
+    """Every table and view that this role may read, but for system ones and partitions, by name."""
+    tables = connection.execute(_LIST).fetchall()
+    oids = [oid for oid, _name, _rows in tables]
+    columns = _columns(connection, _TABLE_SEED, {"oids": oids})
+    keys = _keys(connection, oids, columns)
+    references: dict[int, list[ForeignKey]] = {}
+    for oid, table, own, theirs in connection.execute(_REFERENCES, {"oids": oids}):
+        key = ForeignKey(columns=tuple(own), table=table, references=tuple(theirs))
+        references.setdefault(oid, []).append(key)
+    listings = []
+    for oid, name, rows in tables:
+        primary, unique, leading = keys[oid]
+        facts = _facts(columns.get(oid, ()), primary)
+        cursor = suggest_cursor(facts.columns)
+        listings.append(
+            TableListing(
+                table=name,
+                facts=facts,
+                estimated_rows=rows if rows >= 0 else None,
+                suggested_key=primary or unique,
+                suggested_cursor=cursor,
+                cursor_has_index=cursor in leading,
+                foreign_keys=tuple(references.get(oid, ())),
+            )
+        )
+    return tuple(listings)

@@ -1,0 +1,107 @@
+"""Translates psycopg's errors into Headrace's groups, without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+from psycopg import errors
+
+from headrace.errors import ConfigurationError, HeadraceError, SourceDriftError, SourceUnavailableError
+
+_MISSING: Final = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.InvalidSchemaName,
+    errors.UndefinedObject,
+    errors.DataError,  # a text that was the column's is so no longer: its type changed
+)
+_FOR_A_PERSON: Final = (
+    errors.InsufficientPrivilege,
+    errors.ReadOnlySqlTransaction,
+    errors.ProgrammingError,
+    errors.NotSupportedError,
+)
+# A refused connection carries no SQLSTATE, only the server's words.
+_REFUSALS: Final = {
+    "password authentication failed": "correct the user or password in the app's URL",
+    "no password supplied": "put a password into the app's URL",
+    "no pg_hba.conf entry": "let the server's pg_hba.conf admit this host, user and database",
+    "does not exist": "correct the database or user in the app's URL, or create it",
+    "permission denied for database": "GRANT CONNECT on the database to this user",
+    "is not permitted to log in": "give the user the right to LOGIN",
+    "certificate": "correct sslmode and sslrootcert in the app's URL",
+}
+
+
+class ErrorTranslation:
+    """Translates errors of one app's connections; knows which words must never be shown."""
+
+    def __init__(self, app_id: str, url: str) -> None:
+        self._app_id = app_id
+        self._secrets = _secrets(url)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Errors of psycopg leave as SourceUnavailableError (may pass), SourceDriftError (the relation no
+        longer fits) or ConfigurationError (for a person)."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self._translation(error) from self._cause(error)
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """The same while connecting, where refusals are told from outages."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self._refusal(error) from self._cause(error)
+
+    def _cause(self, error: psycopg.Error) -> psycopg.Error | None:
+        return None if self._scrub(str(error)) != str(error) else error
+
+    def _translation(self, error: psycopg.Error) -> HeadraceError:
+        message = self._message(error)
+        if isinstance(error, _MISSING):
+            return SourceDriftError(message)
+        if isinstance(error, errors.InsufficientPrivilege):
+            return ConfigurationError(f"{message}; GRANT SELECT on what the source reads to the app's user")
+        if isinstance(error, _FOR_A_PERSON):
+            return ConfigurationError(message)
+        return SourceUnavailableError(message)
+
+    def _refusal(self, error: psycopg.Error) -> HeadraceError:
+        message = self._message(error)
+        for words, mend in _REFUSALS.items():
+            if words in message:
+                return ConfigurationError(f"{message}; {mend}")
+        if isinstance(error, errors.ProgrammingError):
+            return ConfigurationError(f"{self._app_id}: the app's URL is not a PostgreSQL URL")
+        return SourceUnavailableError(message)
+
+    def _message(self, error: psycopg.Error) -> str:
+        # The primary message only: details may quote rows.
+        primary = error.diag.message_primary or str(error)
+        return f"{self._app_id}: {self._scrub(' '.join(primary.split()))}"
+
+    def _scrub(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def _secrets(url: str) -> tuple[str, ...]:
+    """The URL itself, and its password as written and as meant, longest first."""
+    try:
+        password = urlsplit(url).password or ""
+    except ValueError:
+        password = ""
+    for part in urlsplit(url).query.split("&") if "?" in url else ():
+        name, _, value = part.partition("=")
+        password = password or (value if name == "password" else "")
+    found = {url, password, unquote(password)} - {""}
+    return tuple(sorted(found, key=len, reverse=True))

@@ -1,0 +1,223 @@
+"""What SQLite's catalogue says of relations. Types are declared, values are free: affinity is what holds."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from headrace.domain.vocabulary import PropertyType
+from headrace.errors import ConfigurationError
+from headrace.ports import ColumnFacts, ForeignKey, Relation, TableFacts, TableListing
+from headrace.sources.drift import missing_table, query_text
+from headrace.sources.fingerprint import fingerprint
+from headrace.sources.suggestion import suggest_cursor
+
+Affinity = Literal["integer", "real", "numeric", "text", "none"]
+
+_COUNT_LIMIT: Final = 100_000
+_TYPES: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), type_)
+    for pattern, type_ in (
+        (r"INT", PropertyType.INTEGER),
+        (r"BOOL", PropertyType.BOOLEAN),
+        (r"DEC|NUMERIC|MONEY", PropertyType.DECIMAL),
+        (r"REAL|FLOA|DOUB", PropertyType.FLOAT),
+        (r"^\s*DATE\s*$", PropertyType.DATE),
+        (r"DATETIME|TIMESTAMP", PropertyType.DATETIME),
+        (r"JSON", PropertyType.JSON),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteColumn:
+    facts: ColumnFacts
+    affinity: Affinity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteRelation:
+    """A relation that exists: how FROM names it, and its columns."""
+
+    source: str
+    facts: TableFacts
+    columns: tuple[SqliteColumn, ...]
+
+    def column(self, name: str) -> SqliteColumn:
+        return next(c for c in self.columns if c.facts.name == name)
+
+
+def quoted(name: str) -> str:
+    """The identifier as SQLite quotes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def affinity_of(declared: str) -> Affinity:
+    """*Source:* the five rules of "Determination Of Column Affinity" in SQLite's manual."""
+    upper = declared.upper()
+    if "INT" in upper:
+        return "integer"
+    if any(word in upper for word in ("CHAR", "CLOB", "TEXT")):
+        return "text"
+    if not upper or "BLOB" in upper:
+        return "none"
+    if any(word in upper for word in ("REAL", "FLOA", "DOUB")):
+        return "real"
+    return "numeric"
+
+
+def property_type(declared: str) -> PropertyType:
+    return next((type_ for pattern, type_ in _TYPES if pattern.search(declared)), PropertyType.STRING)
+
+
+def find_relation(connection: sqlite3.Connection, app_id: str, relation: Relation) -> SqliteRelation:
+    """The relation as the catalogue has it now; SourceDriftError when there is no such table."""
+    if relation.table is not None:
+        return _find_table(connection, app_id, relation.table)
+    if relation.query is None:
+        raise ConfigurationError(f"{app_id}: a source needs a table or a query")
+    return _find_query(connection, relation.query)
+
+
+def _tables(connection: sqlite3.Connection) -> list[tuple[str, bool, bool]]:
+    """Name, whether without rowid, whether strict, of each table and view of the file."""
+    found = connection.execute(
+        "SELECT CAST(name AS TEXT), wr, strict FROM pragma_table_list"
+        " WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND type <> 'shadow' ORDER BY name"
+    )
+    return [(_text(name), bool(without_rowid), bool(strict)) for name, without_rowid, strict in found]
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+
+
+def _find_table(connection: sqlite3.Connection, app_id: str, table: str) -> SqliteRelation:
+    tables = _tables(connection)
+    wanted = {table.lower(), table.lower().removeprefix("main.")}
+    exact = [t for t in tables if t[0].lower() in wanted]
+    if not exact:
+        raise missing_table(app_id, table, [name for name, _wr, _strict in tables])
+    name, without_rowid, strict = exact[0]
+    return _table_relation(connection, name, without_rowid=without_rowid, strict=strict)
+
+
+def _table_relation(
+    connection: sqlite3.Connection, name: str, *, without_rowid: bool, strict: bool
+) -> SqliteRelation:
+    info = connection.execute(
+        "SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?, 'main') WHERE hidden <> 1 ORDER BY cid", (name,)
+    ).fetchall()
+    described = [(_text(column), _text(declared), bool(notnull), pk) for column, declared, notnull, pk in info]
+    key = tuple(column for column, _type, _notnull, pk in sorted(described, key=lambda c: c[3]) if pk)
+    columns = []
+    for column, declared, notnull, pk in described:
+        rowid = bool(pk) and len(key) == 1 and declared.upper() == "INTEGER" and not without_rowid
+        nullable = not (notnull or rowid or (pk and without_rowid))
+        columns.append(_column(column, declared, nullable=nullable, whole=rowid or strict))
+    return SqliteRelation(
+        source=f"main.{quoted(name)}", facts=_facts(columns, key), columns=tuple(columns)
+    )
+
+
+def _column(name: str, declared: str, *, nullable: bool, whole: bool) -> SqliteColumn:
+    """`whole`: an integer column that can hold nothing else."""
+    affinity = affinity_of(declared)
+    portable = not nullable and ((affinity == "integer" and whole) or affinity == "text")
+    return SqliteColumn(
+        facts=ColumnFacts(
+            name=name,
+            native_type=declared,
+            type=property_type(declared),
+            nullable=nullable,
+            portable_order=portable,
+        ),
+        affinity=affinity,
+    )
+
+
+def _facts(columns: list[SqliteColumn], primary_key: tuple[str, ...]) -> TableFacts:
+    facts = tuple(column.facts for column in columns)
+    return TableFacts(columns=facts, primary_key=primary_key, fingerprint=fingerprint(facts))
+
+
+def _find_query(connection: sqlite3.Connection, query: str) -> SqliteRelation:
+    """A temporary view tells what the columns inherit of their declared types; the file itself is
+    opened read-only, and stays so."""
+    text = query_text(query)
+    connection.execute("PRAGMA query_only = 0")
+    try:
+        connection.execute(f"CREATE TEMP VIEW headrace_probe AS {text}")
+        try:
+            info = connection.execute("SELECT name, type FROM pragma_table_xinfo('headrace_probe', 'temp')")
+            described = [(_text(name), _text(declared)) for name, declared in info]
+        finally:
+            connection.execute("DROP VIEW temp.headrace_probe")
+    finally:
+        connection.execute("PRAGMA query_only = 1")
+    columns = [_column(name, declared, nullable=True, whole=False) for name, declared in described]
+    return SqliteRelation(source=f"(\n{text}\n)", facts=_facts(columns, ()), columns=tuple(columns))
+
+
+def list_tables(connection: sqlite3.Connection) -> tuple[TableListing, ...]:
+    """Every table and view of the file, by name."""
+    return tuple(
+        _listing(connection, name, _table_relation(connection, name, without_rowid=wr, strict=strict))
+        for name, wr, strict in _tables(connection)
+    )
+
+
+def _listing(connection: sqlite3.Connection, name: str, relation: SqliteRelation) -> TableListing:
+    counted = connection.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM {relation.source} LIMIT {_COUNT_LIMIT})"
+    ).fetchone()[0]
+    unique, leading = _indexes(connection, name, relation.facts)
+    cursor = suggest_cursor(relation.facts.columns)
+    return TableListing(
+        table=name,
+        facts=relation.facts,
+        estimated_rows=counted if counted < _COUNT_LIMIT else None,
+        suggested_key=relation.facts.primary_key or unique,
+        suggested_cursor=cursor,
+        cursor_has_index=cursor in leading,
+        foreign_keys=_references(connection, name),
+    )
+
+
+def _indexes(
+    connection: sqlite3.Connection, name: str, facts: TableFacts
+) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The first unique not-null index's columns, and columns that a whole index begins with."""
+    not_null = {c.name for c in facts.columns if not c.nullable}
+    unique: tuple[str, ...] = ()
+    leading = set(facts.primary_key[:1])
+    listed = connection.execute(
+        "SELECT name, \"unique\" FROM pragma_index_list(?, 'main') WHERE partial = 0 ORDER BY seq", (name,)
+    ).fetchall()
+    for index, is_unique in listed:
+        parts = connection.execute(
+            "SELECT name FROM pragma_index_info(?, 'main') ORDER BY seqno", (_text(index),)
+        ).fetchall()
+        columns = tuple(_text(part) for (part,) in parts)
+        leading.update(columns[:1])
+        if is_unique and not unique and not_null.issuperset(columns):
+            unique = columns
+    return unique, frozenset(leading)
+
+
+def _references(connection: sqlite3.Connection, name: str) -> tuple[ForeignKey, ...]:
+    listed = connection.execute(
+        "SELECT id, \"table\", \"from\", \"to\" FROM pragma_foreign_key_list(?, 'main') ORDER BY id, seq", (name,)
+    ).fetchall()
+    keys: dict[int, tuple[str, list[str], list[str]]] = {}
+    for at, table, own, theirs in listed:
+        _table, owns, their_columns = keys.setdefault(at, (_text(table), [], []))
+        owns.append(_text(own))
+        if theirs is not None:  # absent: the other table's primary key
+            their_columns.append(_text(theirs))
+    return tuple(
+        ForeignKey(columns=tuple(own), table=table, references=tuple(theirs))
+        for table, own, theirs in keys.values()
+    )
