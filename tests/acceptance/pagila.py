@@ -210,7 +210,7 @@ class Changes:
 
     def _some(self, table: str, key: str) -> Any:
         """A random present key, by its place in the order so that a seed means the same every time."""
-        (count,) = self.connection.execute(f"SELECT count(*) FROM public.{table}").fetchone()
+        (count,) = self.connection.execute(f"SELECT count(*) FROM public.{table}").fetchall()[0]
         place = self.dice.randrange(count)
         row = self.connection.execute(
             f"SELECT {key} FROM public.{table} ORDER BY 1 OFFSET %s LIMIT 1",

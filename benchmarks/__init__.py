@@ -1,0 +1,1 @@
+"""Headrace beside its peers and the physical limit, as whole processes on real servers."""
