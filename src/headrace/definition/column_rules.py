@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headrace.definition.source import CustomerColumn, SecondarySource, Source
 from headrace.definition.property_graph import implied_key_columns
-from headrace.definition.source import PrimarySource
+from headrace.definition.source import CustomerColumn, PrimarySource, SecondarySource, Source
 from headrace.definition.wording import suggestion
 from headrace.domain.vocabulary import PropertyType
 from headrace.errors import Fault

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from headrace.definition.column_rules import column_faults
 from headrace.definition.definitions import Definitions
 from headrace.definition.property_graph import implied_key_columns
 from headrace.definition.relation import query_text
@@ -16,10 +17,9 @@ from headrace.definition.source import (
     Source,
 )
 from headrace.definition.staging import secondary_shape
-from headrace.domain.shape import Column, ModelShape, PropertyShape, SourceShape
+from headrace.domain.shape import Column, ModelShape, PropertyShape, SourceShape, shape_fingerprint
 from headrace.domain.shape import dump_json as dump_shape
 from headrace.domain.shape import load_json as load_shape
-from headrace.domain.shape import shape_fingerprint
 from headrace.domain.vocabulary import (
     TEXT_TYPES,
     Aggregation,
@@ -28,7 +28,6 @@ from headrace.domain.vocabulary import (
     PropertyType,
     SourceId,
 )
-from headrace.definition.column_rules import column_faults
 from headrace.errors import Fault
 from headrace.ports import FeedPlan, ReadPlan, Relation, TableFacts
 

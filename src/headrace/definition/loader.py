@@ -27,6 +27,7 @@ from headrace.definition.source_rules import (
     customer_faults,
     filter_faults,
 )
+from headrace.domain.vocabulary import AppId, DataSourceId, ModelId, SourceId
 from headrace.errors import ConfigurationError, Fault
 
 
@@ -68,7 +69,17 @@ def _parsed(written: Written, faults: list[Fault]) -> Definitions:
             if definition is not None:
                 found[kind][id_] = _completed(id_, definition, groups)
             faults += _group_faults(kind, body, file, groups)
-    return Definitions(directory=written.directory, bodies=written.bodies, **found)
+    return Definitions(
+        directory=written.directory,
+        bodies=written.bodies,
+        apps={AppId(i): d for i, d in found["apps"].items()},
+        schemas=found["schemas"],
+        visibility_groups=found["visibility_groups"],
+        data_sources={DataSourceId(i): d for i, d in found["data_sources"].items()},
+        customers=found["customers"],
+        models={ModelId(i): d for i, d in found["models"].items()},
+        sources={SourceId(i): d for i, d in found["sources"].items()},
+    )
 
 
 def _completed(id_: str, definition: BaseModel, groups: list[str]) -> BaseModel:
@@ -102,7 +113,7 @@ def _rules(written: Written, definitions: Definitions, environ: Mapping[str, str
     for source_id, source in sorted(definitions.sources.items()):
         yield from filter_faults(definitions.file("sources", source_id), source)
         yield from customer_faults(definitions, source_id)
-    yield from model_faults(written, definitions.sources)
+    yield from model_faults(written, dict(definitions.sources.items()))
     yield from app_customer_faults(definitions)
     yield from data_source_faults(definitions)
     yield from customer_binding_faults(definitions)
@@ -113,12 +124,9 @@ def _rules(written: Written, definitions: Definitions, environ: Mapping[str, str
 
 def _all_parsed(written: Written, definitions: Definitions) -> bool:
     """Where rows lead can be said only when nothing that could lead them is broken."""
-    parsed = {
-        "visibility_groups": definitions.visibility_groups,
-        "data_sources": definitions.data_sources,
-        "customers": definitions.customers,
-    }
-    return all(
-        written.ids(kind) == set(found) and (found or kind != "visibility_groups")
-        for kind, found in parsed.items()
+    return (
+        bool(definitions.visibility_groups)
+        and written.ids("visibility_groups") == definitions.visibility_groups.keys()
+        and written.ids("data_sources") == definitions.data_sources.keys()
+        and written.ids("customers") == definitions.customers.keys()
     )

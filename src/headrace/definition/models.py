@@ -1,7 +1,7 @@
 """What a person writes in `config/<kind>/<id>.json`, but for sources (`source.py`).
 
 Each kind's object is frozen and refuses unknown keys. What only other files can tell (does that app
-exist?) is checked by `references` and `wiring_of_models`.
+exist?) is checked by `references`, `property_graph` and `routing_rules`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from headrace.definition.cycle import cycles
 from headrace.definition.reading import Written
 from headrace.definition.source import PrimarySource, SecondarySource, Source
 from headrace.definition.wording import shown, suggestion
@@ -123,19 +124,9 @@ def _type_of(source: Source | None, name: str) -> PropertyType | None:
 def _cycle_faults(
     written: Written, parsed: Mapping[str, Source], edges: Mapping[str, str]
 ) -> Iterator[Fault]:
-    done: set[str] = set()
-    for start in sorted(edges):
-        path: list[str] = []
-        at: str | None = start
-        while at is not None and at not in done and at not in path:
-            path.append(at)
-            at = edges.get(at)
-        if at is not None and at in path:
-            cycle = [*path[path.index(at) :], at]
-            source = parsed[at]
-            column = source.mapping_column if isinstance(source, SecondarySource) else ""
-            message = (
-                f"mappings go round in a circle: {' -> '.join(cycle)}; map one of them to another property"
-            )
-            yield Fault(written.file("sources", at), f"mapping.{column}", message)
-        done.update(path)
+    for cycle in cycles(edges):
+        source = parsed[cycle[0]]
+        column = source.mapping_column if isinstance(source, SecondarySource) else ""
+        message = f"mappings go round in a circle: {' -> '.join(cycle)}"
+        file = written.file("sources", cycle[0])
+        yield Fault(file, f"mapping.{column}", f"{message}; map one of them to another property")

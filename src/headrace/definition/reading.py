@@ -129,7 +129,8 @@ def _refuse_constant(name: str) -> None:
 
 def _unreadable(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"invalid JSON at line {error.lineno}, column {error.colno}: {error.msg[:1].lower()}{error.msg[1:]}"
+        reason = error.msg[:1].lower() + error.msg[1:]
+        return f"invalid JSON at line {error.lineno}, column {error.colno}: {reason}"
     if isinstance(error, UnicodeDecodeError):
         return "is not UTF-8 text; save it as UTF-8"
     if isinstance(error, RecursionError):

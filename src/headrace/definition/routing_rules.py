@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from headrace.definition.cycle import cycles
 from headrace.definition.definitions import DEFAULT_CUSTOMER, Definitions
 from headrace.definition.location import Location, location_of, url_fault
 from headrace.definition.models import App, DataSource, StoreType
 from headrace.definition.secrets import secret_faults
-from headrace.domain.vocabulary import DataSourceId, SourceId
+from headrace.domain.vocabulary import DataSourceId, ModelId, SourceId
 from headrace.errors import Fault
 
 CONTROL_URL = "HEADRACE_CONTROL_URL"
@@ -49,12 +50,14 @@ def url_faults(definitions: Definitions, environ: Mapping[str, str]) -> Iterator
             apps.setdefault(location, id_)
     control = location_of(environ.get(CONTROL_URL) or DEFAULT_CONTROL_URL)
     stores: dict[tuple[Location, str], str] = {}
-    for id_, found in sorted(definitions.data_sources.items()):
-        file = definitions.file("data_sources", id_)
+    for store_id, found in sorted(definitions.data_sources.items()):
+        file = definitions.file("data_sources", store_id)
         location, faults = _locate(file, found, environ)
         yield from faults
         if location:
-            yield from _sharing_faults(file, id_, found, location, apps=apps, control=control, stores=stores)
+            yield from _sharing_faults(
+                file, store_id, found, location, apps=apps, control=control, stores=stores
+            )
 
 
 def _locate(
@@ -133,18 +136,10 @@ def _binding_faults(
 
 
 def _parent_cycles(definitions: Definitions) -> Iterator[Fault]:
-    done: set[str] = set()
-    for start in sorted(definitions.customers):
-        path: list[str] = []
-        at: str | None = start
-        while at in definitions.customers and at not in done and at not in path:
-            path.append(at)
-            at = definitions.customers[at].parent
-        if at is not None and at in path:
-            cycle = " -> ".join([*path[path.index(at) :], at])
-            message = f"parents go round in a circle: {cycle}; remove one of them"
-            yield Fault(definitions.file("customers", at), "parent", message)
-        done.update(path)
+    parents = {i: c.parent for i, c in definitions.customers.items() if c.parent}
+    for cycle in cycles(parents):
+        message = f"parents go round in a circle: {' -> '.join(cycle)}; remove one of them"
+        yield Fault(definitions.file("customers", cycle[0]), "parent", message)
 
 
 def unroutable_faults(definitions: Definitions) -> Iterator[Fault]:
@@ -152,7 +147,7 @@ def unroutable_faults(definitions: Definitions) -> Iterator[Fault]:
     API or rows may add, or lead nowhere because their known customer has neither binding nor default."""
     said: set[tuple[str, str]] = set()
     for source_id, app_id in definitions.feeds():
-        model = definitions.models.get(definitions.sources[source_id].model)  # type: ignore[call-overload]
+        model = definitions.models.get(ModelId(definitions.sources[source_id].model))
         app = definitions.apps.get(app_id)
         if model is None or app is None or (model.schema_id, app.visibility_group) in said:
             continue
@@ -167,7 +162,8 @@ def _leads_nowhere(definitions: Definitions, source_id: SourceId, schema: str, g
         d for d in definitions.data_sources.values() if d.schema_id == schema and group in d.visibility_groups
     ]
     if not serving:
-        return f"no data source of it serves visibility group {group}, which source {source_id} reads from; add one"
+        message = f"no data source of it serves visibility group {group}"
+        return f"{message}, which source {source_id} is read in; add one"
     if any(group in d.default_for for d in serving):
         return None
     for app_id in definitions.sources[source_id].app_ids:
@@ -190,7 +186,7 @@ def _leads_nowhere(definitions: Definitions, source_id: SourceId, schema: str, g
 def _bound(definitions: Definitions, customer_id: str, schema: str) -> bool:
     seen: set[str] = set()
     at: str | None = customer_id
-    while at in definitions.customers and at not in seen:
+    while at is not None and at in definitions.customers and at not in seen:
         if schema in definitions.customers[at].data_sources:
             return True
         seen.add(at)

@@ -83,7 +83,7 @@ def resolve(template: str, environ: Mapping[str, str]) -> str:
     faults = secret_faults(template, environ)
     if faults:
         raise ConfigurationError(*faults)
-    return _substitute(template, environ, lambda fault: None)
+    return _substitute(template, environ, lambda _: None)
 
 
 def _substitute(template: str, environ: Mapping[str, str], complain: Callable[[str], None]) -> str:

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from headrace.definition.definitions import Definitions
 from headrace.definition.filter_value import canonical_text, operator_fault
+from headrace.definition.property import AnyOf, Clause, SecondaryProperty
 from headrace.definition.source import (
-    AnyOf,
-    Clause,
     CustomerColumn,
     CustomerValue,
-    SecondaryProperty,
     SecondarySource,
     Source,
 )
@@ -112,4 +110,4 @@ def apps_dialect(apps: Mapping[str, Mapping[str, object]], body: Mapping[str, ob
     named = body.get("app") or body.get("apps")
     first = named[0] if isinstance(named, list) and named else named
     type_ = apps.get(first, {}).get("type") if isinstance(first, str) else None
-    return type_ if type_ in {"postgres", "sqlite", "mysql"} else None  # type: ignore[return-value]
+    return type_ if type_ in {"postgres", "sqlite", "mysql"} else None

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from headrace.definition.source import (
-    TYPED_BY_PROPERTY,
-    Clause,
-    CustomerColumn,
-    SecondaryProperty,
-    SecondarySource,
-)
 from headrace.definition.filter_value import canonical_text
+from headrace.definition.property import TYPED_BY_PROPERTY, Clause, SecondaryProperty
+from headrace.definition.source import CustomerColumn, SecondarySource
 from headrace.definition.source_rules import filter_type
 from headrace.definition.values import MAX_NAME_BYTES
 from headrace.domain.shape import Column, FilterClause, Mapping, PropertyShape, SourceShape

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from zoneinfo import available_timezones
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 from pydantic import WithJsonSchema as JsonSchema
 from pydantic_core import PydanticCustomError
 
 from headrace.definition.wording import suggestion
+from headrace.domain.schedule import Duration
 
 ID_PATTERN: Final = r"[a-z][a-z0-9_]{0,39}"
 MAX_NAME_BYTES: Final = 63
-_DURATION: Final = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
-_UNIT_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
-_LONGEST: Final = timedelta(days=36_500)
 
 
 class Body(BaseModel):
@@ -69,31 +67,17 @@ def check_property_name(text: str) -> str:
     return text
 
 
-def parse_duration(text: str) -> timedelta:
-    """The length of `<integer>(ms|s|m|h|d)`; raises ValueError for any other text."""
-    match = _DURATION.fullmatch(text)
-    if not match:
-        raise ValueError(text)
-    length_ms = int(match.group(1)) * _UNIT_MS[match.group(2)]
-    return min(timedelta(milliseconds=min(length_ms, 10**14)), _LONGEST + timedelta(days=1))
-
-
-def duration_text(duration: timedelta) -> str:
-    """The shortest text that `parse_duration` reads as this duration (whole milliseconds)."""
-    length_ms = duration // timedelta(milliseconds=1)
-    unit, size = next((u, s) for u, s in _UNIT_MS.items() if length_ms % s == 0)
-    return f"{length_ms // size}{unit}" if length_ms else "0s"
-
-
-def _duration(value: Any, least: timedelta) -> timedelta:
-    if isinstance(value, timedelta):
+def _duration(value: Any, least: Duration) -> Duration:
+    if isinstance(value, Duration):
         return value
     try:
-        duration = parse_duration(value if isinstance(value, str) else "")
+        duration = Duration.parse(value) if isinstance(value, str) else None
     except ValueError:
-        raise fault('is no duration; write an integer and a unit (ms, s, m, h, d), such as "30s"') from None
-    if not least <= duration <= _LONGEST:
-        raise fault(f"must be at least {duration_text(least)} and at most {duration_text(_LONGEST)}")
+        duration = None
+    if duration is None:
+        raise fault('is no duration; write an integer and a unit (ms, s, m, h, d), such as "30s"')
+    if duration < least:
+        raise fault(f"is shorter than {least}; write at least {least}")
     return duration
 
 
@@ -138,18 +122,18 @@ def check_namespace(text: str) -> str:
 
 
 _DURATION_SCHEMA: Final = JsonSchema({"type": "string", "pattern": r"^[0-9]{1,12}(ms|s|m|h|d)$"})
-_AS_TEXT: Final = PlainSerializer(duration_text, return_type=str)
+
 
 Id = Annotated[str, AfterValidator(check_id), Field(json_schema_extra={"pattern": f"^{ID_PATTERN}$"})]
 Text = Annotated[str, AfterValidator(check_text)]
 Identifier = Annotated[str, AfterValidator(check_identifier)]
 PropertyName = Annotated[str, AfterValidator(check_property_name)]
-Duration = Annotated[
-    timedelta, BeforeValidator(lambda v: _duration(v, timedelta(seconds=1))), _AS_TEXT, _DURATION_SCHEMA
+Interval = Annotated[
+    Duration, InstanceOf(), BeforeValidator(lambda v: _duration(v, Duration(1000))), _DURATION_SCHEMA
 ]
 """At least one second."""
 Skew = Annotated[
-    timedelta, BeforeValidator(lambda v: _duration(v, timedelta(milliseconds=1))), _AS_TEXT, _DURATION_SCHEMA
+    Duration, InstanceOf(), BeforeValidator(lambda v: _duration(v, Duration(1))), _DURATION_SCHEMA
 ]
 Cron = Annotated[str, AfterValidator(check_cron)]
 TimeZone = Annotated[str, AfterValidator(check_time_zone)]
