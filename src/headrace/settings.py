@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     """auto: console where stderr is a terminal, else json."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     queue_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "headrace"
-    """Prefix of every Redis key. (On RabbitMQ the virtual host of the URL does this.)"""
+    """Installations with different namespaces share a Redis or RabbitMQ without meeting."""
 
     threads: Count = 4
     """Messages that one worker process handles at a time."""

@@ -18,6 +18,7 @@ from headrace.settings import Settings
 log = logs.get(__name__)
 
 RETRY_EVERY_S: Final = 1.0
+DEFAULT_NAMESPACE: Final = "headrace"
 
 
 class MemoryBroker(StubBroker, Broker):
@@ -30,12 +31,12 @@ class MemoryBroker(StubBroker, Broker):
         """It is always there."""
 
 
-def make(url: str, *, namespace: str = "headrace") -> Broker:
+def make(url: str, *, namespace: str = DEFAULT_NAMESPACE) -> Broker:
     """A broker of its own, connected to nothing yet. Make it after any fork.
 
     Args:
         url: redis://, rediss://, amqp://, amqps:// or memory://.
-        namespace: prefix of the Redis keys.
+        namespace: prefix of the Redis keys; on RabbitMQ, of the queues, except that the default adds nothing.
 
     Errors: `ConfigurationError` for another URL, or when RabbitMQ's driver is not installed.
     """
@@ -46,7 +47,7 @@ def make(url: str, *, namespace: str = "headrace") -> Broker:
         case "redis" | "rediss":
             return SturdyRedisBroker(client=connect(url), namespace=namespace)
         case "amqp" | "amqps":
-            return _rabbitmq(url)
+            return _rabbitmq(url, namespace)
     why = "must start with redis://, rediss://, amqp://, amqps:// or memory://"
     raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why))
 
@@ -65,13 +66,13 @@ def shared(settings: Settings) -> Broker:
     return make(settings.broker_url, namespace=settings.queue_namespace)
 
 
-def _rabbitmq(url: str) -> Broker:
+def _rabbitmq(url: str, namespace: str) -> Broker:
     try:
         from headrace.queue.rabbitmq_broker import SturdyRabbitmqBroker
     except ImportError as error:
         why = "amqp:// needs RabbitMQ's driver: pip install 'headrace[rabbitmq]'"
         raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why)) from error
-    return SturdyRabbitmqBroker(url)
+    return SturdyRabbitmqBroker(url, prefix="" if namespace == DEFAULT_NAMESPACE else f"{namespace}.")
 
 
 def wait_until_reachable(broker: Broker, *, stop: threading.Event, heartbeat: Heartbeat) -> bool:

@@ -6,7 +6,17 @@ import dramatiq
 
 
 class Broker(dramatiq.Broker):
-    """A dramatiq broker that can say whether its server is there and fit for use."""
+    """A dramatiq broker that can say whether its server is there and fit for use.
+
+    Attributes:
+        prefix: what stands before a queue's name on the server.
+    """
+
+    prefix: str = ""
+
+    def queue_name(self, queue: str) -> str:
+        """The name on the server of a queue of the topology."""
+        return self.prefix + queue
 
     def check(self) -> None:
         """The server answers. Errors: `BrokerUnavailableError`, `ConfigurationError`."""

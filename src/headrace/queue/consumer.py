@@ -17,6 +17,7 @@ from headrace.domain.messages import MergeModel, Message, PollFeed, ReconcileFee
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
 from headrace.errors import HeadraceError, InvariantError, RetryableError
 from headrace.metrics import MESSAGES
+from headrace.queue.checked import Broker
 from headrace.queue.topology import FETCH, MERGE, ROUTES
 
 log = logs.get(__name__)
@@ -44,7 +45,7 @@ class Consumer:
 
     def __init__(
         self,
-        broker: dramatiq.Broker,
+        broker: Broker,
         queue: str,
         handlers: Mapping[type[Message], Handler],
         *,
@@ -55,7 +56,9 @@ class Consumer:
         self._running = _Running()
         for kind, handler in handlers.items():
             self._declare(kind, handler)
-        self._worker = _Worker(broker, queues={queue}, worker_timeout=IDLE_POLL_MS, worker_threads=threads)
+        self._worker = _Worker(
+            broker, queues={broker.queue_name(queue)}, worker_timeout=IDLE_POLL_MS, worker_threads=threads
+        )
         # dramatiq counts running messages too: with as many as threads none waits behind a slow one.
         self._worker.queue_prefetch = threads
 
@@ -72,7 +75,7 @@ class Consumer:
             handle,
             broker=self._broker,
             actor_name=route.actor,
-            queue_name=route.queue,
+            queue_name=self._broker.queue_name(route.queue),
             priority=0,
             options={},  # no retries: there is no middleware that would make any
         )
@@ -95,7 +98,7 @@ class Consumer:
 
 
 def fetch_consumer(
-    broker: dramatiq.Broker,
+    broker: Broker,
     *,
     on_poll: Callable[[FeedId], object],
     on_reconcile: Callable[[FeedId, bool], object],
@@ -115,7 +118,7 @@ def fetch_consumer(
 
 
 def merge_consumer(
-    broker: dramatiq.Broker, *, on_merge: Callable[[DataSourceId, ModelId], object], threads: int
+    broker: Broker, *, on_merge: Callable[[DataSourceId, ModelId], object], threads: int
 ) -> Consumer:
     """A consumer of the merge queue."""
 

@@ -14,6 +14,7 @@ from headrace import logs
 from headrace.domain.messages import MergeModel, Message, PollFeed, ReconcileFeed
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
 from headrace.metrics import NUDGES
+from headrace.queue.checked import Broker
 from headrace.queue.topology import ROUTES
 
 log = logs.get(__name__)
@@ -22,11 +23,11 @@ HOLD_S: Final = 0.05
 RETRY_S: Final = 1.0
 
 
-def to_dramatiq(message: Message) -> dramatiq.Message[None]:
+def to_dramatiq(message: Message, broker: Broker) -> dramatiq.Message[None]:
     """The message as the broker carries it."""
     route = ROUTES[type(message)]
     return dramatiq.Message(
-        queue_name=route.queue,
+        queue_name=broker.queue_name(route.queue),
         actor_name=route.actor,
         args=(),
         kwargs=message.model_dump(mode="json"),
@@ -46,9 +47,9 @@ class BrokerNudges:
     second. Those that a process takes to its grave are repeated by the sweeper.
     """
 
-    def __init__(self, broker: dramatiq.Broker, *, hold_s: float = HOLD_S, retry_s: float = RETRY_S) -> None:
+    def __init__(self, broker: Broker, *, hold_s: float = HOLD_S, retry_s: float = RETRY_S) -> None:
         for route in ROUTES.values():
-            broker.declare_queue(route.queue)
+            broker.declare_queue(broker.queue_name(route.queue))
         self._broker = broker
         self._hold_s = hold_s
         self._retry_s = retry_s
@@ -96,7 +97,7 @@ class BrokerNudges:
     def _run(self) -> None:
         while (message := self._next()) is not None:
             try:
-                self._broker.enqueue(to_dramatiq(message))
+                self._broker.enqueue(to_dramatiq(message, self._broker))
             except Exception as error:  # noqa: BLE001 (drivers raise anything; this thread must live)
                 self._note_failed(message, error)
             else:
@@ -144,7 +145,7 @@ def _count(message: Message, outcome: str) -> None:
 
 
 @contextmanager
-def nudging(broker: dramatiq.Broker) -> Iterator[BrokerNudges]:
+def nudging(broker: Broker) -> Iterator[BrokerNudges]:
     """While the context is open, nudges go out; then those that wait are sent and the broker is closed."""
     nudges = BrokerNudges(broker)
     try:

@@ -28,8 +28,9 @@ _DEFAULTS: Final = {
 class SturdyRabbitmqBroker(RabbitmqBroker, Broker):
     """Confirms every message that it takes, and drops what is no message instead of keeping it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, prefix: str) -> None:
         super().__init__(url=with_timeouts(url), confirm_delivery=True, middleware=[])
+        self.prefix = prefix
 
     @property
     def consumer_class(self) -> type[_Consumer]:
