@@ -22,7 +22,7 @@ def parse_copied(data: bytes, columns: Sequence[str]) -> pa.Table:
 def _parse(data: bytes, columns: Sequence[str]) -> pa.Table:
     # One block: pyarrow cannot cut a row in two. An empty line is the null of a single column.
     return csv.read_csv(
-        pa.py_buffer(data),
+        pa.BufferReader(data),  # type: ignore[arg-type]  # the stubs do not know it
         read_options=csv.ReadOptions(column_names=list(columns), block_size=len(data) + 1),
         parse_options=csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=csv.ConvertOptions(

@@ -10,7 +10,7 @@ from headrace.ports import ReadPlan, Relation, TableFacts
 
 
 def nearest(name: str, existing: Iterable[str]) -> str:
-    """"; the nearest existing name is …", or nothing when none is near."""
+    """ "; the nearest existing name is …", or nothing when none is near."""
     close = difflib.get_close_matches(name, list(existing), n=1, cutoff=0.5)
     return f'; the nearest existing name is "{close[0]}"' if close else ""
 

@@ -15,13 +15,22 @@ class ReaderPool:
     """Implements `ports.Readers`.
 
     Args:
+        url_of: the URL of an app as it is defined now, secrets unresolved; a reader of another URL is
+            not lent any more.
         connect: opens a reader of an app.
         per_app: readers lent at once of one app, at most: the cap on connections to it.
     """
 
-    def __init__(self, connect: Callable[[AppId], SourceReader], *, per_app: int) -> None:
+    def __init__(
+        self,
+        url_of: Callable[[AppId], str],
+        connect: Callable[[AppId, str], SourceReader],
+        *,
+        per_app: int,
+    ) -> None:
+        self._url_of = url_of
         self._connect = connect
-        self._idle: dict[AppId, list[SourceReader]] = defaultdict(list)
+        self._idle: dict[tuple[AppId, str], list[SourceReader]] = defaultdict(list)
         self._slots: dict[AppId, threading.BoundedSemaphore] = defaultdict(
             lambda: threading.BoundedSemaphore(per_app)
         )
@@ -29,14 +38,14 @@ class ReaderPool:
 
     @contextmanager
     def lend(self, app_id: AppId) -> Iterator[SourceReader]:
+        key = (app_id, self._url_of(app_id))
         with self._lock:
             slot = self._slots[app_id]
         with slot:
             with self._lock:
-                idle = self._idle[app_id]
-                reader = idle.pop() if idle else None
+                reader = self._idle[key].pop() if self._idle[key] else None
             if reader is None:
-                reader = self._connect(app_id)
+                reader = self._connect(*key)
             healthy = False
             try:
                 yield reader
@@ -44,7 +53,7 @@ class ReaderPool:
             finally:
                 if healthy:
                     with self._lock:
-                        self._idle[app_id].append(reader)
+                        self._idle[key].append(reader)
                 else:
                     reader.close()
 

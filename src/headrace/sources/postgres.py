@@ -9,14 +9,14 @@ from itertools import islice
 from typing import Any, Final
 
 import psycopg
-import pyarrow as pa
 from psycopg import sql
 
-from headrace.domain.position import Fence, Position
+from headrace.domain.position import Fence
 from headrace.errors import InvariantError
 from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
 from headrace.sources.csv_page import parse_copied
 from headrace.sources.drift import require_columns
+from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
 from headrace.sources.postgres_catalogue import PostgresRelation, find_relation, list_tables
 from headrace.sources.postgres_errors import ErrorTranslation
@@ -147,7 +147,7 @@ class PostgresReader:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        """A usable connection, in no transaction; an error of its own closes it, so that the next call opens another."""
+        """A usable connection, in no transaction; an error closes it, so that the next call opens another."""
         if self._streaming:
             raise InvariantError("a reader was asked something while it streams a snapshot")
         if self._connection is None or self._connection.closed:
@@ -207,15 +207,6 @@ class _Stream:
             stop = GeneratorExit()  # what makes psycopg cancel, and not wait for the rest
             self._copy.__exit__(GeneratorExit, stop, None)
         self._connection.rollback()
-
-
-def end_of(rows: pa.Table, plan: ReadPlan, *, by_cursor: bool) -> Position:
-    """The place of the last row. Without a key where a part of it is null: such a row cannot be resumed after,
-    only read again."""
-    last = rows.num_rows - 1
-    key = tuple(rows.column(name)[last].as_py() for name in plan.key)
-    cursor = rows.column(plan.cursor)[last].as_py() if by_cursor and plan.cursor else ""
-    return Position(cursor, None if None in key else key)
 
 
 def _settings(timeouts: Timeouts, options: str) -> sql.Composed:

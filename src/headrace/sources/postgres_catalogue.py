@@ -98,7 +98,8 @@ SELECT c.oid, n.nspname, c.relname
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND ((c.relname = %(table)s AND pg_table_is_visible(c.oid))
-       OR (n.nspname::text, c.relname::text) IN (SELECT * FROM unnest(%(namespaces)s::text[], %(names)s::text[])))
+       OR (n.nspname::text, c.relname::text)
+          IN (SELECT * FROM unnest(%(namespaces)s::text[], %(names)s::text[])))
 ORDER BY c.relname <> %(table)s
 LIMIT 1
 """
@@ -124,9 +125,11 @@ ORDER BY i.indrelid, NOT i.indisprimary, i.indnkeyatts, i.indexrelid
 _REFERENCES = """
 SELECT k.conrelid, n.nspname || '.' || c.relname,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u(attnum, position)
-             JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum ORDER BY u.position),
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum
+             ORDER BY u.position),
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u(attnum, position)
-             JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum ORDER BY u.position)
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum
+             ORDER BY u.position)
 FROM pg_catalog.pg_constraint k
 JOIN pg_catalog.pg_class c ON c.oid = k.confrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE k.contype = 'f' AND k.conrelid = ANY(%(oids)s)
@@ -167,7 +170,7 @@ def _names(connection: Connection) -> list[str]:
 
 def _find_query(connection: Connection, query: str) -> PostgresRelation:
     # The extended protocol refuses a second statement, so nothing hides behind the parentheses.
-    source = sql.SQL("(\n{}\n)").format(sql.SQL(query_text(query)))  # type: ignore[arg-type]
+    source = sql.SQL("(\n{}\n)").format(sql.SQL(query_text(query)))
     probe = sql.SQL("SELECT * FROM {} AS q LIMIT 0").format(source)
     with connection.cursor() as cursor:
         cursor.execute(probe, binary=True)
@@ -188,7 +191,7 @@ def _columns(
     connection: Connection, seed: str, bound: dict[str, Any]
 ) -> dict[int, tuple[PostgresColumn, ...]]:
     found: dict[int, list[PostgresColumn]] = {}
-    statement = sql.SQL(_COLUMNS.format(seed=seed))  # type: ignore[arg-type]
+    statement = sql.SQL(_COLUMNS.format(seed=seed))
     for oid, name, native, nullable, base, cast, modifier in connection.execute(statement, bound):
         facts = ColumnFacts(
             name=name,

@@ -179,7 +179,7 @@ def _standby_fence(
 
 
 def _sight(connection: Connection, reader: str, *, sees_all: bool) -> Sighting:
-    """Running transactions first, prepared ones second: the reverse misses one that is prepared in between."""
+    """Running transactions first, prepared ones second: the reverse misses one prepared in between."""
     oldest: datetime | None = None
     running: frozenset[str] = frozenset()
     hidden = 0
@@ -198,10 +198,10 @@ def _render(
     """The clock and the bound as texts of the cursor column, rounded as the column rounds, the bound less
     the column's quantum: what is below it can neither come late nor tie with what comes."""
     digits = cursor.modifier if cursor.modifier >= 0 else 6
-    quantum = f"{10 ** -digits:.6f}"
+    quantum = f"{10**-digits:.6f}"
     statement = _RENDER + _RENDERED[cursor.base].format(p=digits, quantum=quantum)
     values = {"now": now, "bound": bound or now, "zone": zone}
-    now_text, bound_text = _present(connection.execute(statement, values).fetchone())  # type: ignore[arg-type]
+    now_text, bound_text = _present(connection.execute(statement, values).fetchone())
     return now_text, bound_text if bound else _LOWEST
 
 
@@ -211,9 +211,7 @@ def read_memory(state: str | None) -> Memory:
     return Memory(
         fence=_time(kept.get("fence")),
         prepared={name: _time(at) for name, at in kept.get("prepared", {}).items()},
-        epochs=tuple(
-            Epoch(datetime.fromisoformat(at), frozenset(ids)) for at, ids in kept.get("epochs", [])
-        ),
+        epochs=tuple(Epoch(datetime.fromisoformat(at), frozenset(ids)) for at, ids in kept.get("epochs", [])),
     )
 
 

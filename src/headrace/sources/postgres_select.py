@@ -79,21 +79,23 @@ class _Select:
 
     def compare_cursor(self, operator: str, text: str) -> sql.Composable:
         value = cast_text(text, self._cursor_column(), zone=None)
-        return sql.SQL("{} {} {}").format(self.cursor(), sql.SQL(operator), value)  # type: ignore[arg-type]
+        return sql.SQL("{} {} {}").format(self.cursor(), sql.SQL(operator), value)
 
     def since(self, selection: Since) -> list[sql.Composable]:
         # Row values, so that an index on (cursor, key) serves both the bound and the order
         # (tests/integration/test_postgres_reading.py).
-        where = [] if selection.after else [sql.SQL("{} IS NOT NULL").format(self.cursor())]
+        where: list[sql.Composable] = (
+            [] if selection.after else [sql.SQL("{} IS NOT NULL").format(self.cursor())]
+        )
         if selection.after is not None and selection.after.key is None:
-            where.append(self.compare_cursor(">=", selection.after.cursor))  # type: ignore[arg-type]
+            where.append(self.compare_cursor(">=", selection.after.cursor))
         elif selection.after is not None and selection.after.key is not None:
             columns = [self._cursor_column(), *self._key]
             texts = (selection.after.cursor, *selection.after.key)
-            where.append(_compare_rows([_identifier(c.facts.name) for c in columns], ">", columns, texts))  # type: ignore[arg-type]
+            where.append(_compare_rows([_identifier(c.facts.name) for c in columns], ">", columns, texts))
         if selection.until is not None:
-            where.append(self.compare_cursor("<=", selection.until))  # type: ignore[arg-type]
-        return where  # type: ignore[return-value]
+            where.append(self.compare_cursor("<=", selection.until))
+        return where
 
     def between(self, after: tuple[str, ...] | None, upto: tuple[str, ...] | None) -> list[sql.Composable]:
         left = self.by_portable_key()
@@ -121,7 +123,9 @@ def _compare_rows(
 ) -> sql.Composable:
     right = [cast_text(text, column, zone=zone) for text, column in zip(texts, columns, strict=True)]
     return sql.SQL("({}) {} ({})").format(
-        sql.SQL(", ").join(left), sql.SQL(operator), sql.SQL(", ").join(right)  # type: ignore[arg-type]
+        sql.SQL(", ").join(left),
+        sql.SQL(operator),
+        sql.SQL(", ").join(right),
     )
 
 
@@ -129,8 +133,10 @@ def cast_text(text: str, column: PostgresColumn, *, zone: str | None) -> sql.Com
     """The column's value with this text. With a zone, a canonical date-time (it ends in Z) becomes the
     naive one that the column holds."""
     if zone is not None and column.base == "timestamp" and text.endswith("Z"):
-        return sql.SQL("(CAST({} AS timestamptz) AT TIME ZONE {})").format(sql.Literal(text), sql.Literal(zone))
-    return sql.SQL("CAST({} AS {})").format(sql.Literal(text), sql.SQL(column.cast))  # type: ignore[arg-type]
+        return sql.SQL("(CAST({} AS timestamptz) AT TIME ZONE {})").format(
+            sql.Literal(text), sql.Literal(zone)
+        )
+    return sql.SQL("CAST({} AS {})").format(sql.Literal(text), sql.SQL(column.cast))
 
 
 def cast_texts(texts: list[str], column: PostgresColumn, *, zone: str) -> sql.Composable:
@@ -138,7 +144,7 @@ def cast_texts(texts: list[str], column: PostgresColumn, *, zone: str) -> sql.Co
     if column.base == "timestamp" and any(text.endswith("Z") for text in texts):
         values = [cast_text(text, column, zone=zone) for text in texts]
         return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(values))
-    return sql.SQL("CAST(CAST({} AS text[]) AS {}[])").format(sql.Literal(texts), sql.SQL(column.cast))  # type: ignore[arg-type]
+    return sql.SQL("CAST(CAST({} AS text[]) AS {}[])").format(sql.Literal(texts), sql.SQL(column.cast))
 
 
 def _identifier(name: str) -> sql.Composable:

@@ -108,18 +108,20 @@ def _table_relation(
     connection: sqlite3.Connection, name: str, *, without_rowid: bool, strict: bool
 ) -> SqliteRelation:
     info = connection.execute(
-        "SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?, 'main') WHERE hidden <> 1 ORDER BY cid", (name,)
+        "SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?, 'main')"
+        " WHERE hidden <> 1 ORDER BY cid",
+        (name,),
     ).fetchall()
-    described = [(_text(column), _text(declared), bool(notnull), pk) for column, declared, notnull, pk in info]
+    described = [
+        (_text(column), _text(declared), bool(notnull), pk) for column, declared, notnull, pk in info
+    ]
     key = tuple(column for column, _type, _notnull, pk in sorted(described, key=lambda c: c[3]) if pk)
     columns = []
     for column, declared, notnull, pk in described:
         rowid = bool(pk) and len(key) == 1 and declared.upper() == "INTEGER" and not without_rowid
         nullable = not (notnull or rowid or (pk and without_rowid))
         columns.append(_column(column, declared, nullable=nullable, whole=rowid or strict))
-    return SqliteRelation(
-        source=f"main.{quoted(name)}", facts=_facts(columns, key), columns=tuple(columns)
-    )
+    return SqliteRelation(source=f"main.{quoted(name)}", facts=_facts(columns, key), columns=tuple(columns))
 
 
 def _column(name: str, declared: str, *, nullable: bool, whole: bool) -> SqliteColumn:
@@ -209,7 +211,7 @@ def _indexes(
 
 def _references(connection: sqlite3.Connection, name: str) -> tuple[ForeignKey, ...]:
     listed = connection.execute(
-        "SELECT id, \"table\", \"from\", \"to\" FROM pragma_foreign_key_list(?, 'main') ORDER BY id, seq", (name,)
+        'SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?, \'main\') ORDER BY id, seq', (name,)
     ).fetchall()
     keys: dict[int, tuple[str, list[str], list[str]]] = {}
     for at, table, own, theirs in listed:

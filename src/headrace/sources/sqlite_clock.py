@@ -27,7 +27,7 @@ class TextFormat:
     offset: str
 
     def render(self, moment: datetime, zone: tzinfo) -> str:
-        """The moment (aware) in the zone, or in UTC where the format has an offset; cut to the format's digits."""
+        """The moment (aware) in the zone, or in UTC where the format has an offset; cut to its digits."""
         local = moment.astimezone(UTC if self.offset else zone)
         return self.render_wall(local.replace(tzinfo=None))
 
@@ -91,6 +91,13 @@ def default_format(declared: str) -> TextFormat | None:
     if declared.strip().upper() == "DATE":
         return TextFormat(separator=None, digits=0, offset="")
     return None
+
+
+def render_moment(found: Format, moment: datetime, zone_name: str) -> str:
+    """The moment as a column of this format holds it."""
+    if isinstance(found, EpochFormat):
+        return found.render(moment)
+    return found.render(moment, ZoneInfo(zone_name))
 
 
 def render_clock(found: Format, now: datetime, zone_name: str) -> tuple[str, str | None]:

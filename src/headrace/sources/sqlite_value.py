@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any, Final
 
 import pyarrow as pa
@@ -38,25 +37,22 @@ def rank_value(value: Value) -> tuple[int, Any]:
     return (1, value.encode()) if isinstance(value, str) else (0, value)
 
 
-def text_column(values: Sequence[Any]) -> pa.Array:
-    """The values' own texts as utf8, null where None. Texts come as bytes; what is no UTF-8 is shown as `\\xNN`."""
+def text_column(values: Sequence[Any]) -> pa.Array[Any]:
+    """The values' own texts as utf8, null where None. Texts come as bytes; what is no UTF-8 is shown
+    as `\\xNN`.
+
+    Floats show the fewest digits that give the same float back: 1.54 is "1.54", 3.0 is "3".
+    """
     try:
-        typed = pa.array(values)
-        if not pa.types.is_floating(typed.type):
-            return typed.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        pass
-    return pa.array([_shown(value) for value in values], pa.string())
+        typed: pa.Array[Any] = pa.array(values)
+        return typed.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # kinds are mixed, or bytes are no UTF-8
+        return pa.array([_shown(value) for value in values], pa.string())
 
 
 def _shown(value: Any) -> str | None:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, float):
-        return _float_text(value)
+        return repr(value).removesuffix(".0")
     return None if value is None else str(value)
-
-
-def _float_text(value: float) -> str:
-    text = repr(value)
-    return text if "e" not in text else str(Decimal(text))

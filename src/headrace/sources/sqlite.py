@@ -1,0 +1,300 @@
+"""Reads SQLite: one SELECT of one reading transaction, streamed as pages of the source's own text."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from headrace.domain.position import Fence
+from headrace.domain.vocabulary import FeedClass, PropertyType
+from headrace.errors import ConfigurationError, InvariantError
+from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
+from headrace.sources.drift import require_columns
+from headrace.sources.page import end_of
+from headrace.sources.paging import cut_pages
+from headrace.sources.sqlite_catalogue import SqliteColumn, SqliteRelation, find_relation, list_tables
+from headrace.sources.sqlite_clock import Format, default_format, recognise, render_clock, render_moment
+from headrace.sources.sqlite_errors import translated
+from headrace.sources.sqlite_select import Statement, column_sql, compose_select
+from headrace.sources.sqlite_value import Value, bytes_shown, rank_value, text_column, typed_value
+
+_BUSY_TIMEOUT_S: Final = 10.0
+_STATEMENT_TIMEOUT_S: Final = 300.0
+_STEPS_BETWEEN_CHECKS: Final = 100_000
+_CANONICAL_END: Final = "Z"
+_BOOLEANS: Final = {"true": "1", "false": "0"}
+
+
+class SqliteReader:
+    """`SourceReader` of a SQLite file, opened read-only when first asked something, and again after an error
+    or when another file has taken its place."""
+
+    def __init__(self, app_id: str, url: str, *, statement_timeout_s: float = _STATEMENT_TIMEOUT_S) -> None:
+        self._app_id = app_id
+        self._path = _path(app_id, url)
+        self._statement_timeout_s = statement_timeout_s
+        self._connection: sqlite3.Connection | None = None
+        self._opened_file: tuple[int, int] | None = None
+        self._openings = 0
+        self._deadline = 0.0
+        self._streaming = False
+        self._relations: dict[Relation, SqliteRelation] = {}
+        self._numeric: dict[tuple[Relation, str], bool] = {}
+
+    def describe(self, relation: Relation) -> TableFacts:
+        """The facts as of now; later reads bind by these types until the next `describe`."""
+        self._forget(relation)
+        return self._relation(relation).facts
+
+    def tables(self) -> tuple[TableListing, ...]:
+        with self._connected() as connection:
+            return list_tables(connection)
+
+    def change_token(self) -> str | None:
+        """Changes with every commit of another connection, and when another file takes this one's place."""
+        with self._connected() as connection:
+            version = connection.execute("PRAGMA data_version").fetchone()[0]
+            seen = self._path.stat()
+            return f"{self._openings}:{version}:{seen.st_dev}:{seen.st_ino}:{seen.st_mtime_ns}"
+
+    def fence(self, plan: ReadPlan, previous_state: str | None) -> Fence:
+        """The bound is None but near a fall-back of local time: there is one writer at a time, so commits
+        come in the order of the clock, but a transaction may hold a time of the lead's own second and
+        commit later."""
+        del previous_state  # nothing is to be remembered
+        relation = self._relation(plan.relation)
+        require_columns(self._app_id, plan, relation.facts)
+        if plan.cursor is None:
+            return _eventual("there is no cursor")
+        column = relation.column(plan.cursor)
+        with self._connected() as connection:
+            now = _now(connection)
+            values = _extremes(connection, relation, plan.cursor)
+        found = recognise(values) if values else default_format(column.facts.native_type)
+        if found is None and values:
+            return _eventual(f"the cursor {plan.cursor} holds no times, or times of several forms")
+        clock, bound = render_clock(found, now, plan.time_zone) if found else (None, None)
+        return Fence(now=clock, bound=bound, feed_class=FeedClass.EXACT)
+
+    def rank(self, plan: ReadPlan, cursor: str) -> Any:
+        if plan.cursor is None:
+            raise InvariantError("a plan without a cursor has no order of cursors")
+        return rank_value(self._bound_value(plan, plan.cursor, cursor))
+
+    @contextmanager
+    def read(self, plan: ReadPlan, selection: Selection) -> Iterator[Iterator[Page]]:
+        """Pages of one SELECT, in a reading transaction that lasts as long as the context."""
+        relation = self._relation(plan.relation)
+        require_columns(self._app_id, plan, relation.facts)
+        statement = compose_select(
+            relation, plan, selection, lambda name, text: self._bound_value(plan, name, text)
+        )
+        if isinstance(selection, ExactKeys):
+            self._keep_keys(plan, relation, selection)
+        with self._connected() as connection:
+            connection.execute("BEGIN")
+            cursor = connection.cursor()
+            first = _open(cursor, statement)
+        self._streaming = True
+        try:
+            yield self._pages(cursor, first, plan, by_cursor=isinstance(selection, Since))
+        finally:
+            self._streaming = False
+            self._end(connection, cursor)
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _pages(
+        self, cursor: sqlite3.Cursor, first: list[Any], plan: ReadPlan, *, by_cursor: bool
+    ) -> Iterator[Page]:
+        waiting = [first]
+
+        def take(rows: int) -> pa.Table | None:
+            taken = waiting.pop() if waiting else cursor.fetchmany(rows)
+            return _table(taken, plan.columns) if taken else None
+
+        cut = cut_pages(
+            take,
+            lambda rows: (rows.num_rows, rows.nbytes),
+            page_rows=plan.page_rows,
+            page_bytes=plan.page_bytes,
+        )
+        while True:
+            with translated(self._app_id):
+                self._deadline = time.monotonic() + self._statement_timeout_s
+                page = next(cut, None)
+            if page is None:
+                return
+            rows = pa.concat_tables(page).combine_chunks()
+            yield Page(rows, end_of(rows, plan, by_cursor=by_cursor))
+
+    def _end(self, connection: sqlite3.Connection, cursor: sqlite3.Cursor) -> None:
+        try:
+            cursor.close()
+            connection.rollback()
+        except sqlite3.Error:  # what was read stays valid; the connection does not
+            self.close()
+
+    def _keep_keys(self, plan: ReadPlan, relation: SqliteRelation, selection: ExactKeys) -> None:
+        """The keys are in `temp.headrace_keys`, each with the values that its texts may stand for."""
+        formats = {name: self._format_of(relation, name) for name in plan.key}
+        columns = ", ".join(f"k{at}" for at in range(len(plan.key)))
+        marks = ", ".join("?" for _ in plan.key)
+        rows = [
+            tuple(self._bound_value(plan, name, text) for name, text in zip(plan.key, key, strict=True))
+            for given in selection.keys
+            for key in dict.fromkeys((given, _as_stored(given, [formats[name] for name in plan.key], plan)))
+        ]
+        with self._connected() as connection:
+            connection.execute("PRAGMA query_only = 0")
+            connection.execute("DROP TABLE IF EXISTS temp.headrace_keys")
+            connection.execute(f"CREATE TEMP TABLE headrace_keys ({columns})")
+            connection.executemany(f"INSERT INTO temp.headrace_keys VALUES ({marks})", rows)
+            connection.execute("PRAGMA query_only = 1")
+
+    def _format_of(self, relation: SqliteRelation, name: str) -> Format | None:
+        if relation.column(name).facts.type is not PropertyType.DATETIME:
+            return None
+        with self._connected() as connection:
+            return recognise(_extremes(connection, relation, name))
+
+    def _bound_value(self, plan: ReadPlan, name: str, text: str) -> Value:
+        column = self._relation(plan.relation).column(name)
+        if column.facts.type is PropertyType.BOOLEAN:
+            text = _BOOLEANS.get(text, text)
+        value = typed_value(text, numeric=self._is_numeric(plan.relation, column))
+        return bytes_shown(value) if column.affinity == "none" and isinstance(value, str) else value
+
+    def _is_numeric(self, relation: Relation, column: SqliteColumn) -> bool:
+        """Numbers sort first: where the least value is none, no value is. In a column of mixed kinds a
+        text that looks like a number is taken for one, so that resuming after it reads too much, never
+        too little."""
+        if column.affinity != "none":
+            return column.affinity != "text"
+        known = self._numeric.get((relation, column.facts.name))
+        if known is None:
+            with self._connected() as connection:
+                least = _least(connection, self._relations[relation], column.facts.name)
+            known = self._numeric[relation, column.facts.name] = isinstance(least, (int, float))
+        return known
+
+    def _relation(self, relation: Relation) -> SqliteRelation:
+        known = self._relations.get(relation)
+        if known is None:
+            with self._connected() as connection:
+                known = find_relation(connection, self._app_id, relation)
+            self._relations[relation] = known
+        return known
+
+    def _forget(self, relation: Relation) -> None:
+        self._relations.pop(relation, None)
+        self._numeric = {at: known for at, known in self._numeric.items() if at[0] != relation}
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A usable connection, in no transaction; an error closes it, so that the next call opens another."""
+        if self._streaming:
+            raise InvariantError("a reader was asked something while it streams a snapshot")
+        try:
+            with translated(self._app_id):
+                connection = self._usable()
+                self._deadline = time.monotonic() + self._statement_timeout_s
+                yield connection
+        except BaseException:
+            self.close()
+            raise
+
+    def _usable(self) -> sqlite3.Connection:
+        if not self._path.is_file():
+            raise ConfigurationError(f"{self._app_id}: there is no file {self._path}; correct the app's URL")
+        seen = self._path.stat()
+        if self._connection is not None and self._opened_file != (seen.st_dev, seen.st_ino):
+            self.close()
+        if self._connection is None:
+            self._connection = self._open()
+            self._opened_file = (seen.st_dev, seen.st_ino)
+            self._openings += 1
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.text_factory = bytes  # a text that is no UTF-8 must not end the read
+        connection.execute("PRAGMA query_only = 1")
+        connection.set_progress_handler(self._is_late, _STEPS_BETWEEN_CHECKS)
+        return connection
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+
+def _path(app_id: str, url: str) -> Path:
+    """As SQLAlchemy reads it: sqlite:///relative/path, sqlite:////absolute/path."""
+    _, _, rest = url.partition(":")
+    if not rest.startswith("///") or len(rest) == len("///"):
+        raise ConfigurationError(f"{app_id}: a SQLite URL is sqlite:///path, or sqlite:////absolute/path")
+    return Path(unquote(rest.removeprefix("///").partition("?")[0]))
+
+
+def _open(cursor: sqlite3.Cursor, statement: Statement) -> list[Any]:
+    """The first row, or none: reading it is what takes the snapshot."""
+    cursor.execute(statement.sql, statement.values)
+    return cursor.fetchmany(1)
+
+
+def _table(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> pa.Table:
+    arrays = [text_column(values) for values in zip(*rows, strict=True)]
+    return pa.Table.from_arrays(arrays, names=list(columns))
+
+
+def _now(connection: sqlite3.Connection) -> datetime:
+    """The database's clock, up to the end of its millisecond."""
+    text = connection.execute("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')").fetchone()[0]
+    return datetime.fromisoformat(text.decode()).replace(tzinfo=UTC) + timedelta(microseconds=999)
+
+
+def _least(connection: sqlite3.Connection, relation: SqliteRelation, name: str) -> Value | None:
+    found = connection.execute(f"SELECT min({column_sql(name)}) FROM {relation.source} AS q").fetchone()
+    return found[0] if found else None
+
+
+def _extremes(connection: sqlite3.Connection, relation: SqliteRelation, name: str) -> tuple[Value, ...]:
+    """The least and the greatest value, from two statements that an index serves; none when all are null."""
+    least = _least(connection, relation, name)
+    found = connection.execute(f"SELECT max({column_sql(name)}) FROM {relation.source} AS q").fetchone()
+    return (least, found[0]) if least is not None and found else ()
+
+
+def _as_stored(key: tuple[str, ...], formats: Sequence[Format | None], plan: ReadPlan) -> tuple[str, ...]:
+    """Canonical date-times of the key in the form that their column holds."""
+    return tuple(_stored_time(text, found, plan) for text, found in zip(key, formats, strict=True))
+
+
+def _stored_time(text: str, found: Format | None, plan: ReadPlan) -> str:
+    if found is None or not text.endswith(_CANONICAL_END):
+        return text
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return render_moment(found, moment, plan.time_zone)
+
+
+def _eventual(reason: str) -> Fence:
+    return Fence(now=None, bound=None, feed_class=FeedClass.EVENTUAL, reason=reason)
