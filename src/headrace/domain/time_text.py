@@ -8,9 +8,13 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from headrace.domain.arrow import Date32Array, StringArray, TimestampArray, pa, pc
+from headrace.domain.number_text import cast_integers
 
 _US: Final = pa.timestamp("us")
 _UTC_US: Final = pa.timestamp("us", tz="UTC")
+_MICROSECOND: Final = timedelta(microseconds=1)
+_ARROW_ZONES_END: Final = pa.scalar(datetime(2037, 1, 1), _US)  # noqa: DTZ001 (naive on purpose)
+"""Arrow forgets summer time from 2038 on: later times are Python's."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_US: Final = -62_135_596_800_000_000
 """0001-01-01T00:00:00Z."""
@@ -50,7 +54,7 @@ class Zone:
         parsed = _parse(text.strip())
         if parsed is None or parsed.tzinfo is not None:
             return _in_utc(parsed)
-        instant = self._localised(pa.array([parsed], _US))[0].value
+        instant = _instant_us(parsed, ZoneInfo(self._name))
         return _EPOCH + timedelta(microseconds=instant) if _FIRST_US <= instant <= _LAST_US else None
 
     def cast_dates(self, column: StringArray) -> Date32Array:
@@ -74,11 +78,11 @@ class Zone:
             return None
 
     def _cast_naive(self, column: StringArray) -> TimestampArray:
-        return self._localised(column.cast(_US))
-
-    def _localised(self, naive: TimestampArray) -> TimestampArray:
+        naive = column.cast(_US)
         if self._name == "UTC":
             return naive.cast(_UTC_US)
+        if pc.any(pc.greater_equal(naive, _ARROW_ZONES_END)).as_py():
+            raise pa.ArrowInvalid("beyond Arrow's rules of time zones")
         local = pc.assume_timezone(naive, self._name, ambiguous="earliest", nonexistent="latest")
         return local.cast(_UTC_US)
 
@@ -96,7 +100,7 @@ def _cast_with_offset(column: StringArray) -> TimestampArray:
 def _cast_epochs(column: StringArray) -> TimestampArray:
     """Seconds, milliseconds or microseconds since 1970, by magnitude: 11 digits of seconds reach the
     year 5138, 11 digits of milliseconds end in 1973."""
-    numbers = column.cast(pa.int64())
+    numbers = cast_integers(column)
     size = pc.abs(numbers)
     seconds, millis = pc.less(size, 10**11), pc.less(size, 10**14)
     factor = pc.if_else(seconds, 1_000_000, pc.if_else(millis, 1_000, 1))
@@ -126,6 +130,24 @@ def _parse(text: str) -> datetime | None:
         return datetime(year, month, day, hour, minute, second, micros, tzinfo=_offset(found[8]))
     except ValueError:
         return None
+
+
+def _instant_us(naive: datetime, zone: ZoneInfo) -> int:
+    """Microseconds since 1970; may lie beyond the years 1 to 9999."""
+    wall = (naive.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+    first, second = (_offset_us(naive.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
+    if first >= second:
+        return wall - first
+    before, after = wall - second, wall - first  # in a gap: it ended between these
+    while after - before > 1:
+        middle = (before + after) // 2
+        at = (_EPOCH + timedelta(microseconds=middle)).astimezone(zone)
+        before, after = (before, middle) if _offset_us(at) == second else (middle, after)
+    return after
+
+
+def _offset_us(moment: datetime) -> int:
+    return (moment.utcoffset() or timedelta()) // _MICROSECOND
 
 
 def _from_epoch(number: int) -> datetime | None:
