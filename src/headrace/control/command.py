@@ -1,0 +1,82 @@
+"""What people and triggers ask of feeds: poll now, reconcile, pause, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from headrace.control.append import json_key
+from headrace.control.engine import reading, writing
+from headrace.control.journal import add_key_requests
+from headrace.control.tables import PausedBy, feed
+from headrace.domain.vocabulary import FeedId
+
+
+class SqlCommands:
+    """Requests to feeds, kept in the control database: the caller nudges the feeds returned, and the
+    scheduler finds them if that nudge is lost."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def feeds(self, source_id: str | None = None, *, app_id: str | None = None) -> list[FeedId]:
+        """Active feeds, of all sources or of one, in order of source and app."""
+        ids = sa.select(feed.c.id).where(_active(source_id, app_id))
+        with reading(self._engine) as connection:
+            ordered = ids.order_by(feed.c.source_id, feed.c.app_id)
+            return [FeedId(i) for i in connection.execute(ordered).scalars()]
+
+    def trigger(self, source_id: str, *, app_id: str | None = None) -> list[FeedId]:
+        """Each feed is polled once more, by a poll that begins after this; a paused one when resumed."""
+        return self._change(_active(source_id, app_id), again=True)
+
+    def trigger_keys(
+        self, source_id: str, keys: Sequence[tuple[str, ...]], *, app_id: str | None = None
+    ) -> list[FeedId]:
+        """Each feed fetches exactly these keys (texts in the order of the source's `key`)."""
+        wanted = [json_key(key) for key in keys]
+        ids = sa.select(feed.c.id).where(_active(source_id, app_id)).order_by(feed.c.id)
+        with writing(self._engine) as connection:
+            found = [FeedId(i) for i in connection.execute(ids).scalars()]
+            for feed_id in found:
+                add_key_requests(connection, feed_id, wanted)
+        return found
+
+    def request_reconcile(self, source_id: str, *, full: bool, confirm: bool) -> list[FeedId]:
+        """Each feed is reconciled by a reconciliation that begins after this; `confirm`: also remove what
+        the breaker held back. A full one that was asked for already stays full."""
+        wanted: Any = "full"
+        if not full:
+            is_full = feed.c.reconcile_wanted == "full"
+            wanted = sa.case((is_full, "full"), else_=feed.c.reconcile_kind)
+        values = {"reconcile_wanted": wanted, "reconcile_asked_epoch": feed.c.epoch, "again": True}
+        if confirm:
+            values["reconcile_confirm"] = True
+        return self._change(_active(source_id, None), **values)
+
+    def pause(self, source_id: str, *, reason: str) -> list[FeedId]:
+        """No poll begins any more; one that runs ends."""
+        values = {"paused": True, "paused_by": PausedBy.PERSON.value, "paused_reason": reason}
+        return self._change(_active(source_id, None), **values)
+
+    def resume(self, source_id: str) -> list[FeedId]:
+        """Paused feeds are polled again, at once, whoever paused them."""
+        paused = sa.and_(_active(source_id, None), feed.c.paused)
+        values = {"paused": False, "paused_by": None, "paused_reason": None}
+        return self._change(paused, **values, again=True, failures=0, sent_at=None)
+
+    def _change(self, which: sa.ColumnElement[bool], **values: Any) -> list[FeedId]:
+        change = sa.update(feed).where(which).values(values).returning(feed.c.id)
+        with writing(self._engine) as connection:
+            return sorted(FeedId(i) for i in connection.execute(change).scalars())
+
+
+def _active(source_id: str | None, app_id: str | None) -> sa.ColumnElement[bool]:
+    which = [feed.c.state == "active"]
+    if source_id is not None:
+        which.append(feed.c.source_id == source_id)
+    if app_id is not None:
+        which.append(feed.c.app_id == app_id)
+    return sa.and_(*which)

@@ -1,0 +1,284 @@
+"""Data sources, defaults, customers and bindings of the config directory, brought to the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from headrace.control.engine import insert_or
+from headrace.control.routes import ANCESTORS, routes_of
+from headrace.control.tables import (
+    batch,
+    binding,
+    customer,
+    data_source,
+    data_source_group,
+    default_data_source,
+    feed_log,
+    routing_version,
+)
+from headrace.control.types import now
+from headrace.errors import ConfigurationError, Fault
+
+Bodies = Mapping[tuple[str, str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Customer:
+    """A customer's file, with what it leaves implied."""
+
+    config_id: str
+    group: str
+    provided_id: str
+    name: str
+    parent: str | None
+    data_sources: Mapping[str, str]
+
+
+def change_routing(connection: sa.Connection, bodies: Bodies, *, new_id: Callable[[], str]) -> None:
+    """Bring routing to what the definitions say; its version is raised if that changed anything.
+
+    What the API or rows made is left alone.
+
+    Raises:
+        ConfigurationError: a customer would be led away from a data source that was written to, a data
+            source that goes is still bound, or parents are too deep.
+    """
+    groups = [id_ for kind, id_ in bodies if kind == "visibility_groups"]
+    customers = [_customer(id_, body, groups) for id_, body in _of_kind(bodies, "customers")]
+    _check_depth(customers)
+    # From here to the commit no page is journalled that was resolved by the old routing.
+    lock = sa.select(routing_version.c.version).with_for_update()
+    connection.execute(lock)
+    written = set(connection.execute(sa.select(feed_log.c.data_source_id).distinct()).scalars())
+    before, rows_before = _all_routes(connection), _routing_rows(connection)
+    _write_data_sources(connection, bodies, groups)
+    _write_customers(connection, customers, new_id=new_id)
+    _write_bindings(connection, customers)
+    _remove_data_sources(connection, bodies)
+    _refuse_moves(before, _all_routes(connection), written)
+    if _routing_rows(connection) != rows_before:
+        raised = routing_version.c.version + 1
+        connection.execute(sa.update(routing_version).values(version=raised))
+
+
+def _of_kind(bodies: Bodies, kind: str) -> Iterator[tuple[str, Any]]:
+    return ((id_, body) for (its_kind, id_), body in sorted(bodies.items()) if its_kind == kind)
+
+
+def _customer(id_: str, body: Mapping[str, Any], groups: list[str]) -> _Customer:
+    return _Customer(
+        config_id=id_,
+        group=body.get("visibility_group") or groups[0],
+        provided_id=body.get("provided_id") or id_,
+        name=body["name"],
+        parent=body.get("parent"),
+        data_sources=body.get("data_sources") or {},
+    )
+
+
+def _check_depth(customers: list[_Customer]) -> None:
+    parents = {c.config_id: c.parent for c in customers}
+    faults = []
+    for id_ in parents:
+        at, depth = parents[id_], 0
+        while at is not None and depth <= ANCESTORS:
+            at, depth = parents.get(at), depth + 1
+        if depth > ANCESTORS:
+            message = f"more than {ANCESTORS} customers above it; name a parent higher up"
+            faults.append(Fault(f"customers/{id_}.json", "parent", message))
+    if faults:
+        raise ConfigurationError(*faults)
+
+
+# --- data sources -------------------------------------------------------------------------------
+
+
+def _write_data_sources(connection: sa.Connection, bodies: Bodies, groups: list[str]) -> None:
+    known = {row.id: row for row in connection.execute(sa.select(data_source))}
+    defaults: dict[tuple[str, str], str] = {}
+    for id_, body in _of_kind(bodies, "data_sources"):
+        values = {
+            "provided_id": body.get("provided_id") or id_,
+            "nickname": body["nickname"],
+            "schema": body["schema"],
+            "isolation": body.get("isolation", "shared"),
+            "origin": "config",
+            "body": body,
+        }
+        if id_ not in known:
+            connection.execute(sa.insert(data_source).values(id=id_, **values))
+        elif any(getattr(known[id_], name) != value for name, value in values.items()):
+            update = sa.update(data_source).where(data_source.c.id == id_)
+            connection.execute(update.values(values | {"config_version": data_source.c.config_version + 1}))
+        _write_groups(connection, id_, body.get("visibility_groups") or groups)
+        defaults |= {(group, body["schema"]): id_ for group in body.get("default_for") or ()}
+    _write_defaults(connection, defaults)
+
+
+def _write_groups(connection: sa.Connection, data_source_id: str, groups: list[str]) -> None:
+    of_it = data_source_group.c.data_source_id == data_source_id
+    connection.execute(sa.delete(data_source_group).where(of_it))
+    rows = [{"data_source_id": data_source_id, "visibility_group": group} for group in groups]
+    connection.execute(sa.insert(data_source_group), rows)
+
+
+def _write_defaults(connection: sa.Connection, defaults: Mapping[tuple[str, str], str]) -> None:
+    of_config = sa.select(data_source.c.id).where(data_source.c.origin == "config")
+    connection.execute(
+        sa.delete(default_data_source).where(default_data_source.c.data_source_id.in_(of_config))
+    )
+    for (group, schema), id_ in sorted(defaults.items()):
+        insert = insert_or(connection, default_data_source).values(
+            visibility_group=group, schema=schema, data_source_id=id_
+        )
+        connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=[default_data_source.c.visibility_group, default_data_source.c.schema],
+                set_={"data_source_id": insert.excluded.data_source_id},
+            )
+        )
+
+
+def _remove_data_sources(connection: sa.Connection, bodies: Bodies) -> None:
+    """Remove data sources whose file is gone, and end their logs; what is stored in them stays."""
+    kept = [id_ for id_, _ in _of_kind(bodies, "data_sources")]
+    gone = sa.and_(data_source.c.origin == "config", data_source.c.id.not_in(kept))
+    ids = connection.execute(sa.select(data_source.c.id).where(gone)).scalars().all()
+    bound = sa.select(binding.c.data_source_id).where(binding.c.data_source_id.in_(ids)).distinct()
+    faults = [
+        Fault(f"data_sources/{id_}.json", "", "customers are bound to it: bind them elsewhere first")
+        for id_ in connection.execute(bound).scalars()
+    ]
+    if faults:
+        raise ConfigurationError(*faults)
+    for table in (feed_log, batch):
+        connection.execute(sa.delete(table).where(table.c.data_source_id.in_(ids)))
+    connection.execute(sa.delete(data_source).where(data_source.c.id.in_(ids)))
+
+
+# --- customers ----------------------------------------------------------------------------------
+
+
+def _write_customers(
+    connection: sa.Connection, customers: list[_Customer], *, new_id: Callable[[], str]
+) -> None:
+    """Customers are one by (group, provided_id): a file takes over one that rows or the API made, and
+    one whose file went stays as if rows had made it."""
+    wanted = {(c.group, c.provided_id): c for c in customers}
+    of_config = sa.select(customer).where(customer.c.origin == "config")
+    for row in connection.execute(of_config).all():
+        now_defined = wanted.get((row.visibility_group, row.provided_id))
+        if now_defined is None or now_defined.config_id != row.config_id:
+            let_go = sa.update(customer).where(customer.c.id == row.id)
+            connection.execute(let_go.values(origin="row", config_id=None, parent_id=None))
+            explicit = sa.and_(binding.c.customer_id == row.id, binding.c.origin == "explicit")
+            connection.execute(sa.delete(binding).where(explicit))
+    for c in customers:
+        insert = insert_or(connection, customer).values(
+            id=new_id(),
+            provided_id=c.provided_id,
+            visibility_group=c.group,
+            name=c.name,
+            properties={},
+            origin="config",
+            config_id=c.config_id,
+            made_at=now(),
+        )
+        connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=[customer.c.visibility_group, customer.c.provided_id],
+                set_={name: insert.excluded[name] for name in ("name", "origin", "config_id")},
+            )
+        )
+    _write_parents(connection, customers)
+
+
+def _write_parents(connection: sa.Connection, customers: list[_Customer]) -> None:
+    ids = _ids(connection)
+    for c in customers:
+        parent_id = None if c.parent is None else ids[c.parent]
+        connection.execute(
+            sa.update(customer).where(customer.c.config_id == c.config_id).values(parent_id=parent_id)
+        )
+
+
+def _write_bindings(connection: sa.Connection, customers: list[_Customer]) -> None:
+    ids = _ids(connection)
+    for c in customers:
+        id_ = ids[c.config_id]
+        gone = sa.and_(
+            binding.c.customer_id == id_,
+            binding.c.origin == "explicit",
+            binding.c.schema.not_in(list(c.data_sources)),
+        )
+        connection.execute(sa.delete(binding).where(gone))
+        for schema, data_source_id in c.data_sources.items():
+            insert = insert_or(connection, binding).values(
+                customer_id=id_, schema=schema, data_source_id=data_source_id, origin="explicit"
+            )
+            upsert = insert.on_conflict_do_update(
+                index_elements=[binding.c.customer_id, binding.c.schema],
+                set_={
+                    "data_source_id": insert.excluded.data_source_id,
+                    "origin": "explicit",
+                    "epoch": binding.c.epoch + 1,
+                },
+                where=binding.c.data_source_id != insert.excluded.data_source_id,
+            )
+            connection.execute(upsert)
+
+
+def _ids(connection: sa.Connection) -> dict[str, str]:
+    rows = connection.execute(
+        sa.select(customer.c.config_id, customer.c.id).where(customer.c.origin == "config")
+    )
+    return {row.config_id: row.id for row in rows}
+
+
+# --- what follows -------------------------------------------------------------------------------
+
+_Routes = dict[tuple[str, str, str], str]
+"""Data source by (schema, visibility group, customer); only those that lead somewhere."""
+
+
+def _all_routes(connection: sa.Connection) -> _Routes:
+    schemas = connection.execute(sa.select(data_source.c.schema).distinct()).scalars().all()
+    groups = connection.execute(sa.select(customer.c.visibility_group).distinct()).scalars().all()
+    return {
+        (schema, group, route.customer): route.data_source_id
+        for schema in schemas
+        for group in groups
+        for route in routes_of(connection, schema=schema, visibility_group=group, customers=None)
+        if route.data_source_id is not None
+    }
+
+
+def _refuse_moves(before: _Routes, after: _Routes, written: set[str]) -> None:
+    """Which customers have rows in a data source is not kept: any may have, once it was written to."""
+    faults = []
+    for (schema, group, name), old in sorted(before.items()):
+        new = after.get((schema, group, name))
+        if new != old and old in written:
+            faults.append(
+                f"customer {name} of {group} would go from data source {old} to {new or 'none'} in schema "
+                f"{schema}, and {old} may hold its records: moving them is not possible yet, so leave "
+                f"its data source as it is"
+            )
+    if faults:
+        raise ConfigurationError(*faults)
+
+
+def _routing_rows(connection: sa.Connection) -> list[list[tuple[Any, ...]]]:
+    """All that `routes_of` reads."""
+    queries = (
+        sa.select(data_source.c.id, data_source.c.schema, data_source.c.state),
+        sa.select(data_source_group),
+        sa.select(default_data_source),
+        sa.select(customer.c.id, customer.c.parent_id, customer.c.visibility_group),
+        sa.select(binding.c.customer_id, binding.c.schema, binding.c.data_source_id, binding.c.state),
+    )
+    return [sorted((tuple(row) for row in connection.execute(q)), key=repr) for q in queries]

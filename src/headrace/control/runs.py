@@ -1,0 +1,164 @@
+"""Runs and rejected rows, to be looked at, replayed and discarded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from headrace.control.engine import reading, writing
+from headrace.control.journal import add_key_requests
+from headrace.control.state import position
+from headrace.control.tables import feed, rejected_row, run
+from headrace.control.types import now
+from headrace.domain.position import Position
+from headrace.domain.vocabulary import AppId, FeedId, RunId, SourceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run. `started` and `ended` are the feed's lead before and after it."""
+
+    id: RunId
+    feed_id: FeedId
+    source_id: SourceId
+    app_id: AppId
+    trigger: str
+    state: str
+    rows_read: int
+    rows_journalled: int
+    rows_merged: int
+    rejected: int
+    started: Position | None
+    ended: Position | None
+    error: str | None
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A row that was set aside: `key` as texts (or nulls), `raw` the source's texts as JSON."""
+
+    id: int
+    feed_id: FeedId
+    source_id: SourceId
+    app_id: AppId
+    key: tuple[str | None, ...]
+    code: str
+    reason: str
+    raw: str
+    state: str
+    attempts: int
+    first_seen: datetime
+    last_seen: datetime
+
+
+class SqlRuns:
+    """The history of feeds in the control database."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def runs(self, *, limit: int, source_id: str | None = None) -> list[Run]:
+        """The newest first."""
+        newest = (
+            sa.select(run, feed.c.source_id, feed.c.app_id)
+            .join(feed, feed.c.id == run.c.feed_id)
+            .order_by(run.c.started_at.desc(), run.c.id)
+            .limit(limit)
+        )
+        if source_id is not None:
+            newest = newest.where(feed.c.source_id == source_id)
+        with reading(self._engine) as connection:
+            return [_run(row) for row in connection.execute(newest)]
+
+    def rejected(self, *, limit: int, source_id: str | None = None, state: str = "open") -> list[Rejected]:
+        """The longest known first."""
+        oldest = (
+            sa.select(rejected_row, feed.c.source_id, feed.c.app_id)
+            .join(feed, feed.c.id == rejected_row.c.feed_id)
+            .where(rejected_row.c.state == state)
+            .order_by(rejected_row.c.id)
+            .limit(limit)
+        )
+        if source_id is not None:
+            oldest = oldest.where(feed.c.source_id == source_id)
+        with reading(self._engine) as connection:
+            return [_rejected(row) for row in connection.execute(oldest)]
+
+    def replay(self, *, source_id: str | None = None, code: str | None = None) -> list[FeedId]:
+        """Ask for the keys of open rejected rows to be fetched again; the feeds to nudge.
+
+        What the fetch finds closes them. A row whose key has a null cannot be fetched, and stays.
+        """
+        open_rows = _open_rows(source_id, code)
+        with writing(self._engine) as connection:
+            keys: dict[FeedId, list[str]] = {}
+            for row in connection.execute(open_rows):
+                if None not in json.loads(row.key):
+                    keys.setdefault(FeedId(row.feed_id), []).append(row.key)
+            for feed_id in sorted(keys):
+                add_key_requests(connection, feed_id, keys[feed_id])
+        return sorted(keys)
+
+    def discard(self, *, source_id: str | None = None, ids: Sequence[int] = ()) -> int:
+        """Close open rejected rows for good, of a source or by id; how many."""
+        which = _open_rows(source_id, None).with_only_columns(rejected_row.c.id)
+        if ids:
+            which = which.where(rejected_row.c.id.in_(ids))
+        discarded = sa.update(rejected_row).where(rejected_row.c.id.in_(which))
+        with writing(self._engine) as connection:
+            return connection.execute(discarded.values(state="discarded", last_seen=now())).rowcount
+
+
+def _open_rows(source_id: str | None, code: str | None) -> sa.Select[Any]:
+    rows = (
+        sa.select(rejected_row.c.feed_id, rejected_row.c.key)
+        .join(feed, feed.c.id == rejected_row.c.feed_id)
+        .where(rejected_row.c.state == "open", feed.c.state == "active")
+    )
+    if source_id is not None:
+        rows = rows.where(feed.c.source_id == source_id)
+    return rows if code is None else rows.where(rejected_row.c.code == code)
+
+
+def _run(row: sa.Row[Any]) -> Run:
+    return Run(
+        id=RunId(row.id),
+        feed_id=FeedId(row.feed_id),
+        source_id=SourceId(row.source_id),
+        app_id=AppId(row.app_id),
+        trigger=row.trigger,
+        state=row.state,
+        rows_read=row.rows_read,
+        rows_journalled=row.rows_journalled,
+        rows_merged=row.rows_merged,
+        rejected=row.rejected,
+        started=position(row.from_cursor, row.from_key),
+        ended=position(row.to_cursor, row.to_key),
+        error=row.error,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
+
+
+def _rejected(row: sa.Row[Any]) -> Rejected:
+    return Rejected(
+        id=row.id,
+        feed_id=FeedId(row.feed_id),
+        source_id=SourceId(row.source_id),
+        app_id=AppId(row.app_id),
+        key=tuple(json.loads(row.key)),
+        code=row.code,
+        reason=row.reason,
+        raw=row.raw,
+        state=row.state,
+        attempts=row.attempts,
+        first_seen=row.first_seen,
+        last_seen=row.last_seen,
+    )

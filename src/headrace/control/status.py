@@ -1,0 +1,147 @@
+"""How every feed is doing: what `status`, metrics and health ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from headrace.control.engine import reading
+from headrace.control.state import position
+from headrace.control.tables import RunState, batch, feed, feed_log, rejected_row, run
+from headrace.control.types import now
+from headrace.domain.position import Position
+from headrace.domain.vocabulary import AppId, FeedClass, FeedId, ModelId, SourceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedStatus:
+    """One active feed at `seen_at`, by the control database's clock.
+
+    Attributes:
+        feed_class: None before the first page.
+        polling: a worker holds a live lease.
+        reconciling: a reconciliation is under way, or waits to be begun.
+        pending_since: when the oldest unmerged batch was journalled.
+        backing_off: the merge of some batch failed and is tried again later; `merge_error` says why.
+        checked_at: the end of the last poll, `last_success_at` of the last one that succeeded.
+    """
+
+    feed_id: FeedId
+    source_id: SourceId
+    app_id: AppId
+    model_id: ModelId
+    seen_at: datetime
+    feed_class: FeedClass | None
+    class_reason: str
+    lead: Position | None
+    saved: Position | None
+    first_stream_done: bool
+    polling: bool
+    reconciling: bool
+    paused: bool
+    paused_reason: str | None
+    next_due: datetime | None
+    checked_at: datetime | None
+    last_success_at: datetime | None
+    last_error: str | None
+    failures: int
+    live_run: str | None
+    pending_batches: int
+    pending_rows: int
+    pending_bytes: int
+    pending_since: datetime | None
+    backing_off: bool
+    merge_error: str | None
+    rejected: int
+
+
+class SqlStatus:
+    """The state of all feeds in the control database, in a number of statements that does not grow."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def feed_status(self) -> list[FeedStatus]:
+        """Active feeds, in order of source and app."""
+        pending, rejected = _pending(), _rejected()
+        waits_for_log = sa.exists().where(feed_log.c.feed_id == feed.c.id, feed_log.c.wants_reconcile)
+        query = (
+            sa.select(
+                feed,
+                pending,
+                rejected.c.rejected_rows,
+                run.c.id.label("live_run"),
+                now().label("seen_at"),
+                (feed.c.lease_until >= now()).label("polling"),
+                waits_for_log.label("waits_for_log"),
+            )
+            .outerjoin(pending, pending.c.pending_feed == feed.c.id)
+            .outerjoin(rejected, rejected.c.rejected_feed == feed.c.id)
+            .outerjoin(run, sa.and_(run.c.feed_id == feed.c.id, run.c.state == RunState.RUNNING.value))
+            .where(feed.c.state == "active")
+            .order_by(feed.c.source_id, feed.c.app_id)
+        )
+        with reading(self._engine) as connection:
+            return [_status(row) for row in connection.execute(query)]
+
+
+def _pending() -> sa.Subquery:
+    return (
+        sa.select(
+            batch.c.feed_id.label("pending_feed"),
+            sa.func.count().label("pending_batches"),
+            sa.cast(sa.func.sum(batch.c.rows), sa.BigInteger).label("pending_rows"),
+            sa.cast(sa.func.sum(batch.c.payload_bytes), sa.BigInteger).label("pending_bytes"),
+            sa.func.min(batch.c.journalled_at).label("pending_since"),
+            sa.func.max(batch.c.error).label("merge_error"),
+            sa.func.max(batch.c.next_attempt_at).label("next_attempt_at"),
+        )
+        .where(batch.c.state == "pending")
+        .group_by(batch.c.feed_id)
+        .subquery()
+    )
+
+
+def _rejected() -> sa.Subquery:
+    return (
+        sa.select(rejected_row.c.feed_id.label("rejected_feed"), sa.func.count().label("rejected_rows"))
+        .where(rejected_row.c.state == "open")
+        .group_by(rejected_row.c.feed_id)
+        .subquery()
+    )
+
+
+def _status(row: sa.Row[Any]) -> FeedStatus:
+    columns = row._mapping  # noqa: SLF001 `class` is no attribute name
+    return FeedStatus(
+        feed_id=FeedId(row.id),
+        source_id=SourceId(row.source_id),
+        app_id=AppId(row.app_id),
+        model_id=ModelId(row.model_id),
+        seen_at=row.seen_at,
+        feed_class=None if columns["class"] is None else FeedClass(columns["class"]),
+        class_reason=row.class_reason,
+        lead=position(row.lead_cursor, row.lead_key),
+        saved=position(row.saved_cursor, row.saved_key),
+        first_stream_done=row.first_stream_done,
+        polling=bool(row.polling),
+        reconciling=bool(row.reconciliation or row.reconcile_wanted or row.waits_for_log),
+        paused=row.paused,
+        paused_reason=row.paused_reason,
+        next_due=row.next_due,
+        checked_at=row.checked_at,
+        last_success_at=row.last_success_at,
+        last_error=row.last_error,
+        failures=row.failures,
+        live_run=row.live_run,
+        pending_batches=row.pending_batches or 0,
+        pending_rows=row.pending_rows or 0,
+        pending_bytes=row.pending_bytes or 0,
+        pending_since=row.pending_since,
+        backing_off=row.next_attempt_at is not None,
+        merge_error=row.merge_error,
+        rejected=row.rejected_rows or 0,
+    )
