@@ -175,7 +175,7 @@ def feed_plan(definitions: Definitions, shape: SourceShape, app_id: AppId, facts
         shape_fingerprint=shape_fingerprint(shape),
         app_id=app_id,
         read=ReadPlan(
-            relation=_relation(source),
+            relation=relation_of(source),
             columns=_read_columns(source, shape),
             key=source.key,
             cursor=schedule.cursor,
@@ -195,7 +195,8 @@ def feed_plan(definitions: Definitions, shape: SourceShape, app_id: AppId, facts
     )
 
 
-def _relation(source: Source) -> Relation:
+def relation_of(source: Source) -> Relation:
+    """What a source reads."""
     return Relation(table=source.table, query=query_text(source.query) if source.query else None)
 
 

@@ -40,13 +40,19 @@ def load(directory: Path, environ: Mapping[str, str]) -> Definitions:
     return _checked(read(directory), environ)
 
 
-def from_bodies(bodies: Bodies, environ: Mapping[str, str], directory: str = "config") -> Definitions:
-    """As `load`, of bodies that were read before (`Definitions.bodies`)."""
-    complete: Bodies = {kind: dict(bodies.get(kind, {})) for kind in KINDS}
-    return _checked(Written(directory, complete), environ)
+def from_bodies(
+    bodies: Mapping[str, Mapping[str, Mapping[str, Any]]], directory: str = "config"
+) -> Definitions:
+    """Definitions of bodies that `load` accepted before (`Definitions.bodies`); secrets are not looked for.
+
+    Raises:
+        ConfigurationError: another version of Headrace wrote them.
+    """
+    complete: Bodies = {k: {i: dict(b) for i, b in bodies.get(k, {}).items()} for k in KINDS}
+    return _checked(Written(directory, complete), None)
 
 
-def _checked(written: Written, environ: Mapping[str, str]) -> Definitions:
+def _checked(written: Written, environ: Mapping[str, str] | None) -> Definitions:
     faults = list(written.faults)
     definitions = _parsed(written, faults)
     if any(written.ids(kind) for kind in KINDS) or not faults:
@@ -100,7 +106,7 @@ def _group_faults(kind: str, body: Mapping[str, Any], file: str, groups: list[st
         yield Fault(file, key[kind], message)
 
 
-def _rules(written: Written, definitions: Definitions, environ: Mapping[str, str]) -> Iterator[Fault]:
+def _rules(written: Written, definitions: Definitions, environ: Mapping[str, str] | None) -> Iterator[Fault]:
     if not written.ids("visibility_groups"):
         file = f"{written.directory}/visibility_groups/production.json"
         yield Fault(
@@ -117,7 +123,8 @@ def _rules(written: Written, definitions: Definitions, environ: Mapping[str, str
     yield from app_customer_faults(definitions)
     yield from data_source_faults(definitions)
     yield from customer_binding_faults(definitions)
-    yield from url_faults(definitions, environ)
+    if environ is not None:
+        yield from url_faults(definitions, environ)
     if _all_parsed(written, definitions):
         yield from unroutable_faults(definitions)
 
@@ -126,6 +133,8 @@ def _all_parsed(written: Written, definitions: Definitions) -> bool:
     """Where rows lead can be said only when nothing that could lead them is broken."""
     return (
         bool(definitions.visibility_groups)
+        and all(app.visibility_group for app in definitions.apps.values())
+        and all(customer.visibility_group for customer in definitions.customers.values())
         and written.ids("visibility_groups") == definitions.visibility_groups.keys()
         and written.ids("data_sources") == definitions.data_sources.keys()
         and written.ids("customers") == definitions.customers.keys()

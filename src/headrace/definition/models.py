@@ -45,7 +45,7 @@ class StoreType(StrEnum):
 
 Url = Annotated[
     SecretText,
-    Field(description='Where it is; secrets only as "${NAME}" or "${file:/path}".'),
+    Field(description='The URL of the database; secrets only as "${NAME}" or "${file:/path}".'),
 ]
 Name = Annotated[Text, Field(description="What people call it.")]
 ImpliedGroup = Annotated[

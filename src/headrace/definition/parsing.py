@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from headrace.definition.models import App, AppType, Customer, DataSource, Model, Schema, VisibilityGroup
-from headrace.definition.source import PrimarySource, SecondarySource
+from headrace.definition.source import CustomerValue, PrimarySource, SecondarySource
 from headrace.definition.wording import at, body_at, closest, keys_of, path_text, sentence, shown
 from headrace.errors import Fault
 
@@ -73,6 +73,8 @@ def _mend_unknown_key(error: ErrorDetails, model: type[BaseModel], mended: dict[
     value = owner.pop(key)
     body = body_at(model, tuple(path))
     known = keys_of(body) if body else {}
+    if body is CustomerValue and key == "column":
+        return "has both value and column; keep one"
     if key in _PRIMARY_HAS_NOT and model is PrimarySource:
         return _PRIMARY_HAS_NOT[key]
     meant = closest(key, [k for k in known if k not in owner])

@@ -48,7 +48,7 @@ class Clause(Body):
     def _value_suits_the_operator(self) -> Self:
         has_value = "value" in self.model_fields_set
         if self.op in {FilterOp.EXISTS, FilterOp.NOT_EXISTS}:
-            if has_value:
+            if self.value is not None:
                 raise fault(f"{self.op} takes no value; remove it")
         elif not has_value:
             raise fault(f"{self.op} needs a value; add one")
@@ -64,7 +64,7 @@ class Clause(Body):
     @property
     def values(self) -> tuple[str | int | float, ...]:
         """The values to compare with: none, one, or those of a list."""
-        if "value" not in self.model_fields_set:
+        if self.value is None:
             return ()
         return tuple(self.value) if isinstance(self.value, list) else (self.value,)
 

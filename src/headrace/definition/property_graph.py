@@ -22,6 +22,9 @@ def model_faults(written: Written, sources: Mapping[str, Source]) -> Iterator[Fa
             not isinstance(b.get("model"), str) for b in written.bodies["sources"].values()
         )
         parsed = {i: sources[i] for i in bodies if i in sources}
+        if model.startswith("sqlite_"):
+            message = "SQLite keeps names that begin with sqlite_ for itself; give the file another name"
+            yield Fault(written.file("models", model), "", message)
         yield from _primary_faults(written, model, bodies, unsure)
         yield from _name_faults(written, parsed)
         yield from _mapping_faults(written, model, bodies, parsed, unsure)
@@ -53,15 +56,15 @@ def property_names(source: Source) -> list[tuple[str, str]]:
 
 
 def _name_faults(written: Written, parsed: Mapping[str, Source]) -> Iterator[Fault]:
-    seen: dict[str, tuple[str, str]] = {}
+    seen: dict[str, tuple[str, str, str]] = {}
     for id_, source in sorted(parsed.items(), key=lambda s: (not isinstance(s[1], PrimarySource), s[0])):
         file = written.file("sources", id_)
         for path, name in property_names(source):
             if path.startswith("key"):
                 yield from _implied_name_fault(file, path, name)
-            other = seen.setdefault(name.casefold(), (id_, name))
-            if other != (id_, name):
-                yield Fault(file, path, _collision(id_, name, *other))
+            other = seen.setdefault(name.casefold(), (id_, path, name))
+            if other != (id_, path, name):
+                yield Fault(file, path, _collision(id_, name, other_id=other[0], other=other[2]))
 
 
 def _implied_name_fault(file: str, path: str, name: str) -> Iterator[Fault]:
@@ -70,7 +73,7 @@ def _implied_name_fault(file: str, path: str, name: str) -> Iterator[Fault]:
         yield Fault(file, path, f"{message}; add a property with this column")
 
 
-def _collision(id_: str, name: str, other_id: str, other: str) -> str:
+def _collision(id_: str, name: str, *, other_id: str, other: str) -> str:
     where = "this source" if other_id == id_ else f"source {other_id}"
     if other == name:
         return f'{where} already feeds a property "{name}"; give one another name'

@@ -63,5 +63,6 @@ def _first_line(error: Exception) -> str:
     details = getattr(error, "errors", None) or [{}]
     place = details[0]
     if "line" in place:
-        return f"line {place['line']}, column {place['col']}: {place['description'].rstrip('.')}"
+        reason = str(place["description"]).partition(" but got")[0]
+        return f"line {place['line']}, column {place['col']}: {reason.rstrip('.')}"
     return str(error).splitlines()[0]

@@ -126,7 +126,7 @@ def _binding_faults(
         if found.schema_id != schema and schema in definitions.schemas:
             message = f"data source {name} is of schema {found.schema_id}, not {schema}"
             yield Fault(file, path, f"{message}; name one of that schema")
-        if customer.visibility_group not in found.visibility_groups:
+        if customer.visibility_group and customer.visibility_group not in found.visibility_groups:
             message = f"data source {name} does not serve visibility group {customer.visibility_group}"
             yield Fault(file, path, f"{message}; name one that does, or add the group to it")
         other = dedicated.setdefault(DataSourceId(name), id_) if found.isolation == "dedicated" else id_
@@ -149,7 +149,9 @@ def unroutable_faults(definitions: Definitions) -> Iterator[Fault]:
     for source_id, app_id in definitions.feeds():
         model = definitions.models.get(ModelId(definitions.sources[source_id].model))
         app = definitions.apps.get(app_id)
-        if model is None or app is None or (model.schema_id, app.visibility_group) in said:
+        if model is None or model.schema_id not in definitions.schemas or app is None:
+            continue
+        if (model.schema_id, app.visibility_group) in said:
             continue
         message = _leads_nowhere(definitions, source_id, model.schema_id, app.visibility_group)
         if message:

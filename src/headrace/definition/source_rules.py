@@ -98,7 +98,9 @@ def _group_fault(
 ) -> Iterator[Fault]:
     customer = definitions.customers.get(customer_id)
     app = definitions.apps[app_id]
-    if customer is not None and customer.visibility_group != app.visibility_group:
+    if customer is None or not customer.visibility_group or not app.visibility_group:
+        return
+    if customer.visibility_group != app.visibility_group:
         message = (
             f"customer {customer_id} is of visibility group {customer.visibility_group}, app {app_id} of"
         )

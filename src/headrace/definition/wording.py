@@ -143,6 +143,8 @@ def _missing(location: Location, model: type[BaseModel]) -> str:
 
 def _not_among(value: Any, error: ErrorDetails, model: type[BaseModel]) -> str:
     allowed = _allowed(model, error["loc"])
+    if allowed and all(isinstance(a, bool) for a in allowed):
+        return f"must be true or false, not {kind_of(value)}"
     if not isinstance(value, str):
         right = ", ".join(shown(a) for a in allowed)
         return f"must be one of {right}, not {kind_of(value)}" if allowed else "is not allowed"
