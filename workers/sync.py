@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import HeadraceError
@@ -69,11 +69,20 @@ def run_sync(
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="merge") as merge_pool:
         merging.pool = merge_pool
         with app.nudging(merging):
-            for target in app.unmerged():
+            app.recognise_restored()
+            for target in app.targets():
                 merging.merge(*target)
-            feeds = _poll_all(app, app.feeds_of(sources), merging, progress, trigger)
+            feeds = _poll_all(app, _feeds_of(app, sources), merging, progress, trigger)
         merges = merging.finished()
     return SyncReport(feeds=feeds, merges=merges)
+
+
+def _feeds_of(app: Application, sources: Sequence[SourceId]) -> list[tuple[FeedId, SourceId, AppId]]:
+    return [
+        (feed.feed_id, feed.source_id, feed.app_id)
+        for feed in app.status.feed_status()
+        if not sources or feed.source_id in sources
+    ]
 
 
 def _poll_all(
@@ -103,8 +112,8 @@ def _poll(
         result = _added(result, report)
         if report.error is not None:
             return result
-        merging.quiet(feed_id)
-        if report.complete and not app.wants_poll(feed_id):
+        merging.quiet()
+        if report.complete and not app.feeds.is_asked_again(feed_id):
             return result
     return result
 
@@ -113,8 +122,10 @@ def _poll_once(app: Application, feed_id: FeedId, progress: Progress, trigger: s
     """Poll as soon as nobody else holds the feed: a worker's lease ends, a dead one's runs out."""
     while True:
         report = app.poll(feed_id, trigger=trigger, progress=progress)
-        if report.held or not app.is_pollable(feed_id):
+        if report.held:
             return report
+        if app.feeds.is_paused(feed_id):
+            return replace(report, error="it is paused: `headrace status` says why, `resume` ends it")
         time.sleep(LEASE_PAUSE_S)
 
 
@@ -155,7 +166,7 @@ class _Merging:
             elif self.pool is not None:
                 self._running[target] = self.pool.submit(self._drain, target)
 
-    def quiet(self, feed_id: FeedId) -> None:
+    def quiet(self) -> None:
         """Nothing that was nudged is being merged any more."""
         while True:
             with self._lock:
@@ -165,7 +176,7 @@ class _Merging:
             wait(running, return_when=FIRST_COMPLETED, timeout=1.0)
 
     def finished(self) -> dict[Target, MergeReport]:
-        self.quiet(FeedId(""))
+        self.quiet()
         return dict(self._reports)
 
     def _drain(self, target: Target) -> None:

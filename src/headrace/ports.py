@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -407,8 +407,8 @@ class Journal(Protocol):
     def waiting(
         self, log: FeedLog, *, after_seq: int, max_batches: int, max_bytes: int
     ) -> tuple[WaitingBatch, ...]:
-        """The next batches of the log in order of seq, from `after_seq` + 1, stopping before a gap or the first one
-        that is in backoff; at least one if there is any, whatever its size."""
+        """The next batches of the log in order of seq, from `after_seq` + 1, stopping before a gap or the
+        first one that is in backoff; at least one if there is any, whatever its size."""
         ...
 
     def payload(self, batch_id: BatchId) -> bytes | None:
@@ -512,8 +512,8 @@ class KeyChunk:
     texts in the order of the key (None: open).
 
     Attributes:
-        opens: the first batch of its chunk: every row of the feed in the chunk that the batch lacks is noted as gone;
-            a later batch of the chunk takes its keys out again.
+        opens: the first batch of its chunk: every row of the feed in the chunk that the batch lacks is
+            noted as gone; a later batch of the chunk takes its keys out again.
         closes: the last batch of the reconciliation: what is still noted is removed, unless the
             breaker holds it.
         forbid_removal: the source's deletes are ignored.
@@ -607,8 +607,8 @@ class RecordStore(Protocol):
     def pending_changes(self, models: Sequence[ModelShape]) -> tuple[TableChange, ...]: ...
 
     def prepare(self, models: Sequence[ModelShape]) -> tuple[TableChange, ...]:
-        """Make or alter tables, additive where it can be, and stamp identity and contract; takes each model's merge lock.
-        Idempotent. Recomputes every record of a source whose properties changed."""
+        """Make or alter tables, additive where it can be, and stamp identity and contract; takes each
+        model's merge lock. Idempotent. Recomputes every record of a source whose properties changed."""
         ...
 
     def merging(self, model: ModelShape) -> AbstractContextManager[MergeTransaction | None]:
@@ -622,8 +622,8 @@ class RecordStore(Protocol):
     def records(
         self, model: ModelShape, *, customer: str | None, key: tuple[str, ...] | None, limit: int
     ) -> pa.Table:
-        """`_customer_id`, the properties in Arrow types, `_created_at`, `_updated_at` (datetime), `_invalid` (JSON text), ordered by
-        primary key."""
+        """`_customer_id`, the properties in Arrow types, `_created_at`, `_updated_at` (datetime),
+        `_invalid` (JSON text), ordered by primary key."""
         ...
 
     def staged_rows(self, source: SourceShape, *, customer: str, value: str, limit: int) -> pa.Table:
@@ -688,4 +688,54 @@ class Readers(Protocol):
 class Stores(Protocol):
     def open(self, data_source_id: DataSourceId) -> RecordStore:
         """The one store of a data source in this process, shared by its threads."""
+        ...
+
+
+# --- applying -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedFeed:
+    """One feed as the definitions want it.
+
+    Attributes:
+        fingerprint: the source's columns (`TableFacts.fingerprint`).
+        shape_fingerprint: of the source's shape: copied to every batch that is journalled.
+        every_s, cron: at most one is set; neither: the feed is polled only when asked.
+        reconcile: what a reconciliation that falls due reads.
+        reconcile_every_s: None: only when asked.
+        reread: what was read is void: the feed begins anew, and so do its logs.
+    """
+
+    source_id: SourceId
+    app_id: AppId
+    model_id: ModelId
+    fingerprint: str
+    shape_fingerprint: str
+    every_s: float | None = None
+    cron: str | None = None
+    reconcile: Literal["keys", "full"] = "keys"
+    reconcile_every_s: float | None = None
+    paused: bool = False
+    reread: bool = False
+
+
+class Registry(Protocol):
+    """The applied definitions, in the control database."""
+
+    def compiled(self) -> str | None:
+        """The text that `publish` was given last, None before the first time."""
+        ...
+
+    def publish(
+        self, bodies: Mapping[tuple[str, str], Any], compiled: str, feeds: Sequence[AppliedFeed]
+    ) -> int:
+        """Make these the applied definitions, in one transaction; the version they have now.
+
+        Feeds that are read again get a new epoch and new logs, feeds that are no more are ended, all
+        others keep everything. `bodies` are the definitions as written, by kind and id.
+
+        Raises:
+            ConfigurationError: routing would lead a customer away from its records.
+        """
         ...

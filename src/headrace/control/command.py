@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from headrace.control.append import json_key
 from headrace.control.engine import reading, writing
+from headrace.control.feeds import reconcile_asked
 from headrace.control.journal import add_key_requests
 from headrace.control.tables import PausedBy, feed
 from headrace.domain.vocabulary import FeedId
@@ -45,16 +46,17 @@ class SqlCommands:
         return found
 
     def request_reconcile(self, source_id: str, *, full: bool, confirm: bool) -> list[FeedId]:
-        """Each feed is reconciled by a reconciliation that begins after this; `confirm`: also remove what
-        the breaker held back. A full one that was asked for already stays full."""
-        wanted: Any = "full"
-        if not full:
-            is_full = feed.c.reconcile_wanted == "full"
-            wanted = sa.case((is_full, "full"), else_=feed.c.reconcile_kind)
-        values = {"reconcile_wanted": wanted, "reconcile_asked_epoch": feed.c.epoch, "again": True}
+        """Each feed is reconciled by a reconciliation that begins after this, of its own kind or full;
+        `confirm`: also remove what the breaker held back."""
+        values = reconcile_asked(full=full)
         if confirm:
             values["reconcile_confirm"] = True
         return self._change(_active(source_id, None), **values)
+
+    def request_feed_reconcile(self, feed_id: FeedId, *, full: bool) -> list[FeedId]:
+        """As `request_reconcile`, of one feed; none when it has ended."""
+        one = sa.and_(feed.c.id == feed_id, feed.c.state == "active")
+        return self._change(one, **_reconciliation(full=full))
 
     def pause(self, source_id: str, *, reason: str) -> list[FeedId]:
         """No poll begins any more; one that runs ends."""
@@ -71,6 +73,13 @@ class SqlCommands:
         change = sa.update(feed).where(which).values(values).returning(feed.c.id)
         with writing(self._engine) as connection:
             return sorted(FeedId(i) for i in connection.execute(change).scalars())
+
+
+def _reconciliation(*, full: bool) -> dict[str, Any]:
+    """What asks for one that begins under a later epoch than now."""
+    is_full = feed.c.reconcile_wanted == "full"
+    wanted: Any = "full" if full else sa.case((is_full, "full"), else_=feed.c.reconcile_kind)
+    return {"reconcile_wanted": wanted, "reconcile_asked_epoch": feed.c.epoch, "again": True}
 
 
 def _active(source_id: str | None, app_id: str | None) -> sa.ColumnElement[bool]:

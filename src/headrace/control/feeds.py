@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from headrace.control import append
 from headrace.control.append import holds
 from headrace.control.engine import clock, reading, writing
-from headrace.control.schedule import backoff_s, next_due
+from headrace.control.schedule import next_due
 from headrace.control.state import state_of
 from headrace.control.tables import (
     PausedBy,
@@ -26,6 +26,7 @@ from headrace.control.tables import (
     run,
 )
 from headrace.control.types import from_now, now
+from headrace.domain.schedule import backoff_s
 from headrace.domain.vocabulary import AppId, BatchId, DataSourceId, FeedId, LeaseId, SourceId
 from headrace.errors import LeaseLostError
 from headrace.ports import ClaimedFeed, JournalEntry, KeyRequest, Lease, PollOutcome
@@ -43,7 +44,7 @@ class SqlFeeds:
 
     Args:
         new_id: makes ids of leases, logs and batches; random, never used twice.
-        share: a random number from 0 to 1, for backoff.
+        chance: for backoff.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class SqlFeeds:
         engine: sa.Engine,
         *,
         new_id: Callable[[], str] = new_uuid,
-        share: Callable[[], float] = random.random,
+        chance: random.Random | None = None,
     ) -> None:
         self._engine = engine
         self._new_id = new_id
-        self._share = share
+        self._chance = chance or random.Random()  # noqa: S311 (jitter)
 
     def claim(self, feed_id: FeedId, *, lease_s: float) -> ClaimedFeed | None:
-        may_run = sa.and_(feed.c.id == feed_id, feed.c.state == "active", sa.not_(feed.c.paused))
+        may_run = sa.and_(is_active(feed_id), sa.not_(feed.c.paused))
         free = sa.or_(feed.c.lease_id.is_(None), feed.c.lease_until < now())
         take = (
             sa.update(feed)
@@ -125,7 +126,7 @@ class SqlFeeds:
             values |= {"failures": 0, "last_error": None, "last_success_at": now(), "next_due": due}
         else:
             failures = held.failures + 1
-            wait = from_now(backoff_s(failures, share=self._share()))
+            wait = from_now(backoff_s(failures, self._chance))
             values |= {"failures": failures, "last_error": outcome.error, "next_due": wait}
         if outcome.stop:
             values |= {
@@ -134,6 +135,26 @@ class SqlFeeds:
                 "paused_reason": outcome.error or "the source no longer fits its definition",
             }
         return values
+
+    def is_asked_again(self, feed_id: FeedId) -> bool:
+        """Somebody asked for another poll since the last one took its lease."""
+        again = sa.select(feed.c.again).where(feed.c.id == feed_id)
+        with reading(self._engine) as connection:
+            return bool(connection.execute(again).scalar_one_or_none())
+
+    def is_paused(self, feed_id: FeedId) -> bool:
+        """No poll of it will begin: it is paused, or has ended."""
+        runs = sa.select(feed.c.id).where(
+            feed.c.id == feed_id, feed.c.state == "active", sa.not_(feed.c.paused)
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(runs).one_or_none() is None
+
+    def request_reconcile(self, feed_id: FeedId, *, full: bool) -> None:
+        """The feed is reconciled by a reconciliation that begins after this, of the feed's own kind or
+        full; `again` is set."""
+        with writing(self._engine) as connection:
+            connection.execute(sa.update(feed).where(is_active(feed_id)).values(reconcile_asked(full=full)))
 
     def key_requests(self, feed_id: FeedId, *, limit: int) -> tuple[KeyRequest, ...]:
         oldest = sa.select(key_request.c.id, key_request.c.key).where(key_request.c.feed_id == feed_id)
@@ -164,6 +185,17 @@ class SqlFeeds:
         )
         with reading(self._engine) as connection:
             return frozenset(connection.execute(pending).scalars())
+
+
+def is_active(feed_id: FeedId) -> sa.ColumnElement[bool]:
+    return sa.and_(feed.c.id == feed_id, feed.c.state == "active")
+
+
+def reconcile_asked(*, full: bool) -> dict[str, Any]:
+    """What a feed's row is after a reconciliation was asked for: a full one that was already, stays."""
+    is_full = feed.c.reconcile_wanted == "full"
+    wanted = "full" if full else sa.case((is_full, "full"), else_=feed.c.reconcile_kind)
+    return {"reconcile_wanted": wanted, "reconcile_asked_epoch": feed.c.epoch, "again": True}
 
 
 def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:

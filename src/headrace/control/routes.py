@@ -22,14 +22,12 @@ from headrace.control.tables import (
     routing_version,
 )
 from headrace.control.types import now
+from headrace.domain.routing import MAX_ANCESTORS, Via
 from headrace.domain.vocabulary import DataSourceId
 from headrace.ports import Routing
 
 DEFAULT_CUSTOMER = "default"
 """The customer of rows that name none; made on first use."""
-
-ANCESTORS = 3
-"""How far up a binding is inherited; `apply` refuses deeper trees."""
 
 UNKNOWN_CUSTOMER = "unknown customer"
 
@@ -150,7 +148,7 @@ def _bindings_up_the_tree(schema: str) -> sa.Select[Any]:
     joined: sa.FromClause = customer
     columns: list[sa.ColumnElement[Any]] = [customer.c.provided_id]
     person: sa.FromClause = customer
-    for level in range(ANCESTORS + 1):
+    for level in range(MAX_ANCESTORS + 1):
         if level:
             parent = customer.alias(f"ancestor_{level}")
             # A parent of another group is no parent: its data sources are not this group's.
@@ -168,7 +166,7 @@ def _bindings_up_the_tree(schema: str) -> sa.Select[Any]:
 def _route(row: sa.Row[Any], default: str | None, refusals: _Refusals) -> Route:
     customer_id: str = row.provided_id
     steps = tuple(row)[1:]
-    for level in range(ANCESTORS + 1):
+    for level in range(MAX_ANCESTORS + 1):
         at, state = steps[2 * level : 2 * level + 2]
         if at is not None:
             refusal = "its binding is frozen" if state == "frozen" else refusals.of(at)

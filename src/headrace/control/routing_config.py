@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control.engine import insert_or
-from headrace.control.routes import ANCESTORS, routes_of
+from headrace.control.routes import routes_of
 from headrace.control.tables import (
     batch,
     binding,
@@ -21,6 +21,7 @@ from headrace.control.tables import (
     routing_version,
 )
 from headrace.control.types import now
+from headrace.domain.routing import MAX_ANCESTORS
 from headrace.errors import ConfigurationError, Fault
 
 Bodies = Mapping[tuple[str, str], Any]
@@ -85,10 +86,10 @@ def _check_depth(customers: list[_Customer]) -> None:
     faults = []
     for id_ in parents:
         at, depth = parents[id_], 0
-        while at is not None and depth <= ANCESTORS:
+        while at is not None and depth <= MAX_ANCESTORS:
             at, depth = parents.get(at), depth + 1
-        if depth > ANCESTORS:
-            message = f"more than {ANCESTORS} customers above it; name a parent higher up"
+        if depth > MAX_ANCESTORS:
+            message = f"more than {MAX_ANCESTORS} customers above it; name a parent higher up"
             faults.append(Fault(f"customers/{id_}.json", "parent", message))
     if faults:
         raise ConfigurationError(*faults)

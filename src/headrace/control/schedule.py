@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
-from cronsim import CronSim
 
 from headrace.control.engine import writing
 from headrace.control.tables import feed
 from headrace.control.types import from_now, now
+from headrace.domain.schedule import Duration, next_cron, next_tick
 from headrace.domain.vocabulary import FeedId
 
 RESEND_AFTER_S = 30.0
 """A nudge that nobody claimed for so long is taken for lost."""
 
-LONGEST_BACKOFF_S = 300.0
-_CRON_SPREAD_S = 5.0
-
 
 def next_due(feed_id: str, *, every_s: float | None, cron: str | None, after: datetime) -> datetime | None:
-    """The first due time later than `after`; None for a feed that is only polled when asked.
-
-    Feeds of one interval are spread over it by a share that depends on the feed's id alone, so every
-    scheduler computes the same time, and missed ticks coalesce into one. A cron expression is in UTC.
-    """
+    """The first due time later than `after`; None for a feed that is only polled when asked."""
     if every_s is not None:
-        offset = _share(feed_id) * every_s
-        ticks = math.floor((after.timestamp() - offset) / every_s) + 1
-        return datetime.fromtimestamp(ticks * every_s + offset, UTC)
-    if cron is not None:
-        spread = timedelta(seconds=_share(feed_id) * _CRON_SPREAD_S)
-        tick: datetime = next(CronSim(cron, after.astimezone(UTC) - spread))
-        return tick + spread
-    return None
-
-
-def backoff_s(failures: int, *, share: float) -> float:
-    """Seconds until a feed that failed so many times in a row is tried again: `share` (0 to 1, random)
-    of a limit that doubles from 2 s to five minutes."""
-    return share * min(LONGEST_BACKOFF_S, 2.0 ** min(failures, 30))
-
-
-def _share(feed_id: str) -> float:
-    return int.from_bytes(hashlib.sha256(feed_id.encode()).digest()[:6]) / 2**48
+        return next_tick(Duration(round(every_s * 1000)), FeedId(feed_id), after=after)
+    return None if cron is None else next_cron(cron, after=after)
 
 
 # A live lease is polled already: its `again` is seen at the release. An expired one is a poll that

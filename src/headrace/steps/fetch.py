@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-import structlog
-
-from headrace import metrics
+from headrace import logs, metrics
 from headrace.domain.vocabulary import FeedId, RunId, SourceId
 from headrace.errors import (
     ConfigurationError,
@@ -26,7 +24,7 @@ from headrace.ports import Catalogue, ClaimedFeed, Clock, Feeds, Nudge, PollOutc
 from headrace.steps.lease import kept
 from headrace.steps.visit import Limits, Progress, Visit, no_progress
 
-log = structlog.get_logger(__name__)
+log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,7 @@ class FetchStep:
             return PollReport(feed_id=feed_id, held=False)
         run_id = RunId(str(uuid4()))
         started = self.clock.monotonic()
-        with structlog.contextvars.bound_contextvars(feed=feed_id, source=claimed.source_id, run=run_id):
+        with logs.context(feed=feed_id, source=claimed.source_id, run=run_id):
             visit, error = self._visited(claimed, run_id, trigger, progress)
             again = self._release(claimed, run_id, error)
         self._measure(claimed.source_id, trigger, started, visit, error)

@@ -6,12 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import structlog
-
+from headrace import logs
 from headrace.errors import RetryableError
 from headrace.ports import Feeds, Lease
 
-log = structlog.get_logger(__name__)
+log = logs.get(__name__)
 
 
 @contextmanager

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import takewhile
 from typing import Any
 
 import pyarrow as pa
-import structlog
 
-from headrace import metrics
+from headrace import logs, metrics
 from headrace.domain import payload
 from headrace.domain.schedule import backoff_s
 from headrace.domain.shape import ModelShape
@@ -38,7 +37,7 @@ from headrace.ports import (
     WaitingBatch,
 )
 
-log = structlog.get_logger(__name__)
+log = logs.get(__name__)
 
 ROW_KINDS = frozenset({BatchKind.LOAD, BatchKind.ROWS})
 
@@ -62,6 +61,17 @@ class MergeReport:
     rows: int = 0
     held: int = 0
     errors: tuple[str, ...] = ()
+
+    def then(self, later: MergeReport) -> MergeReport:
+        """Both visits as one, in the state that the later one left."""
+        return MergeReport(
+            state=later.state,
+            counts=self.counts + later.counts,
+            batches=self.batches + later.batches,
+            rows=self.rows + later.rows,
+            held=max(self.held, later.held),
+            errors=tuple(dict.fromkeys(self.errors + later.errors)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,32 +139,34 @@ class MergeStep:
         total = MergeReport(state=MergeState.DRAINED)
         while True:
             report = self._visit(data_source_id, self.catalogue().model(model_id))
-            total = MergeReport(
-                state=report.state,
-                counts=total.counts + report.counts,
-                batches=total.batches + report.batches,
-                rows=total.rows + report.rows,
-                held=max(total.held, report.held),
-                errors=total.errors + report.errors,
-            )
+            total = total.then(report)
             if report.batches == 0:
                 return total
 
+    def recognise_restored(self, data_source_id: DataSourceId, model_id: ModelId) -> None:
+        """Logs whose store or control was restored from a backup have begun anew, though nothing waits.
+
+        Looks without the lock first, so that a sweep of many stores disturbs none; what looks
+        wrong is looked at again under it.
+        """
+        model = self.catalogue().model(model_id)
+        applied = self.stores.open(data_source_id).applied(model)
+        for feed_log in self.journal.logs(data_source_id, model_id):
+            mark = applied.get(feed_log.feed_id)
+            if self.standing_of(feed_log, mark).restored is not None:
+                _LogRun(step=self, model=model, feed_log=feed_log).run()
+
+    def standing_of(self, feed_log: FeedLog, applied: Applied | None) -> _Standing:
+        return standing(feed_log, applied, lambda seq: self.journal.batch_at(feed_log, seq))
+
     def _visit(self, data_source_id: DataSourceId, model: ModelShape) -> MergeReport:
-        """One run of each log of the model."""
+        """One run of each log of the model; what is in the way of one is not in that of others."""
         total = MergeReport(state=MergeState.DRAINED)
         for feed_log in self.journal.logs(data_source_id, model.id):
-            if feed_log.seq == feed_log.merged_seq:
-                continue
-            report = _LogRun(step=self, model=model, feed_log=feed_log).run()
-            total = MergeReport(
-                state=report.state if report.state != MergeState.DRAINED else total.state,
-                counts=total.counts + report.counts,
-                batches=total.batches + report.batches,
-                rows=total.rows + report.rows,
-                held=max(total.held, report.held),
-                errors=total.errors + report.errors,
-            )
+            if feed_log.seq > feed_log.merged_seq:
+                report = _LogRun(step=self, model=model, feed_log=feed_log).run()
+                worst = max(total.state, report.state, key=list(MergeState).index)
+                total = replace(total.then(report), state=worst)
         return total
 
 
@@ -251,11 +263,7 @@ class _LogRun:
         feed_log = next((x for x in logs if x.feed_id == self.feed_log.feed_id), None)
         if feed_log is None:
             return _Tried(report=MergeReport(state=MergeState.DRAINED))
-        where = standing(
-            feed_log,
-            transaction.applied().get(feed_log.feed_id),
-            lambda seq: self.step.journal.batch_at(feed_log, seq),
-        )
+        where = self.step.standing_of(feed_log, transaction.applied().get(feed_log.feed_id))
         if where.restored is not None:
             report = MergeReport(state=MergeState.BLOCKED)
             return _Tried(report=report, restored=(feed_log, where.restored))
@@ -279,6 +287,8 @@ class _LogRun:
             # Applied by a worker that died before it told control.
             report = MergeReport(state=MergeState.DRAINED, batches=len(done))
             return _Tried(report=report, merged=done)
+        if feed_log.seq == applied_seq:
+            return _Tried(report=MergeReport(state=MergeState.DRAINED))
         shape = transaction.contract().get(feed_log.source_id)
         run = _one_kind(waiting, shape) if waiting else []
         if not run:
@@ -330,7 +340,7 @@ class _LogRun:
             case BatchKind.KEYS:
                 outcome = transaction.apply_keys(scope, tables[0], key_chunk(first.meta))
                 if outcome.missing:
-                    # Asked for before the target commits: a crash in between asks for too much, never too little.
+                    # Asked for before the target commits: a crash asks for too much, never too little.
                     self.step.journal.request_keys(scope.feed_id, outcome.missing)
                 return outcome.counts, outcome
             case BatchKind.DROP:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.domain import events, payload
+from headrace.domain import payload
 from headrace.domain.coercion import canonical_text, coerce
+from headrace.domain.events import coerce_page
 from headrace.domain.vocabulary import (
     ARROW_TYPES,
     CUSTOMER,
@@ -44,17 +46,17 @@ def cut(rows: pa.Table, plan: FeedPlan, routes: Routes) -> CutPage:
             that `rows` lacks are left out of the events (a read of keys alone).
     """
     columns = tuple(c for c in plan.source.columns if c.source_column in rows.column_names)
-    page = events.coerce_page(
+    page = coerce_page(
         rows,
         columns=columns,
         key_size=len(plan.source.key),
         customer=plan.customer,
         customer_column=plan.customer_column,
-        deleted_column=plan.deleted_column if plan.deleted_column in rows.column_names else None,
+        deleted_column=plan.deleted_column,
         time_zone=plan.read.time_zone,
     )
     rejected = [RejectedRow(key=r.key, code=str(r.code), reason=r.reason, raw=r.raw) for r in page.rejected]
-    accepted = rows.take(page.kept)
+    accepted = rows.take(page.kept) if rejected else rows
     customers = pc.unique(page.events.column(CUSTOMER)).to_pylist()
     routing = routes.resolve(
         schema=plan.schema,
@@ -110,8 +112,8 @@ def seen_keys(accepted: pa.Table, plan: FeedPlan, open_keys: frozenset[str]) -> 
     if not open_keys or not accepted.num_rows:
         return ()
     texts = {KEY_SEPARATOR.join(str(part) for part in json.loads(key)): key for key in open_keys}
-    parts = [accepted.column(c.source_column) for c in plan.source.key]
-    joined = pc.binary_join_element_wise(*parts, KEY_SEPARATOR)
+    parts: list[Any] = [accepted.column(c.source_column) for c in plan.source.key]
+    joined: Any = pc.binary_join_element_wise(*parts, KEY_SEPARATOR)
     found = joined.filter(pc.is_in(joined, value_set=pa.array(list(texts), pa.string())))
     return tuple({texts[text] for text in found.to_pylist()})
 
@@ -131,17 +133,17 @@ def deletes(keys: Sequence[tuple[str, ...]], plan: FeedPlan) -> pa.Table:
     Where each row says its own customer the event has none: it concerns the key, whoever's it was.
     """
     size, key_names = len(keys), [c.name for c in plan.source.key]
-    columns: dict[str, pa.Array] = {}
+    columns: dict[str, Any] = {}
     for column in plan.source.columns:
         if column.name in key_names:
             part = key_names.index(column.name)
             texts = pa.array([key[part] for key in keys], pa.string())
             columns[column.name] = coerce(texts, column.type, time_zone="UTC").values
         else:
-            columns[column.name] = pa.nulls(size, ARROW_TYPES[column.type])
+            columns[column.name] = pa.array([None] * size, ARROW_TYPES[column.type])
     columns[CUSTOMER] = pa.array([plan.customer] * size, pa.string())
     columns[DELETED] = pa.array([True] * size, pa.bool_())
-    columns[INVALID] = pa.nulls(size, pa.string())
+    columns[INVALID] = pa.array([None] * size, pa.string())
     return pa.table(columns)
 
 

@@ -1,8 +1,8 @@
 """Compare a source with what the store has of it, chunk by chunk, through the feed's own log.
 
-Chunks tile the key space, (-inf, k1], (k1, k2], … (kn, +inf). Each is one statement in a snapshot that opens
-after every earlier page of the feed was journalled, and is journalled before the next is read; the merge notes
-the keys that a chunk lacks, and removes at the end what no later row brought back.
+Chunks tile the key space, (-inf, k1], (k1, k2], … (kn, +inf). Each is one statement in a snapshot that
+opens after every earlier page of the feed was journalled, and is journalled before the next is read; the
+merge notes the keys that a chunk lacks, and removes at the end what no later row brought back.
 """
 
 from __future__ import annotations

@@ -1,0 +1,234 @@
+"""Make the definitions of a config directory the ones that workers run by.
+
+First they are published, in one transaction that takes the lease from every feed whose reading changes;
+then the tables of each data source follow. Batches carry the fingerprint of the shape they were cut by
+and are merged only into tables of that shape, so that a crash in between only makes them wait until
+apply is run again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from headrace import logs
+from headrace.definition.compiled import Compiled, compile_definitions
+from headrace.definition.definitions import Definitions
+from headrace.domain.shape import ModelShape, dump_json, load_json
+from headrace.domain.vocabulary import AppId, DataSourceId, SourceId
+from headrace.errors import Fault, HeadraceError
+from headrace.ports import (
+    AppliedFeed,
+    FeedPlan,
+    Readers,
+    Registry,
+    Relation,
+    Stores,
+    TableChange,
+    TableFacts,
+)
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedDocument:
+    """What is kept of an apply: the shapes, the plans, the catalogues' facts that they were compiled
+    from, and the URLs of the apps as written."""
+
+    models: tuple[ModelShape, ...]
+    feeds: tuple[FeedPlan, ...]
+    facts: dict[SourceId, TableFacts]
+    urls: dict[AppId, str]
+
+    @property
+    def plans(self) -> dict[tuple[SourceId, AppId], FeedPlan]:
+        return {(plan.source.id, plan.app_id): plan for plan in self.feeds}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreChanges:
+    """What changes, or would, in the tables of one data source; `error` when it could not."""
+
+    data_source_id: DataSourceId
+    changes: tuple[TableChange, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyReport:
+    """What an apply did, or a plan would do.
+
+    Attributes:
+        version: the applied version; 0 for a plan.
+        faults: of sources that do not fit their database, or could not be asked; they are left as
+            they were, or left out.
+        reread: the feeds that begin anew.
+    """
+
+    version: int
+    faults: tuple[Fault, ...]
+    stores: tuple[StoreChanges, ...]
+    reread: tuple[tuple[SourceId, AppId], ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.faults) or any(s.error for s in self.stores)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compilation:
+    document: AppliedDocument
+    faults: tuple[Fault, ...]
+    reread: tuple[tuple[SourceId, AppId], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyStep:
+    """Plans and applies definitions. `readers` and `stores` are those of the definitions to apply."""
+
+    registry: Registry
+    readers: Readers
+    stores: Stores
+
+    def plan(self, definitions: Definitions) -> ApplyReport:
+        """What `apply` would do; changes nothing."""
+        compilation = self._compiled(definitions)
+        stores = tuple(
+            self._store_changes(definitions, data_source_id, compilation.document, dry=True)
+            for data_source_id in sorted(definitions.data_sources)
+        )
+        return ApplyReport(version=0, faults=compilation.faults, stores=stores, reread=compilation.reread)
+
+    def apply(self, definitions: Definitions) -> ApplyReport:
+        """The definitions are the ones that workers run by, and the tables have their shape.
+
+        A source or data source that cannot follow is reported, and does not stop the others.
+        """
+        compilation = self._compiled(definitions)
+        feeds = _feeds(definitions, compilation)
+        version = self.registry.publish(_bodies(definitions), dump_json(compilation.document), feeds)
+        stores = tuple(
+            self._store_changes(definitions, data_source_id, compilation.document, dry=False)
+            for data_source_id in sorted(definitions.data_sources)
+        )
+        return ApplyReport(
+            version=version, faults=compilation.faults, stores=stores, reread=compilation.reread
+        )
+
+    def _compiled(self, definitions: Definitions) -> _Compilation:
+        previous = self._previous()
+        facts, faults = self._facts(definitions)
+        compiled, wrong = compile_definitions(definitions, facts)
+        old = previous.facts if previous else {}
+        lacking = {i for i in old if i in definitions.sources and i not in _sources(compiled)}
+        if lacking:
+            # What cannot be asked or does not fit stays as it was applied: its feed says what is wrong.
+            facts |= {i: old[i] for i in lacking}
+            compiled, _ = compile_definitions(definitions, facts)
+        document = AppliedDocument(
+            models=tuple(compiled.models.values()),
+            feeds=tuple(compiled.feeds.values()),
+            facts={i: f for i, f in facts.items() if i in _sources(compiled)},
+            urls={i: app.url.template for i, app in definitions.apps.items()},
+        )
+        return _Compilation(document=document, faults=(*faults, *wrong), reread=_reread(previous, document))
+
+    def _previous(self) -> AppliedDocument | None:
+        text = self.registry.compiled()
+        return None if text is None else load_json(AppliedDocument, text)
+
+    def _facts(self, definitions: Definitions) -> tuple[dict[SourceId, TableFacts], tuple[Fault, ...]]:
+        """What the catalogues say; a source that cannot be asked is a fault of its own."""
+        facts: dict[SourceId, TableFacts] = {}
+        faults = []
+        for source_id, source in sorted(definitions.sources.items()):
+            relation = Relation(table=source.table, query=source.query)
+            for app_id in source.app_ids:
+                try:
+                    with self.readers.lend(app_id) as reader:
+                        facts.setdefault(source_id, reader.describe(relation))
+                except HeadraceError as error:
+                    faults.append(Fault(definitions.file("sources", source_id), "", f"app {app_id}: {error}"))
+        return facts, tuple(faults)
+
+    def _store_changes(
+        self,
+        definitions: Definitions,
+        data_source_id: DataSourceId,
+        document: AppliedDocument,
+        *,
+        dry: bool,
+    ) -> StoreChanges:
+        schema = definitions.data_sources[data_source_id].schema_id
+        models = [m for m in document.models if definitions.models[m.id].schema_id == schema]
+        try:
+            store = self.stores.open(data_source_id)
+            changes = store.pending_changes(models) if dry else store.prepare(models)
+        except HeadraceError as error:
+            log.error("data source not prepared", data_source=data_source_id, error=str(error))
+            return StoreChanges(data_source_id=data_source_id, error=str(error))
+        return StoreChanges(data_source_id=data_source_id, changes=changes)
+
+
+def _sources(compiled: Compiled) -> set[SourceId]:
+    return {source for source, _ in compiled.feeds}
+
+
+def _reread(
+    previous: AppliedDocument | None, document: AppliedDocument
+) -> tuple[tuple[SourceId, AppId], ...]:
+    """Feeds that were applied before and now read something else, or make something else of it."""
+    if previous is None:
+        return ()
+    old = previous.plans
+    return tuple(
+        feed
+        for feed, plan in document.plans.items()
+        if feed in old
+        and (
+            _essence(plan) != _essence(old[feed])
+            or previous.urls.get(plan.app_id) != document.urls[plan.app_id]
+        )
+    )
+
+
+def _essence(plan: FeedPlan) -> tuple[object, ...]:
+    """What decides about the events that are cut from the source's rows."""
+    return (
+        plan.shape_fingerprint,
+        plan.read.relation,
+        plan.read.cursor,
+        plan.read.time_zone,
+        plan.visibility_group,
+        plan.schema,
+        plan.customer,
+        plan.customer_column,
+        plan.deleted_column,
+    )
+
+
+def _feeds(definitions: Definitions, compilation: _Compilation) -> tuple[AppliedFeed, ...]:
+    document, feeds = compilation.document, []
+    for (source_id, app_id), plan in document.plans.items():
+        schedule = definitions.sources[source_id].schedule
+        feeds.append(
+            AppliedFeed(
+                source_id=source_id,
+                app_id=app_id,
+                model_id=plan.source.model,
+                fingerprint=document.facts[source_id].fingerprint,
+                shape_fingerprint=plan.shape_fingerprint,
+                every_s=schedule.every.seconds if schedule.every else None,
+                cron=schedule.cron,
+                reconcile="full" if plan.reconcile_full else "keys",
+                reconcile_every_s=schedule.reconciled_every.seconds,
+                paused=schedule.paused,
+                reread=(source_id, app_id) in compilation.reread,
+            )
+        )
+    return tuple(feeds)
+
+
+def _bodies(definitions: Definitions) -> dict[tuple[str, str], Any]:
+    return {(kind, id_): body for kind, bodies in definitions.bodies.items() for id_, body in bodies.items()}

@@ -1,0 +1,346 @@
+"""The composition root: who is made of what. Everything else is handed what it needs."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from headrace import logs
+from headrace.control.command import SqlCommands
+from headrace.control.definitions import SqlDefinitions
+from headrace.control.engine import control_engine
+from headrace.control.feeds import SqlFeeds
+from headrace.control.journal import SqlJournal
+from headrace.control.routes import SqlRoutes
+from headrace.control.runs import SqlRuns
+from headrace.control.schedule import SqlSchedule
+from headrace.control.schema import upgrade, workspace_id
+from headrace.control.status import SqlStatus
+from headrace.control.sweep import Retention, SqlSweep
+from headrace.definition.definitions import Definitions
+from headrace.definition.loader import load
+from headrace.definition.models import App, DataSource
+from headrace.definition.secrets import resolve
+from headrace.domain.shape import ModelShape, load_json
+from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
+from headrace.errors import ConfigurationError, HeadraceError
+from headrace.ports import FeedPlan, Nudge, RecordStore, SourceReader
+from headrace.settings import Settings
+from headrace.sources.connect import open_reader
+from headrace.sources.pool import ReaderPool
+from headrace.steps.apply import AppliedDocument, ApplyReport, ApplyStep
+from headrace.steps.fetch import FetchStep, PollReport
+from headrace.steps.merge import MergeReport, MergeStep
+from headrace.steps.visit import Limits, Progress, no_progress
+from headrace.stores.connect import open_store
+from headrace.stores.pool import StorePool
+
+log = logs.get(__name__)
+
+DUE_FEEDS = 200
+"""Feeds that one tick of a scheduler claims at most."""
+NUDGE_LOST_S = 15.0
+"""A batch that waits for so long has lost its nudge."""
+
+Target = tuple[DataSourceId, ModelId]
+
+
+class SystemClock:
+    """Implements `ports.Clock`."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class NoNudge:
+    """Implements `ports.Nudge` where nobody listens: the sweeper finds the work."""
+
+    def poll(self, feed_id: FeedId) -> None: ...
+
+    def merge(self, data_source_id: DataSourceId, model: ModelId) -> None: ...
+
+    def reconcile(self, feed_id: FeedId, *, full: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedCatalogue:
+    """Implements `ports.Catalogue`: one applied version, with the definitions as written."""
+
+    version: int
+    plans: Mapping[tuple[SourceId, AppId], FeedPlan]
+    models: Mapping[ModelId, ModelShape]
+    bodies: Mapping[tuple[str, str], Any]
+
+    def feed(self, source_id: SourceId, app_id: AppId) -> FeedPlan:
+        try:
+            return self.plans[source_id, app_id]
+        except KeyError:
+            raise ConfigurationError(
+                f"source {source_id} (app {app_id}) is not applied; run `headrace apply`"
+            ) from None
+
+    def model(self, model_id: ModelId) -> ModelShape:
+        try:
+            return self.models[model_id]
+        except KeyError:
+            raise ConfigurationError(f"model {model_id} is not applied; run `headrace apply`") from None
+
+
+class Application:
+    """All that a process of Headrace does, on one control database.
+
+    Attributes:
+        nudge: where steps say that there is work; the process sets it to its broker's.
+    """
+
+    def __init__(self, settings: Settings, *, process: str) -> None:
+        self.settings = settings
+        self.process = process
+        self.nudge: Nudge = NoNudge()
+        self.clock = SystemClock()
+        self.engine = control_engine(settings.control_url)
+        self.definitions_table = SqlDefinitions(self.engine)
+        self.feeds = SqlFeeds(self.engine)
+        self.journal = SqlJournal(self.engine)
+        self.routes = SqlRoutes(self.engine)
+        self.commands = SqlCommands(self.engine)
+        self.runs = SqlRuns(self.engine)
+        self.status = SqlStatus(self.engine)
+        self.scheduling = SqlSchedule(self.engine)
+        self.sweeping = SqlSweep(self.engine)
+        self.readers = ReaderPool(self._app_url, self._connect_app, per_app=settings.threads + 2)
+        self.stores = StorePool(self._data_source_body, self._connect_store)
+        self._applied: AppliedCatalogue | None = None
+        self._lock = threading.Lock()
+        self._workspace: str | None = None
+        nudge = _Forwarding(self)
+        self._fetch = FetchStep(
+            feeds=self.feeds,
+            routes=self.routes,
+            readers=self.readers,
+            catalogue=self.catalogue,
+            nudge=nudge,
+            clock=self.clock,
+            limits=Limits(
+                lease_s=settings.lease_s,
+                page_rows=settings.page_rows,
+                page_bytes=settings.page_bytes,
+                max_batches=settings.max_pending_batches,
+                max_bytes=settings.max_pending_bytes,
+            ),
+        )
+        self._merge = MergeStep(
+            journal=self.journal,
+            stores=self.stores,
+            catalogue=self.catalogue,
+            nudge=nudge,
+            clock=self.clock,
+            random=random.Random(),  # noqa: S311 (jitter)
+        )
+
+    # --- definitions ----------------------------------------------------------------------------
+
+    def definitions(self) -> Definitions:
+        """Those of the config directory. Raises ConfigurationError with every fault."""
+        return load(self.settings.config_dir, os.environ)
+
+    def plan(self, definitions: Definitions) -> ApplyReport:
+        """What `apply` would do."""
+        with self._apply_step(definitions) as step:
+            return step.plan(definitions)
+
+    def apply(self, definitions: Definitions) -> ApplyReport:
+        """The control database is upgraded, and works by these definitions."""
+        self.upgrade()
+        with self._apply_step(definitions) as step:
+            return step.apply(definitions)
+
+    def upgrade(self) -> None:
+        """The control database exists and has every migration."""
+        upgrade(self.engine)
+
+    @contextmanager
+    def _apply_step(self, definitions: Definitions) -> Iterator[ApplyStep]:
+        readers = ReaderPool(
+            lambda app_id: definitions.apps[app_id].url.template, self._connect_app, per_app=2
+        )
+        stores = StorePool(lambda id_: definitions.bodies["data_sources"][id_], self._connect_store)
+        try:
+            yield ApplyStep(registry=self.definitions_table, readers=readers, stores=stores)
+        finally:
+            readers.close()
+            stores.close()
+
+    def catalogue(self) -> AppliedCatalogue:
+        """The applied definitions as they are now."""
+        version = self.definitions_table.version()
+        with self._lock:
+            if self._applied is not None and self._applied.version == version:
+                return self._applied
+        current = self.definitions_table.current()
+        if current is None:
+            raise ConfigurationError("nothing is applied yet; run `headrace apply`")
+        document = load_json(AppliedDocument, current.compiled)
+        applied = AppliedCatalogue(
+            version=current.version,
+            plans=document.plans,
+            models={m.id: m for m in document.models},
+            bodies=current.bodies,
+        )
+        with self._lock:
+            self._applied = applied
+        return applied
+
+    # --- connections ----------------------------------------------------------------------------
+
+    def _app_url(self, app_id: AppId) -> str:
+        body = self.catalogue().bodies.get(("apps", app_id))
+        if body is None:
+            raise ConfigurationError(f"app {app_id} is not applied; run `headrace apply`")
+        return App.model_validate(body).url.template
+
+    def _connect_app(self, app_id: AppId, url: str) -> SourceReader:
+        return open_reader(app_id, _secret(url), nonce=self.workspace())
+
+    def _data_source_body(self, data_source_id: DataSourceId) -> Mapping[str, Any]:
+        body = self.catalogue().bodies.get(("data_sources", data_source_id))
+        if body is None:
+            raise ConfigurationError(f"data source {data_source_id} is not applied; run `headrace apply`")
+        return dict(body)
+
+    def _connect_store(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> RecordStore:
+        data_source = DataSource.model_validate(dict(body))
+        return open_store(
+            data_source_id=data_source_id,
+            url=_secret(data_source.url.template),
+            namespace=data_source.namespace,
+            workspace=self.workspace(),
+            schema=data_source.schema_id,
+        )
+
+    def workspace(self) -> str:
+        """The id of this installation: the stamp of its stores, the mark of its readers."""
+        if self._workspace is None:
+            self._workspace = workspace_id(self.engine)
+        return self._workspace
+
+    # --- work -----------------------------------------------------------------------------------
+
+    def poll(
+        self, feed_id: FeedId, trigger: str = "schedule", progress: Progress = no_progress
+    ) -> PollReport:
+        """See `FetchStep.poll`."""
+        return self._fetch.poll(feed_id, trigger=trigger, progress=progress)
+
+    def reconcile(self, feed_id: FeedId, full: bool) -> PollReport:
+        """Reconcile a feed as part of a poll."""
+        self.commands.request_feed_reconcile(feed_id, full=full)
+        return self.poll(feed_id, trigger="reconcile")
+
+    def merge(self, data_source_id: DataSourceId, model: ModelId) -> MergeReport:
+        """See `MergeStep.drain`."""
+        return self._merge.drain(data_source_id, model)
+
+    def schedule_tick(self) -> int:
+        """Due feeds are claimed and nudged; gives how many."""
+        due = self.scheduling.claim_due(DUE_FEEDS)
+        for feed_id in due:
+            self.nudge.poll(feed_id)
+        return len(due)
+
+    def sweep(self) -> int:
+        """What was lost is nudged again, what has had its time is gone; gives the nudges."""
+        for feed_id in self.sweeping.expired_leases():
+            self.nudge.poll(feed_id)
+        lost = self.sweeping.unmerged(older_than_s=NUDGE_LOST_S)
+        for target in lost:
+            self.nudge.merge(*target)
+        self.recognise_restored()
+        self.sweeping.remove_old(Retention())
+        return len(lost)
+
+    def recognise_restored(self) -> None:
+        """Logs whose store or control was restored from a backup have begun anew."""
+        for target in self.targets():
+            try:
+                self._merge.recognise_restored(*target)
+            except HeadraceError as error:
+                log.warning("data source not compared", data_source=target[0], error=str(error))
+
+    def targets(self) -> Sequence[Target]:
+        """Every (data source, model) of the applied definitions."""
+        catalogue = self.catalogue()
+        schemas = {id_: body["schema"] for (kind, id_), body in catalogue.bodies.items() if kind == "models"}
+        return [
+            (DataSourceId(id_), model)
+            for (kind, id_), body in sorted(catalogue.bodies.items())
+            if kind == "data_sources"
+            for model in catalogue.models
+            if schemas[model] == body["schema"]
+        ]
+
+    @contextmanager
+    def nudging(self, nudge: Nudge) -> Iterator[None]:
+        """Work is told to `nudge` until the context is left."""
+        before, self.nudge = self.nudge, nudge
+        try:
+            yield
+        finally:
+            self.nudge = before
+
+    def close(self) -> None:
+        """Every connection of this process is closed."""
+        self.readers.close()
+        self.stores.close()
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Forwarding:
+    """Nudges whatever the application nudges at the time."""
+
+    application: Application
+
+    def poll(self, feed_id: FeedId) -> None:
+        self.application.nudge.poll(feed_id)
+
+    def merge(self, data_source_id: DataSourceId, model: ModelId) -> None:
+        self.application.nudge.merge(data_source_id, model)
+
+    def reconcile(self, feed_id: FeedId, *, full: bool) -> None:
+        self.application.nudge.reconcile(feed_id, full=full)
+
+
+def _secret(url: str) -> str:
+    """The URL with its secrets in place, which from now on no log line shows."""
+    resolved = resolve(url, os.environ)
+    if resolved != url:
+        logs.keep_secret(resolved)
+    return resolved
+
+
+def build(settings: Settings, *, process: str) -> Application:
+    """The application of a process; connects to nothing yet."""
+    return Application(settings, process=process)
