@@ -1,13 +1,8 @@
-"""Where customers' rows go (the port `Routes`): own binding, nearest ancestor's, then the default.
-
-A route that is found and cannot be used is refused, never replaced by the next step.
-"""
+"""Where customers' rows go (the port `Routes`): `domain.routing`, over what the tables hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -22,7 +17,8 @@ from headrace.control.tables import (
     routing_version,
 )
 from headrace.control.types import now
-from headrace.domain.routing import MAX_ANCESTORS, Via
+from headrace.domain import routing
+from headrace.domain.routing import Route, RoutingTable, State, Target, Tenant
 from headrace.domain.vocabulary import DataSourceId
 from headrace.ports import Routing
 
@@ -32,20 +28,6 @@ DEFAULT_CUSTOMER = "default"
 UNKNOWN_CUSTOMER = "unknown customer"
 
 _CUSTOMERS_A_STATEMENT = 5_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """The way of one customer in one schema. Exactly one of `data_source_id` and `refusal` is set.
-
-    Attributes:
-        via: own, parent or default; None when no step gave a data source.
-    """
-
-    customer: str
-    data_source_id: DataSourceId | None
-    refusal: str | None
-    via: str | None
 
 
 class SqlRoutes:
@@ -63,50 +45,33 @@ class SqlRoutes:
         self, *, schema: str, visibility_group: str, customers: Iterable[str], create_unknown: bool
     ) -> Routing:
         wanted = sorted(set(customers))
-        found = self._routes(schema, visibility_group, wanted)
-        unknown = [c for c in wanted if c not in found.routes]
-        makeable = [c for c in unknown if create_unknown or c == DEFAULT_CUSTOMER]
+        with reading(self._engine) as connection:
+            # Before the routes: PostgreSQL shows each statement what was committed until then, so what
+            # changes meanwhile is refused by the journal, and resolved again.
+            version = _version(connection)
+            routes = routes_of(connection, schema, visibility_group, wanted)
+        unknown = [name for name in wanted if name not in routes]
+        makeable = [name for name in unknown if create_unknown or name == DEFAULT_CUSTOMER]
         if makeable:
-            self._make(visibility_group, makeable)
-            found.routes.update(self._routes(schema, visibility_group, makeable).routes)
-        refused = {name: UNKNOWN_CUSTOMER for name in unknown if name not in found.routes}
-        for name, route in found.routes.items():
-            if route.refusal is not None:
-                refused[name] = route.refusal
+            with writing(self._engine) as connection:
+                self._make(connection, visibility_group, makeable)
+                routes |= routes_of(connection, schema, visibility_group, makeable)
+        refused = dict.fromkeys(unknown, UNKNOWN_CUSTOMER)
+        refused |= {name: route.refusal for name, route in routes.items()}
+        found = {name: r.data_source for name, r in routes.items() if r.data_source is not None}
         return Routing(
-            # The first one read: what changed since is refused by the journal, and resolved again.
-            version=found.version,
-            data_sources={
-                name: route.data_source_id
-                for name, route in found.routes.items()
-                if route.data_source_id is not None
-            },
-            refused=refused,
+            version=version,
+            data_sources=found,
+            refused={name: why for name, why in refused.items() if name not in found},
         )
 
-    def _routes(self, schema: str, visibility_group: str, customers: Sequence[str]) -> _Found:
-        with reading(self._engine) as connection:
-            # Before the routes: PostgreSQL shows each statement what was committed until then.
-            version = _version(connection)
-            routes = routes_of(
-                connection, schema=schema, visibility_group=visibility_group, customers=customers
-            )
-            return _Found(version, {route.customer: route for route in routes})
-
-    def _make(self, visibility_group: str, names: Sequence[str]) -> None:
+    def _make(self, connection: sa.Connection, visibility_group: str, names: Sequence[str]) -> None:
         """Insert customers that rows name; routing's version stays, for nobody had resolved them."""
+        insert = insert_or(connection, customer).values(
+            visibility_group=visibility_group, origin="row", properties={}, made_at=now()
+        )
         rows = [{"id": self._new_id(), "provided_id": name, "name": name} for name in names]
-        with writing(self._engine) as connection:
-            insert = insert_or(connection, customer).values(
-                visibility_group=visibility_group, origin="row", properties={}, made_at=now()
-            )
-            connection.execute(insert.on_conflict_do_nothing(), rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    version: int
-    routes: dict[str, Route]
+        connection.execute(insert.on_conflict_do_nothing(), rows)
 
 
 def _version(connection: sa.Connection) -> int:
@@ -115,105 +80,79 @@ def _version(connection: sa.Connection) -> int:
 
 def routes_of(
     connection: sa.Connection,
-    *,
     schema: str,
     visibility_group: str,
-    customers: Sequence[str] | None,
-) -> Iterator[Route]:
-    """The routes of known customers of the group: those named, or all of them (None)."""
-    refusals = _refusals(connection, schema=schema, visibility_group=visibility_group)
-    default = connection.execute(
-        sa.select(default_data_source.c.data_source_id).where(
-            default_data_source.c.visibility_group == visibility_group,
-            default_data_source.c.schema == schema,
+    customers: Sequence[str] | None = None,
+) -> dict[str, Route]:
+    """The routes of the known ones of these customers (`provided_id`), or of all of the group's.
+
+    As many statements as there are levels of parents, for thousands of customers.
+    """
+    tenants = _tenants(connection, schema, visibility_group, customers)
+    defaults = sa.select(default_data_source)
+    table = RoutingTable(
+        customers=tenants,
+        data_sources=_targets(connection),
+        defaults={
+            (row.visibility_group, row.schema): DataSourceId(row.data_source_id)
+            for row in connection.execute(defaults)
+        },
+    )
+    named = tenants.keys() if customers is None else tenants.keys() & set(customers)
+    return {name: routing.resolve(name, schema, table) for name in named}
+
+
+def _targets(connection: sa.Connection) -> dict[DataSourceId, Target]:
+    groups: dict[str, set[str]] = {}
+    for row in connection.execute(sa.select(data_source_group)):
+        groups.setdefault(row.data_source_id, set()).add(row.visibility_group)
+    rows = connection.execute(sa.select(data_source.c.id, data_source.c.schema, data_source.c.state))
+    return {
+        DataSourceId(row.id): Target(
+            schema=row.schema,
+            visibility_groups=frozenset(groups.get(row.id, ())),
+            state=State(row.state),
         )
-    ).scalar_one_or_none()
-    query = _bindings_up_the_tree(schema).where(customer.c.visibility_group == visibility_group)
-    for some in _slices(customers):
-        named = query if some is None else query.where(customer.c.provided_id.in_(some))
-        for row in connection.execute(named):
-            yield _route(row, default, refusals)
+        for row in rows
+    }
 
 
-def _slices(customers: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
-    if customers is None:
+def _tenants(
+    connection: sa.Connection, schema: str, group: str, customers: Sequence[str] | None
+) -> dict[str, Tenant]:
+    """The customers and their ancestors within the group, by `provided_id`."""
+    tenants: dict[str, Tenant] = {}
+    wanted: Sequence[str] | None = customers
+    for _ in range(1 + routing.MAX_ANCESTORS):
+        tenants |= dict(_read_tenants(connection, schema, group, wanted))
+        wanted = sorted({t.parent for t in tenants.values() if t.parent} - tenants.keys())
+        if not wanted:
+            break
+    return tenants
+
+
+def _read_tenants(
+    connection: sa.Connection, schema: str, group: str, names: Sequence[str] | None
+) -> Iterator[tuple[str, Tenant]]:
+    parent = customer.alias("parent")
+    # A parent of another group is none: its data sources are not this group's.
+    is_parent = sa.and_(parent.c.id == customer.c.parent_id, parent.c.visibility_group == group)
+    is_bound = sa.and_(binding.c.customer_id == customer.c.id, binding.c.schema == schema)
+    query = (
+        sa.select(customer.c.provided_id, parent.c.provided_id.label("above"), binding.c.data_source_id)
+        .select_from(customer.outerjoin(parent, is_parent).outerjoin(binding, is_bound))
+        .where(customer.c.visibility_group == group)
+    )
+    for some in _slices(names):
+        rows = connection.execute(query if some is None else query.where(customer.c.provided_id.in_(some)))
+        for name, above, bound in rows:
+            bindings: Mapping[str, DataSourceId] = {} if bound is None else {schema: DataSourceId(bound)}
+            yield name, Tenant(visibility_group=group, parent=above, bindings=bindings)
+
+
+def _slices(names: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
+    if names is None:
         yield None
         return
-    for start in range(0, len(customers), _CUSTOMERS_A_STATEMENT):
-        yield customers[start : start + _CUSTOMERS_A_STATEMENT]
-
-
-def _bindings_up_the_tree(schema: str) -> sa.Select[Any]:
-    """One row a customer: its own binding's data source and state, and each ancestor's."""
-    joined: sa.FromClause = customer
-    columns: list[sa.ColumnElement[Any]] = [customer.c.provided_id]
-    person: sa.FromClause = customer
-    for level in range(MAX_ANCESTORS + 1):
-        if level:
-            parent = customer.alias(f"ancestor_{level}")
-            # A parent of another group is no parent: its data sources are not this group's.
-            is_parent = sa.and_(
-                parent.c.id == person.c.parent_id,
-                parent.c.visibility_group == person.c.visibility_group,
-            )
-            joined, person = joined.outerjoin(parent, is_parent), parent
-        own = binding.alias(f"binding_{level}")
-        joined = joined.outerjoin(own, sa.and_(own.c.customer_id == person.c.id, own.c.schema == schema))
-        columns += [own.c.data_source_id.label(f"at_{level}"), own.c.state.label(f"state_{level}")]
-    return sa.select(*columns).select_from(joined)
-
-
-def _route(row: sa.Row[Any], default: str | None, refusals: _Refusals) -> Route:
-    customer_id: str = row.provided_id
-    steps = tuple(row)[1:]
-    for level in range(MAX_ANCESTORS + 1):
-        at, state = steps[2 * level : 2 * level + 2]
-        if at is not None:
-            refusal = "its binding is frozen" if state == "frozen" else refusals.of(at)
-            return _decided(customer_id, at, refusal, via="parent" if level else "own")
-    if default is not None:
-        return _decided(customer_id, default, refusals.of(default), via="default")
-    return Route(customer=customer_id, data_source_id=None, refusal=refusals.no_default, via=None)
-
-
-def _decided(customer_id: str, at: str, refusal: str | None, *, via: str) -> Route:
-    usable = None if refusal else DataSourceId(at)
-    return Route(customer=customer_id, data_source_id=usable, refusal=refusal, via=via)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusals:
-    """Why data sources cannot be used in a schema and group."""
-
-    by_data_source: dict[str, str | None]
-    no_default: str
-
-    def of(self, data_source_id: str) -> str | None:
-        return self.by_data_source.get(data_source_id, f"data source {data_source_id} does not exist")
-
-
-def _refusals(connection: sa.Connection, *, schema: str, visibility_group: str) -> _Refusals:
-    in_group = sa.and_(
-        data_source_group.c.data_source_id == data_source.c.id,
-        data_source_group.c.visibility_group == visibility_group,
-    )
-    rows = connection.execute(
-        sa.select(
-            data_source.c.id,
-            data_source.c.schema,
-            data_source.c.state,
-            data_source_group.c.visibility_group,
-        ).outerjoin_from(data_source, data_source_group, in_group)
-    )
-    reasons: dict[str, str | None] = {}
-    for id_, its_schema, state, its_group in rows:
-        if state == "disabled":
-            reasons[id_] = f"data source {id_} is disabled"
-        elif its_schema != schema:
-            reasons[id_] = f"data source {id_} belongs to schema {its_schema}, not {schema}"
-        elif its_group is None:
-            reasons[id_] = f"data source {id_} is not in visibility group {visibility_group}"
-        else:
-            reasons[id_] = None
-    no_default = f"no data source for schema {schema}: not bound, and {visibility_group} has no default"
-    return _Refusals(reasons, no_default)
+    for start in range(0, len(names), _CUSTOMERS_A_STATEMENT):
+        yield names[start : start + _CUSTOMERS_A_STATEMENT]

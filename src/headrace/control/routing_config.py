@@ -250,11 +250,11 @@ def _all_routes(connection: sa.Connection) -> _Routes:
     schemas = connection.execute(sa.select(data_source.c.schema).distinct()).scalars().all()
     groups = connection.execute(sa.select(customer.c.visibility_group).distinct()).scalars().all()
     return {
-        (schema, group, route.customer): route.data_source_id
+        (schema, group, name): route.data_source
         for schema in schemas
         for group in groups
-        for route in routes_of(connection, schema=schema, visibility_group=group, customers=None)
-        if route.data_source_id is not None
+        for name, route in routes_of(connection, schema, group).items()
+        if route.data_source is not None
     }
 
 

@@ -46,6 +46,11 @@ def _together(first: str, second: str, *, name: str) -> CheckConstraint:
     return CheckConstraint(f"({first} IS NULL) = ({second} IS NULL)", name=name)
 
 
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    condition = sa.text(where)
+    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
 def _text(name: str, *, default: str = "") -> Column[str]:
     return Column(name, Text, nullable=False, server_default=default)
 
@@ -234,9 +239,8 @@ feed = sa.Table(
     CheckConstraint("lead_key IS NULL OR lead_cursor IS NOT NULL", name="lead"),
     CheckConstraint("state = 'active' OR lease_id IS NULL", name="ended"),
     CheckConstraint("every_s IS NULL OR cron IS NULL", name="schedule"),
-    Index("feed_active_key", "source_id", "app_id", unique=True,
-          sqlite_where=sa.text("state = 'active'"), postgresql_where=sa.text("state = 'active'")),
-)  # fmt: skip
+    _partial("feed_active_key", "source_id", "app_id", where="state = 'active'", unique=True),
+)
 
 _FEED = "feed.id"
 
@@ -260,11 +264,10 @@ run = sa.Table(
     Column("ended_at", Timestamp),
     _one_of("state", (s.value for s in RunState)),
     CheckConstraint("(state = 'running') = (ended_at IS NULL)", name="ended"),
-    Index("run_live_key", "feed_id", unique=True,
-          sqlite_where=sa.text("state = 'running'"), postgresql_where=sa.text("state = 'running'")),
+    _partial("run_live_key", "feed_id", where="state = 'running'", unique=True),
     Index("run_started_idx", "started_at"),
     Index("run_feed_idx", "feed_id", "started_at"),
-)  # fmt: skip
+)
 
 # --- the journal --------------------------------------------------------------------------------
 
@@ -312,10 +315,9 @@ batch = sa.Table(
     CheckConstraint("seq > 0", name="seq"),
     CheckConstraint("attempts >= 0", name="attempts"),
     Index("batch_log_idx", "log_id", "seq"),
-    Index("batch_pending_idx", "feed_id", "data_source_id",
-          sqlite_where=sa.text("state = 'pending'"), postgresql_where=sa.text("state = 'pending'")),
+    _partial("batch_pending_idx", "feed_id", "data_source_id", where="state = 'pending'"),
     Index("batch_merged_idx", "merged_at"),
-)  # fmt: skip
+)
 
 batch_payload = sa.Table(
     "batch_payload",
@@ -351,10 +353,9 @@ rejected_row = sa.Table(
     Column("first_seen", Timestamp, nullable=False),
     Column("last_seen", Timestamp, nullable=False),
     _one_of("state", ("open", "resolved", "discarded")),
-    Index("rejected_row_open_key", "feed_id", "key", unique=True,
-          sqlite_where=sa.text("state = 'open'"), postgresql_where=sa.text("state = 'open'")),
+    _partial("rejected_row_open_key", "feed_id", "key", where="state = 'open'", unique=True),
     Index("rejected_row_last_seen_idx", "last_seen"),
-)  # fmt: skip
+)
 
 # --- access and history -------------------------------------------------------------------------
 
