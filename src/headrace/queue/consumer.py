@@ -67,9 +67,9 @@ class Consumer:
         if route.queue != self._queue:
             raise InvariantError(f"{kind.__name__} does not travel in {self._queue}")
 
-        def handle(**fields: Any) -> None:
+        def handle(message: object) -> None:  # the argument's name is `topology.ARGUMENT`
             with self._running:
-                _handle(self._queue, kind, handler, fields)
+                _handle(self._queue, kind, handler, message)
 
         dramatiq.Actor(
             handle,
@@ -129,7 +129,7 @@ def merge_consumer(
     return Consumer(broker, MERGE, {MergeModel: merge}, threads=threads)
 
 
-def _handle(queue: str, kind: type[Message], handler: Handler, fields: dict[str, Any]) -> None:
+def _handle(queue: str, kind: type[Message], handler: Handler, fields: object) -> None:
     """The edge of a worker: every error ends here, logged once and counted."""
     outcome = "failed"
     try:

@@ -15,7 +15,7 @@ from headrace.domain.messages import MergeModel, Message, PollFeed, ReconcileFee
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
 from headrace.metrics import NUDGES
 from headrace.queue.checked import Broker
-from headrace.queue.topology import ROUTES
+from headrace.queue.topology import ARGUMENT, ROUTES
 
 log = logs.get(__name__)
 
@@ -30,7 +30,7 @@ def to_dramatiq(message: Message, broker: Broker) -> dramatiq.Message[None]:
         queue_name=broker.queue_name(route.queue),
         actor_name=route.actor,
         args=(),
-        kwargs=message.model_dump(mode="json"),
+        kwargs={ARGUMENT: message.model_dump(mode="json")},
         options={},
     )
 

@@ -54,13 +54,13 @@ class _Consumer(_RabbitmqConsumer):
         if reason is None:
             return message
         self.ack(message)
-        sieve.count_dropped(self.queue_name, reason)
+        sieve.count_dropped(self.queue_name.removeprefix(self.broker.prefix), reason)
         return None
 
     def _nack(self, tag: int) -> None:
         # Reached only by what cannot be decoded: `__next__` lets nothing through that would fail.
         self.connection.add_callback_threadsafe(partial(self.channel.basic_ack, tag))
-        sieve.count_dropped(self.queue_name, "malformed")
+        sieve.count_dropped(self.queue_name.removeprefix(self.broker.prefix), "malformed")
 
 
 def with_timeouts(url: str) -> str:

@@ -10,6 +10,7 @@ from dramatiq.errors import DecodeError
 
 from headrace import logs
 from headrace.metrics import MESSAGES
+from headrace.queue.topology import ARGUMENT
 
 log = logs.get(__name__)
 
@@ -30,6 +31,7 @@ def refusal(message: dramatiq.Message[object], queue: str, actors: Collection[st
         and isinstance(message.message_id, str)
         and message.args == ()
         and isinstance(message.kwargs, dict)
+        and message.kwargs.keys() == {ARGUMENT}
         and isinstance(message.options, dict)
         and "eta" not in message.options
     )

@@ -11,6 +11,9 @@ from headrace.domain.messages import MergeModel, Message, PollFeed, ReconcileFee
 FETCH: Final = "headrace.fetch"
 MERGE: Final = "headrace.merge"
 
+ARGUMENT: Final = "message"
+"""The one argument that every actor takes: the message's fields."""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
