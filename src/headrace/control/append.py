@@ -240,21 +240,18 @@ def _finish(
     """Clear what asked for the reconciliation, if it was asked before the lease that began it was
     taken: a later request wants one that begins after it."""
     begun = _begun(held, lease, done)
-    if done.into is not None:
-        connection.execute(
-            sa.update(feed_log)
-            .where(
-                feed_log.c.feed_id == held.id,
-                feed_log.c.data_source_id == done.into,
-                feed_log.c.asked_epoch < begun,
-            )
-            .values(wants_reconcile=False)
-        )
-        return {}
     values: dict[str, Any] = {}
-    answers = done.full or held.reconcile_wanted == "keys"
-    if answers and held.reconcile_asked_epoch < begun:
-        values["reconcile_wanted"] = None
+    if done.into is not None:
+        log = sa.and_(feed_log.c.feed_id == held.id, feed_log.c.data_source_id == done.into)
+        asked_before = sa.and_(log, feed_log.c.asked_epoch < begun)
+        connection.execute(sa.update(feed_log).where(asked_before).values(wants_reconcile=False))
+        return values
+    if held.reconcile_wanted is not None:
+        answered = done.full or held.reconcile_wanted == "keys"
+        if answered and held.reconcile_asked_epoch < begun:
+            values["reconcile_wanted"] = None
+        else:
+            values["again"] = True
     if held.reconcile_every_s is not None and (done.full or held.reconcile_kind == "keys"):
         values["reconcile_due_at"] = from_now(held.reconcile_every_s)
     return values

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, Text
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, Text
 
+from headrace.control.metadata import count, flag, one_of, partial, single, text, together
+from headrace.control.metadata import metadata as metadata
 from headrace.control.types import BigId, Json, Timestamp
 from headrace.domain.vocabulary import BatchKind, FeedClass
-
-metadata = sa.MetaData(
-    naming_convention={
-        "pk": "%(table_name)s_pkey",
-        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ck": "%(table_name)s_%(constraint_name)s_check",
-    }
-)
 
 
 class RunState(StrEnum):
@@ -36,44 +27,12 @@ class PausedBy(StrEnum):
     DRIFT = "drift"
 
 
-def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=column)
-
-
-def _together(first: str, second: str, *, name: str) -> CheckConstraint:
-    """Both columns are null, or none is."""
-    return CheckConstraint(f"({first} IS NULL) = ({second} IS NULL)", name=name)
-
-
-def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    condition = sa.text(where)
-    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
-
-
-def _text(name: str, *, default: str = "") -> Column[str]:
-    return Column(name, Text, nullable=False, server_default=default)
-
-
-def _count(name: str) -> Column[int]:
-    return Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"))
-
-
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False, server_default=sa.false())
-
-
-def _single() -> Column[int]:
-    """The key of a table that has one row."""
-    return Column("single", Integer, CheckConstraint("single = 1", name="single"), primary_key=True)
-
-
 # --- identity and definitions -------------------------------------------------------------------
 
 workspace = sa.Table(
     "workspace",
     metadata,
-    _single(),
+    single(),
     Column("id", Text, nullable=False, comment="names the stores and the readers of this installation"),
     Column("made_at", Timestamp, nullable=False),
 )
@@ -107,7 +66,7 @@ definition_version = sa.Table(
 # --- routing ------------------------------------------------------------------------------------
 
 routing_version = sa.Table(
-    "routing_version", metadata, _single(), Column("version", sa.BigInteger, nullable=False)
+    "routing_version", metadata, single(), Column("version", sa.BigInteger, nullable=False)
 )
 
 data_source = sa.Table(
@@ -122,9 +81,9 @@ data_source = sa.Table(
     Column("origin", Text, nullable=False),
     Column("config_version", Integer, nullable=False, server_default=sa.text("1")),
     Column("body", Json, nullable=False, comment="secrets as references only"),
-    _one_of("isolation", ("shared", "dedicated")),
-    _one_of("state", ("active", "draining", "disabled")),
-    _one_of("origin", ("config", "api")),
+    one_of("isolation", ("shared", "dedicated")),
+    one_of("state", ("active", "draining", "disabled")),
+    one_of("origin", ("config", "api")),
 )
 
 _DATA_SOURCE = "data_source.id"
@@ -160,7 +119,7 @@ customer = sa.Table(
     sa.UniqueConstraint("visibility_group", "provided_id"),
     CheckConstraint("parent_id <> id", name="parent"),
     CheckConstraint("(origin = 'config') = (config_id IS NOT NULL)", name="config_id"),
-    _one_of("origin", ("config", "api", "row")),
+    one_of("origin", ("config", "api", "row")),
 )
 
 binding = sa.Table(
@@ -172,8 +131,8 @@ binding = sa.Table(
     Column("origin", Text, nullable=False),
     Column("epoch", Integer, nullable=False, server_default=sa.text("1")),
     Column("state", Text, nullable=False, server_default="active"),
-    _one_of("origin", ("explicit", "pinned_default")),
-    _one_of("state", ("active", "moving", "frozen")),
+    one_of("origin", ("explicit", "pinned_default")),
+    one_of("state", ("active", "moving", "frozen")),
 )
 
 # --- feeds and runs -----------------------------------------------------------------------------
@@ -188,8 +147,8 @@ feed = sa.Table(
     Column("state", Text, nullable=False, server_default="active"),
     # the definitions it belongs to
     Column("definition_version", Integer, nullable=False),
-    _text("fingerprint"),
-    _text("shape_fingerprint"),
+    text("fingerprint"),
+    text("shape_fingerprint"),
     Column("every_s", sa.Double),
     Column("cron", Text),
     Column("reconcile_kind", Text, nullable=False),
@@ -200,46 +159,46 @@ feed = sa.Table(
     Column("lead_cursor", Text),
     Column("lead_key", Json),
     Column("fence_state", Text),
-    _flag("first_stream_done"),
+    flag("first_stream_done"),
     Column("digests", Json, nullable=False, server_default="{}"),
     Column("reconciliation", Json, comment="the one under way"),
     Column("reconciliation_epoch", sa.BigInteger, comment="of the lease that began it"),
     Column("class", Text),
-    _text("class_reason"),
+    text("class_reason"),
     # the lease, by this database's clock
-    _count("epoch"),
+    count("epoch"),
     Column("lease_id", Text),
     Column("lease_until", Timestamp),
     # when it is polled
     Column("next_due", Timestamp, comment="null: only when asked"),
     Column("sent_at", Timestamp, comment="a scheduler sent its nudge and nobody has claimed it yet"),
-    _flag("again"),
-    _flag("paused"),
+    flag("again"),
+    flag("paused"),
     Column("paused_by", Text),
     Column("paused_reason", Text),
     # reconciliations that were asked for
     Column("reconcile_wanted", Text),
-    _count("reconcile_asked_epoch"),
-    _flag("reconcile_confirm"),
+    count("reconcile_asked_epoch"),
+    flag("reconcile_confirm"),
     Column("reconcile_due_at", Timestamp),
     # how it went
     Column("checked_at", Timestamp),
     Column("failures", Integer, nullable=False, server_default=sa.text("0")),
     Column("last_error", Text),
     Column("last_success_at", Timestamp),
-    _one_of("state", ("active", "ended")),
-    _one_of("reconcile_kind", ("keys", "full")),
-    _one_of("reconcile_wanted", ("keys", "full")),
-    _one_of("class", (c.value for c in FeedClass)),
-    _one_of("paused_by", (p.value for p in PausedBy)),
-    _together("lease_id", "lease_until", name="lease"),
-    _together("reconciliation", "reconciliation_epoch", name="reconciliation"),
+    one_of("state", ("active", "ended")),
+    one_of("reconcile_kind", ("keys", "full")),
+    one_of("reconcile_wanted", ("keys", "full")),
+    one_of("class", (c.value for c in FeedClass)),
+    one_of("paused_by", (p.value for p in PausedBy)),
+    together("lease_id", "lease_until", name="lease"),
+    together("reconciliation", "reconciliation_epoch", name="reconciliation"),
     CheckConstraint("paused = (paused_by IS NOT NULL)", name="paused"),
     CheckConstraint("saved_key IS NULL OR saved_cursor IS NOT NULL", name="saved"),
     CheckConstraint("lead_key IS NULL OR lead_cursor IS NOT NULL", name="lead"),
     CheckConstraint("state = 'active' OR lease_id IS NULL", name="ended"),
     CheckConstraint("every_s IS NULL OR cron IS NULL", name="schedule"),
-    _partial("feed_active_key", "source_id", "app_id", where="state = 'active'", unique=True),
+    partial("feed_active_key", "source_id", "app_id", where="state = 'active'", unique=True),
 )
 
 _FEED = "feed.id"
@@ -251,10 +210,10 @@ run = sa.Table(
     Column("feed_id", ForeignKey(_FEED), nullable=False),
     Column("trigger", Text, nullable=False),
     Column("state", Text, nullable=False),
-    _count("rows_read"),
-    _count("rows_journalled"),
-    _count("rows_merged"),
-    _count("rejected"),
+    count("rows_read"),
+    count("rows_journalled"),
+    count("rows_merged"),
+    count("rejected"),
     Column("from_cursor", Text),
     Column("from_key", Json),
     Column("to_cursor", Text),
@@ -262,9 +221,9 @@ run = sa.Table(
     Column("error", Text),
     Column("started_at", Timestamp, nullable=False),
     Column("ended_at", Timestamp),
-    _one_of("state", (s.value for s in RunState)),
+    one_of("state", (s.value for s in RunState)),
     CheckConstraint("(state = 'running') = (ended_at IS NULL)", name="ended"),
-    _partial("run_live_key", "feed_id", where="state = 'running'", unique=True),
+    partial("run_live_key", "feed_id", where="state = 'running'", unique=True),
     Index("run_started_idx", "started_at"),
     Index("run_feed_idx", "feed_id", "started_at"),
 )
@@ -278,10 +237,10 @@ feed_log = sa.Table(
     Column("data_source_id", ForeignKey(_DATA_SOURCE), primary_key=True),
     Column("model_id", Text, nullable=False),
     Column("log_id", Text, nullable=False, unique=True),
-    _count("seq"),
-    _count("merged_seq"),
-    _flag("wants_reconcile"),
-    _count("asked_epoch"),
+    count("seq"),
+    count("merged_seq"),
+    flag("wants_reconcile"),
+    count("asked_epoch"),
     Column("reason", Text, comment="why the log was begun anew"),
     CheckConstraint("0 <= merged_seq AND merged_seq <= seq", name="seq"),
     Index("feed_log_merge_idx", "data_source_id", "model_id"),
@@ -297,8 +256,8 @@ batch = sa.Table(
     Column("log_id", Text, nullable=False),
     Column("seq", sa.BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
-    _count("rows"),
-    _count("payload_bytes"),
+    count("rows"),
+    count("payload_bytes"),
     Column("meta", Json, nullable=False),
     Column("shape_fingerprint", Text, nullable=False),
     Column("run_id", Text, nullable=False),
@@ -309,13 +268,13 @@ batch = sa.Table(
     Column("journalled_at", Timestamp, nullable=False),
     Column("merged_at", Timestamp),
     sa.UniqueConstraint("feed_id", "data_source_id", "log_id", "seq"),
-    _one_of("kind", (k.value for k in BatchKind)),
-    _one_of("state", ("pending", "merged")),
+    one_of("kind", (k.value for k in BatchKind)),
+    one_of("state", ("pending", "merged")),
     CheckConstraint("(state = 'merged') = (merged_at IS NOT NULL)", name="merged"),
     CheckConstraint("seq > 0", name="seq"),
     CheckConstraint("attempts >= 0", name="attempts"),
     Index("batch_log_idx", "log_id", "seq"),
-    _partial("batch_pending_idx", "feed_id", "data_source_id", where="state = 'pending'"),
+    partial("batch_pending_idx", "feed_id", "data_source_id", where="state = 'pending'"),
     Index("batch_merged_idx", "merged_at"),
 )
 
@@ -352,8 +311,8 @@ rejected_row = sa.Table(
     Column("attempts", Integer, nullable=False, server_default=sa.text("1")),
     Column("first_seen", Timestamp, nullable=False),
     Column("last_seen", Timestamp, nullable=False),
-    _one_of("state", ("open", "resolved", "discarded")),
-    _partial("rejected_row_open_key", "feed_id", "key", where="state = 'open'", unique=True),
+    one_of("state", ("open", "resolved", "discarded")),
+    partial("rejected_row_open_key", "feed_id", "key", where="state = 'open'", unique=True),
     Index("rejected_row_last_seen_idx", "last_seen"),
 )
 
@@ -370,7 +329,7 @@ api_token = sa.Table(
     Column("made_at", Timestamp, nullable=False),
     Column("last_used_at", Timestamp),
     Column("revoked_at", Timestamp),
-    _one_of("access", ("read", "write")),
+    one_of("access", ("read", "write")),
 )
 
 audit = sa.Table(
@@ -399,7 +358,7 @@ trigger_log = sa.Table(
     Column("source_id", Text, nullable=False),
     Column("app_id", Text),
     Column("customer", Text),
-    _count("keys"),
+    count("keys"),
     Column("outcome", Text, nullable=False),
     Column("reason", Text),
     Index("trigger_log_at_idx", "at"),
