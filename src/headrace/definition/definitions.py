@@ -23,7 +23,8 @@ class Definitions:
 
     Attributes:
         directory: where they were read from, as a person would type it.
-        bodies: the objects as they were written, by kind and id (`differences` compares them).
+        bodies: the objects as they were written, by kind and id, with what is implied filled in and
+            without `$schema`: plain JSON, from which `from_bodies` makes the same definitions.
     """
 
     directory: str

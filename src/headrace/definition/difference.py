@@ -46,8 +46,7 @@ def differences(
 
 
 def _changed_paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
-    changed = (path_text(location) for location in _changed(old, new))
-    return tuple(path for path in changed if path != "$schema")
+    return tuple(path_text(location) for location in _changed(old, new))
 
 
 def _changed(old: Any, new: Any, location: _Location = ()) -> Iterator[_Location]:

@@ -66,18 +66,20 @@ def _checked(written: Written, environ: Mapping[str, str] | None) -> Definitions
 def _parsed(written: Written, faults: list[Fault]) -> Definitions:
     """What can be parsed, with what is implied filled in; faults of the rest are added to `faults`."""
     found: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    bodies: Bodies = {kind: {} for kind in KINDS}
     groups = sorted(written.ids("visibility_groups"))
     for kind in KINDS:
         for id_, body in sorted(written.bodies[kind].items()):
             file = written.file(kind, id_)
             definition, wrong = parse(kind, body, file)
-            faults += wrong
+            faults += [*wrong, *_group_faults(kind, body, file, groups)]
             if definition is not None:
-                found[kind][id_] = _completed(id_, definition, groups)
-            faults += _group_faults(kind, body, file, groups)
+                implied = _implied(id_, definition, groups)
+                found[kind][id_] = definition.model_copy(update=implied)
+                bodies[kind][id_] = _completed(body, implied)
     return Definitions(
         directory=written.directory,
-        bodies=written.bodies,
+        bodies=bodies,
         apps={AppId(i): d for i, d in found["apps"].items()},
         schemas=found["schemas"],
         visibility_groups=found["visibility_groups"],
@@ -88,15 +90,21 @@ def _parsed(written: Written, faults: list[Fault]) -> Definitions:
     )
 
 
-def _completed(id_: str, definition: BaseModel, groups: list[str]) -> BaseModel:
-    update: dict[str, Any] = {}
+def _implied(id_: str, definition: BaseModel, groups: list[str]) -> dict[str, Any]:
+    """Fields that the definition leaves out and that only one value can have."""
+    implied: dict[str, Any] = {}
     if isinstance(definition, App | Customer) and not definition.visibility_group:
-        update["visibility_group"] = groups[0] if len(groups) == 1 else ""
+        implied["visibility_group"] = groups[0] if len(groups) == 1 else ""
     if isinstance(definition, DataSource) and not definition.visibility_groups:
-        update["visibility_groups"] = tuple(groups) if len(groups) == 1 else ()
+        implied["visibility_groups"] = tuple(groups) if len(groups) == 1 else ()
     if isinstance(definition, Customer | DataSource) and not definition.provided_id:
-        update["provided_id"] = id_
-    return definition.model_copy(update=update) if update else definition
+        implied["provided_id"] = id_
+    return implied
+
+
+def _completed(body: Mapping[str, Any], implied: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in implied.items()}
+    return {key: value for key, value in body.items() if key != "$schema"} | plain
 
 
 def _group_faults(kind: str, body: Mapping[str, Any], file: str, groups: list[str]) -> Iterator[Fault]:
