@@ -137,3 +137,18 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
 def context(**ids: str) -> AbstractContextManager[None]:
     """Until the context is left, every line of this thread carries these ids (see `CONTEXT_IDS`)."""
     return structlog.contextvars.bound_contextvars(**ids)
+
+
+# Until `configure` is called (a command that prints results, an embedding program) logs are the
+# standard library's: warnings on stderr, never a line on stdout. structlog's own default is stdout.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.filter_by_level,
+        structlog.processors.format_exc_info,
+        scrub,
+        structlog.processors.KeyValueRenderer(key_order=["event"]),
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+)

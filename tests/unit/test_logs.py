@@ -15,13 +15,14 @@ from headrace import logs
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
+    before = structlog.get_config()
     handlers, level, secrets = root.handlers[:], root.level, set(logs._secrets)
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
     logs._secrets.clear()
     logs._secrets.update(secrets)
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 @pytest.fixture
@@ -104,3 +105,9 @@ def test_levels_below_the_set_one_are_silent() -> None:
     logs.configure("json", level="warning", stream=stream)
     logs.get("headrace.test").info("hello")
     assert stream.getvalue() == ""
+
+
+def test_unconfigured_logs_never_reach_stdout(capsys: pytest.CaptureFixture[str], caplog: Any) -> None:
+    logs.get("headrace.test").warning("hello", url="redis://u:pw12@host", process="fetch")
+    assert capsys.readouterr().out == ""
+    assert "event='hello' url='redis://u:***@host' process='fetch'" in caplog.text

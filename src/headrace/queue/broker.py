@@ -41,7 +41,8 @@ def make(url: str, *, namespace: str = DEFAULT_NAMESPACE) -> Broker:
     Errors: `ConfigurationError` for another URL, or when RabbitMQ's driver is not installed.
     """
     dramatiq.set_encoder(dramatiq.JSONEncoder())
-    match url.partition("://")[0]:
+    scheme, separator, _ = url.partition("://")
+    match scheme if separator else "":
         case "memory":
             return MemoryBroker()
         case "redis" | "rediss":
