@@ -1,0 +1,34 @@
+"""Batches of rows as Arrow tables, made fit for a merge without a loop over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.domain.vocabulary import DELETED, INVALID
+
+ORDINAL = "_ordinal"
+
+
+def last_rows(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Of rows with one key only the last, in the order of the table."""
+    numbered = rows.select(list(key)).append_column(ORDINAL, pa.arange(0, rows.num_rows))  # type: ignore[attr-defined]
+    last = numbered.group_by(list(key)).aggregate([(ORDINAL, "max")]).column(f"{ORDINAL}_max")
+    if len(last) == rows.num_rows:
+        return rows
+    return rows.take(last.take(pc.sort_indices(last)))
+
+
+def storable_invalid(rows: pa.Table) -> pa.Table:
+    """`_invalid` without the escape of a NUL character, which no jsonb takes: it shows as U+FFFD."""
+    position = rows.schema.get_field_index(INVALID)
+    column = rows.column(position).cast(pa.string())
+    if column.null_count == len(column):
+        return rows
+    return rows.set_column(position, INVALID, pc.replace_substring(column, "\\u0000", "\\ufffd"))
+
+
+def any_deleted(rows: pa.Table) -> bool:
+    return bool(pc.any(rows.column(DELETED)).as_py())

@@ -1,0 +1,195 @@
+"""What the composed SQL of a merge asks of a dialect and of a connection.
+
+Statements have one shape on both dialects; what differs (types, quoting, aggregates, comparisons) is
+behind `Dialect`. Values are always bound, by name, through `Binds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+
+from headrace.domain.shape import PropertyShape
+from headrace.domain.vocabulary import Aggregation, PropertyType
+
+BOUND_NAME: Final = "p"
+
+
+@dataclass(frozen=True, slots=True)
+class Binds:
+    """The values bound in one statement."""
+
+    dialect: Dialect
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, value: Any) -> str:
+        """The marker that stands for `value` in the statement."""
+        name = f"{BOUND_NAME}{len(self.values)}"
+        self.values[name] = value
+        return self.dialect.marker(name)
+
+    def text(self, value: str | None) -> str:
+        """The marker of a text, typed as text."""
+        return self.typed(value, PropertyType.STRING)
+
+    def typed(self, text: str | None, type_: PropertyType) -> str:
+        """The marker of a canonical text, as a value of the type."""
+        return self.dialect.typed_marker(self, text, type_)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregate:
+    """One property to compute over staged rows.
+
+    Attributes:
+        shape: the property.
+        column: the SQL of its staged column, None for a count of rows.
+        column_type: its type, None likewise.
+        order_by: the SQL of the ordering column and its type, None when it has none.
+        key: SQL and type of the staged key's columns, which order values and break ties.
+        condition: the SQL that says which rows count (there may be a row of nulls for no rows).
+    """
+
+    shape: PropertyShape
+    column: str | None
+    column_type: PropertyType | None
+    order_by: tuple[str, PropertyType] | None
+    key: tuple[tuple[str, PropertyType], ...]
+    condition: str
+
+
+class Dialect(Protocol):
+    """The SQL of one database product."""
+
+    name: str
+    types: Mapping[PropertyType, str]
+    text: str
+    json: str
+    timestamp: str
+    now: str
+    """The transaction's moment, in the type `timestamp`."""
+    driving_join: str
+    """JOIN, or the word that makes the left side the outer loop where the planner needs telling."""
+
+    def quote(self, name: str) -> str: ...
+
+    def table(self, name: str) -> str:
+        """Quoted, in the data source's namespace."""
+        ...
+
+    def temp(self, name: str) -> str: ...
+
+    def create_temp(self, name: str, columns: str) -> str: ...
+
+    def create_index(self, name: str, *, table: str, columns: str) -> str: ...
+
+    def drop_index(self, name: str) -> str: ...
+
+    def marker(self, name: str) -> str: ...
+
+    def typed_marker(self, binds: Binds, text: str | None, type_: PropertyType) -> str: ...
+
+    def differs(self, one: str, other: str) -> str:
+        """True when not the same, nulls being the same as each other."""
+        ...
+
+    def comparable(self, expression: str, type_: PropertyType) -> str:
+        """An expression that compares and orders by value of its type."""
+        ...
+
+    def delete_joined(self, target: str, *, using: str, on: str) -> str:
+        """Delete the rows of `target` (alias r in `on`) that some row of `using` joins."""
+        ...
+
+    def key_text(self, expression: str, type_: PropertyType) -> str:
+        """The text of a key's value, from which `json_part` gets the value back."""
+        ...
+
+    def json_array(self, expressions: Sequence[str]) -> str: ...
+
+    def json_part(self, expression: str, index: int, type_: PropertyType) -> str: ...
+
+    def merged_invalid(self, binds: Binds, *, old: str, names: Sequence[str], new: str) -> str:
+        """`old` without the entries of `names`, with those of `new`; null when empty."""
+        ...
+
+    def invalid_of(self, binds: Binds, invalid: str, properties: Sequence[PropertyShape]) -> str:
+        """The least entry behind each property, over the aggregated rows' `invalid`; null if none."""
+        ...
+
+    def canonical_text(self, expression: str, type_: PropertyType) -> str: ...
+
+    def position(self, text: str, part: str) -> str:
+        """Where `part` is in `text`, from 1; 0 when nowhere. Case-sensitive, without wildcards."""
+        ...
+
+    def starts_with(self, text: str, part: str) -> str: ...
+
+    def aggregate(self, aggregate: Aggregate) -> str: ...
+
+
+class Session(Protocol):
+    """One connection in one transaction."""
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    def run(self, sql: str, binds: Binds | None = None) -> int:
+        """The number of rows that the statement wrote."""
+        ...
+
+    def all(self, sql: str, binds: Binds | None = None) -> list[tuple[Any, ...]]: ...
+
+    def load(self, table: str, rows: pa.Table) -> None:
+        """Append the rows, whose columns are those of the table, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExistingTable:
+    """A table as the catalogue has it: types by column as `Dialect.types` writes them, the primary
+    key's columns in order, and the names of our indexes."""
+
+    columns: Mapping[str, str]
+    key: tuple[str, ...]
+    indexes: frozenset[str]
+
+
+class Connections(Protocol):
+    """Sessions on one data source. Errors come out translated."""
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    def reading(self) -> AbstractContextManager[Session]: ...
+
+    def try_locked(self, name: str) -> AbstractContextManager[Session | None]:
+        """Holds the lock of `name` until the transaction ends; None when another one does."""
+        ...
+
+    def locked(self, name: str) -> AbstractContextManager[Session]:
+        """As `try_locked`, after waiting up to half a minute."""
+        ...
+
+    def existing(self, session: Session, table: str) -> ExistingTable | None: ...
+
+    def create_namespace(self, session: Session) -> None: ...
+
+    def close(self) -> None: ...
+
+
+EMPTY_VALUES: Final[Mapping[Aggregation, str]] = {
+    Aggregation.COUNT: "0",
+    Aggregation.SUM: "0",
+    Aggregation.LIST: "'[]'",
+}
+"""What an aggregated property is without rows, as SQL; null where not named."""
+
+
+def empty_value(shape: PropertyShape) -> str:
+    """The SQL literal of a secondary property without rows behind it."""
+    return EMPTY_VALUES.get(shape.aggregation, "NULL")

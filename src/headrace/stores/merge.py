@@ -1,0 +1,134 @@
+"""One merge of one model: the transaction that steps see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from headrace.domain.vocabulary import CUSTOMER, BatchId, FeedId, LogId, SourceId
+from headrace.ports import Applied, FeedScope, KeyChunk, KeysOutcome, MergeCounts
+from headrace.stores.batch import last_rows, storable_invalid
+from headrace.stores.frame import Frame, names_of
+from headrace.stores.gone import GoneRows
+from headrace.stores.layout import APPLIED, CONTRACT, MOVED
+from headrace.stores.recompute import Recompute
+from headrace.stores.record_rows import RecordRows
+from headrace.stores.staged_rows import StagedRows
+from headrace.stores.touched import Touched
+
+_NOTHING = MergeCounts()
+
+
+class SqlMerge:
+    """`MergeTransaction` over a session whose transaction is open and whose lock is held."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self.touched = Touched(frame)
+        self._records = RecordRows(frame, self.touched)
+        self._staged = StagedRows(frame, self.touched)
+        self._sources: dict[FeedId, SourceId] = {}
+
+    def applied(self) -> Mapping[FeedId, Applied]:
+        return read_applied(self._frame)
+
+    def contract(self) -> Mapping[SourceId, str]:
+        frame, binds = self._frame, self._frame.binds()
+        rows = frame.session.all(
+            f"SELECT {frame.names(['source', 'fingerprint'])} FROM {frame.dialect.table(CONTRACT)}"
+            f" WHERE {frame.q('model')} = {binds.text(frame.model.id)}",
+            binds,
+        )
+        return {SourceId(source): fingerprint for source, fingerprint in rows}
+
+    def apply_rows(self, scope: FeedScope, rows: pa.Table) -> MergeCounts:
+        self._sources[scope.feed_id] = scope.source.id
+        if not rows.num_rows:
+            return _NOTHING
+        frame = self._frame
+        rows = storable_invalid(last_rows(rows, names_of(scope.source.key)))
+        batch = frame.load_rows(scope.source, rows)
+        GoneRows(frame, self.touched, scope).forget_applied(batch)
+        counts = _NOTHING
+        if scope.source.primary:
+            counts = self._records.apply(scope, rows, batch)
+        else:
+            self._staged.apply(scope, batch)
+        frame.drop_temp(batch)
+        return counts
+
+    def apply_keys(self, scope: FeedScope, keys: pa.Table, chunk: KeyChunk) -> KeysOutcome:
+        self._sources[scope.feed_id] = scope.source.id
+        gone = GoneRows(self._frame, self.touched, scope)
+        if chunk.confirmed:
+            removed = gone.remove()
+            return KeysOutcome(missing=(), removed=removed, held=0, counts=_record_deletes(scope, removed))
+        keys = last_rows(keys, (CUSTOMER, *names_of(scope.source.key)))
+        batch = self._frame.load_keys(scope.source.key, keys)
+        gone.begin(chunk, batch)
+        missing = gone.missing(keys, batch)
+        self._frame.drop_temp(batch)
+        removed, held = 0, 0
+        if chunk.closes:
+            closed = gone.close(chunk)
+            removed, held = closed.removed, closed.held
+        return KeysOutcome(
+            missing=missing, removed=removed, held=held, counts=_record_deletes(scope, removed)
+        )
+
+    def drop_customer(self, scope: FeedScope, customer: str, binding_epoch: int) -> MergeCounts:
+        self._sources[scope.feed_id] = scope.source.id
+        removed = GoneRows(self._frame, self.touched, scope).remove_customer(customer)
+        frame, q, binds = self._frame, self._frame.q, self._frame.binds()
+        moved, epoch = frame.dialect.table(MOVED), q("epoch")
+        frame.run(
+            f"INSERT INTO {moved} AS m ({frame.names(['customer', 'epoch'])})"
+            f" VALUES ({binds.text(customer)}, {binds.add(binding_epoch)})"
+            f" ON CONFLICT ({q('customer')}) DO UPDATE SET {epoch} = excluded.{epoch}"
+            f" WHERE m.{epoch} < excluded.{epoch}",
+            binds,
+        )
+        return _record_deletes(scope, removed)
+
+    def recompute(self) -> MergeCounts:
+        return MergeCounts(updated=Recompute(self._frame, self.touched).run())
+
+    def mark_applied(self, feed_id: FeedId, applied: Applied) -> None:
+        """The source of a feed is known from the batches applied in this transaction, or from before."""
+        frame, q, binds = self._frame, self._frame.q, self._frame.binds()
+        columns = ["feed", "model", "source", "log", "seq", "batch"]
+        source = self._sources.get(feed_id)
+        values = [
+            binds.text(feed_id),
+            binds.text(frame.model.id),
+            binds.text(source or ""),
+            binds.text(applied.log_id),
+            binds.add(applied.seq),
+            binds.text(applied.batch_id),
+        ]
+        kept = () if source else ("source",)
+        assigned = ", ".join(f"{q(c)} = excluded.{q(c)}" for c in columns[1:] if c not in kept)
+        frame.run(
+            f"INSERT INTO {frame.dialect.table(APPLIED)} ({frame.names(columns)})"
+            f" VALUES ({', '.join(values)}) ON CONFLICT ({q('feed')}) DO UPDATE SET {assigned}",
+            binds,
+        )
+
+
+def read_applied(frame: Frame) -> dict[FeedId, Applied]:
+    """What was last applied of each feed of the model."""
+    binds = frame.binds()
+    rows = frame.session.all(
+        f"SELECT {frame.names(['feed', 'log', 'seq', 'batch'])} FROM {frame.dialect.table(APPLIED)}"
+        f" WHERE {frame.q('model')} = {binds.text(frame.model.id)}",
+        binds,
+    )
+    return {
+        FeedId(feed): Applied(log_id=LogId(log), seq=seq, batch_id=BatchId(batch))
+        for feed, log, seq, batch in rows
+    }
+
+
+def _record_deletes(scope: FeedScope, removed: int) -> MergeCounts:
+    return MergeCounts(deleted=removed) if scope.source.primary else _NOTHING

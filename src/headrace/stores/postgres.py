@@ -1,0 +1,209 @@
+"""Connections to a PostgreSQL data source: sessions, the merge lock, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any, Final, NoReturn
+
+import psycopg
+import pyarrow as pa
+from psycopg import errors as pg
+from pyarrow import csv
+
+from headrace.errors import (
+    ConfigurationError,
+    DataRejectedError,
+    HeadraceError,
+    InvariantError,
+    StoreUnavailableError,
+)
+from headrace.stores.connection_pool import ConnectionPool
+from headrace.stores.dialect import Binds, Dialect, ExistingTable, Session
+from headrace.stores.postgres_sql import PostgresDialect
+
+APPLICATION_NAME: Final = "headrace-store"
+_CONNECT_TIMEOUT_S: Final = 10
+_SETTINGS: Final = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+    "statement_timeout": "10min",
+    "idle_in_transaction_session_timeout": "10min",
+    "extra_float_digits": "1",
+    "work_mem": "64MB",
+    # Compiling takes longer than all but the largest merges.
+    "jit": "off",
+}
+_LOCK_TIMEOUT_S: Final = 30
+_COLUMNS: Final = """
+SELECT a.attname,
+       format_type(a.atttypid, a.atttypmod) || CASE WHEN l.collname = 'C' THEN ' COLLATE "C"' ELSE '' END,
+       COALESCE(array_position(i.indkey, a.attnum), -1) + 1
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
+LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+WHERE n.nspname = {} AND c.relname = {} AND c.relkind IN ('r', 'p')
+ORDER BY a.attnum
+"""
+_INDEXES: Final = """
+SELECT indexname FROM pg_indexes
+WHERE schemaname = {} AND tablename = {} AND starts_with(indexname, '_ix_')
+"""
+_CONFIGURATION: Final = (
+    pg.InsufficientPrivilege,
+    pg.InvalidAuthorizationSpecification,
+    pg.InvalidCatalogName,
+    pg.UndefinedTable,
+    pg.UndefinedColumn,
+    pg.InvalidSchemaName,
+    pg.ReadOnlySqlTransaction,
+)
+_CONFIGURATION_WORDS: Final = (
+    "password authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+)
+
+
+class PostgresSession:
+    """One psycopg connection in one transaction."""
+
+    def __init__(self, connection: psycopg.Connection[Any], dialect: PostgresDialect) -> None:
+        self._connection = connection
+        self.dialect: Dialect = dialect
+
+    def run(self, sql: str, binds: Binds | None = None) -> int:
+        # Binds are passed even when there are none: only so is %% in a quoted name one percent sign.
+        return self._connection.execute(sql.encode(), binds.values if binds else {}).rowcount
+
+    def all(self, sql: str, binds: Binds | None = None) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql.encode(), binds.values if binds else {}).fetchall()
+
+    def load(self, table: str, rows: pa.Table) -> None:
+        """COPY as CSV: quoted is '', unquoted is null."""
+        options = csv.WriteOptions(include_header=False)
+        with (
+            self._connection.cursor() as cursor,
+            cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)".encode(), {}) as copy,
+        ):
+            for piece in rows.to_batches(max_chunksize=20_000):
+                buffer = pa.BufferOutputStream()
+                csv.write_csv(piece, buffer, options)
+                copy.write(memoryview(buffer.getvalue()))
+
+
+class PostgresConnections:
+    """Opens sessions on one PostgreSQL data source."""
+
+    def __init__(self, url: str, *, namespace: str, identity: str) -> None:
+        self.dialect = PostgresDialect(namespace)
+        self._url = url
+        self._identity = identity
+        self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(self._connect)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+        return psycopg.connect(
+            self._url,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            application_name=APPLICATION_NAME,
+            options=options,
+            # Statements name temporary tables that come and go: nothing is worth preparing.
+            prepare_threshold=None,
+        )
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that takes no lock of ours."""
+        with self._session() as session:
+            yield session
+
+    @contextmanager
+    def try_locked(self, name: str) -> Iterator[Session | None]:
+        """A transaction that holds the advisory lock of `name`; None when another one does.
+
+        The lock is taken by the first statement: at READ COMMITTED each later one sees what the lock's
+        last holder wrote.
+        """
+        with self._session() as session:
+            binds = Binds(self.dialect)
+            lock = binds.add(self._lock_id(name))
+            (taken,) = session.all(f"SELECT pg_try_advisory_xact_lock({lock})", binds)
+            yield session if taken[0] else None
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[Session]:
+        """As `try_locked`, after waiting for the lock; tables wait as long for their readers."""
+        with self._session() as session:
+            session.run(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'")
+            binds = Binds(self.dialect)
+            lock = binds.add(self._lock_id(name))
+            session.all(f"SELECT pg_advisory_xact_lock({lock})", binds)
+            yield session
+
+    @contextmanager
+    def _session(self) -> Iterator[PostgresSession]:
+        """Committed when left without an error."""
+        with translated(), self._pool.connection() as connection, connection.transaction():
+            yield PostgresSession(connection, self.dialect)
+
+    def existing(self, session: Session, table: str) -> ExistingTable | None:
+        binds = Binds(self.dialect)
+        found = session.all(_COLUMNS.format(*map(binds.text, (self.dialect.namespace, table))), binds)
+        if not found:
+            return None
+        binds = Binds(self.dialect)
+        indexes = session.all(_INDEXES.format(*map(binds.text, (self.dialect.namespace, table))), binds)
+        return ExistingTable(
+            columns={name: type_ for name, type_, _ in found},
+            key=tuple(n for _, n in sorted((place, name) for name, _, place in found if place)),
+            indexes=frozenset(name for (name,) in indexes),
+        )
+
+    def create_namespace(self, session: Session) -> None:
+        session.run(f"CREATE SCHEMA IF NOT EXISTS {self.dialect.quote(self.dialect.namespace)}")
+
+    def _lock_id(self, name: str) -> int:
+        text = f"headrace\0{self._identity}\0{self.dialect.namespace}\0{name}"
+        digest = blake2b(text.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big", signed=True)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Driver errors become ours. Only the server's primary message is told: it holds no URL."""
+    try:
+        yield
+    except psycopg.Error as error:
+        _raise(error)
+
+
+def _raise(error: psycopg.Error) -> NoReturn:
+    message = error.diag.message_primary or _without_url(error)
+    raise _translation(error, message)(f"PostgreSQL data source: {message}") from error
+
+
+def _translation(error: psycopg.Error, message: str) -> type[HeadraceError]:
+    if isinstance(error, _CONFIGURATION):
+        return ConfigurationError
+    if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
+        return DataRejectedError
+    if isinstance(error, psycopg.OperationalError):
+        refused = error.sqlstate is None and any(word in message for word in _CONFIGURATION_WORDS)
+        return ConfigurationError if refused else StoreUnavailableError
+    return InvariantError
+
+
+def _without_url(error: psycopg.Error) -> str:
+    """libpq's messages name host, port and user, never the password; a URL that it cannot read is
+    quoted whole, so that message is not told."""
+    if isinstance(error, psycopg.OperationalError):
+        return str(error).strip()
+    return type(error).__name__

@@ -1,0 +1,220 @@
+"""PostgreSQL's SQL: types, expressions and aggregates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from headrace.domain.shape import PropertyShape
+from headrace.domain.vocabulary import TEXT_TYPES, Aggregation, PropertyType
+from headrace.stores.dialect import Aggregate, Binds
+
+_TYPES: Final[Mapping[PropertyType, str]] = {
+    PropertyType.BOOLEAN: "boolean",
+    PropertyType.INTEGER: "bigint",
+    PropertyType.FLOAT: "double precision",
+    PropertyType.DECIMAL: "numeric",
+    **dict.fromkeys(TEXT_TYPES, 'text COLLATE "C"'),
+    PropertyType.DATE: "date",
+    PropertyType.DATETIME: "timestamp with time zone",
+    PropertyType.JSON: "jsonb",
+}
+_INT64: Final = "BETWEEN -9223372036854775808 AND 9223372036854775807"
+
+
+class PostgresDialect:
+    """Quotes for `psycopg`, so a percent sign in a name is doubled: every statement passes binds."""
+
+    name = "postgres"
+    types = _TYPES
+    text = 'text COLLATE "C"'
+    json = "jsonb"
+    timestamp = "timestamp with time zone"
+    now = "transaction_timestamp()"
+    driving_join = "JOIN"
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def quote(self, name: str) -> str:
+        return '"' + name.replace('"', '""').replace("%", "%%") + '"'
+
+    def table(self, name: str) -> str:
+        return f"{self.quote(self.namespace)}.{self.quote(name)}"
+
+    def temp(self, name: str) -> str:
+        return f"pg_temp.{self.quote(name)}"
+
+    def create_temp(self, name: str, columns: str) -> str:
+        return f"CREATE TEMP TABLE {self.quote(name)} ({columns}) ON COMMIT DROP"
+
+    def create_index(self, name: str, *, table: str, columns: str) -> str:
+        return f"CREATE INDEX {self.quote(name)} ON {self.table(table)} ({columns})"
+
+    def drop_index(self, name: str) -> str:
+        return f"DROP INDEX {self.table(name)}"
+
+    def marker(self, name: str) -> str:
+        return f"%({name})s"
+
+    def typed_marker(self, binds: Binds, text: str | None, type_: PropertyType) -> str:
+        return f"CAST({binds.add(text)} AS {_bare(type_)})"
+
+    def differs(self, one: str, other: str) -> str:
+        return f"{one} IS DISTINCT FROM {other}"
+
+    def comparable(self, expression: str, type_: PropertyType) -> str:  # noqa: ARG002
+        return expression
+
+    def delete_joined(self, target: str, *, using: str, on: str) -> str:
+        return f"DELETE FROM {target} AS r USING {using} WHERE {on}"
+
+    def canonical_text(self, expression: str, type_: PropertyType) -> str:
+        match type_:
+            case PropertyType.DECIMAL:
+                return f"CAST(trim_scale({expression}) AS text)"
+            case PropertyType.DATETIME:
+                moment = f"{expression} AT TIME ZONE 'UTC'"
+                return f'to_char({moment}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')'
+            case _:
+                return f"CAST({expression} AS text)"
+
+    key_text = canonical_text
+
+    def json_array(self, expressions: Sequence[str]) -> str:
+        return f"CAST(jsonb_build_array({', '.join(expressions)}) AS text)"
+
+    def json_part(self, expression: str, index: int, type_: PropertyType) -> str:
+        return f"CAST((CAST({expression} AS jsonb) ->> {index}) AS {_bare(type_)})"
+
+    def merged_invalid(self, binds: Binds, *, old: str, names: Sequence[str], new: str) -> str:
+        kept = f"COALESCE({old}, '{{}}'::jsonb) - CAST({binds.add(list(names))} AS text[])"
+        return (
+            f"CASE WHEN {old} IS NULL AND {new} IS NULL THEN NULL"
+            f" ELSE NULLIF(({kept}) || COALESCE({new}, '{{}}'::jsonb), '{{}}'::jsonb) END"
+        )
+
+    def invalid_of(self, binds: Binds, invalid: str, properties: Sequence[PropertyShape]) -> str:
+        members = []
+        for shape in properties:
+            name = binds.text(shape.column)
+            entry = f'min({_entry_text(f"{invalid} -> {name}")} COLLATE "C")'
+            made = f"jsonb_build_object({binds.text(shape.name)}, CAST({entry} AS jsonb))"
+            members.append(f"CASE WHEN {entry} IS NULL THEN '{{}}'::jsonb ELSE {made} END")
+        joined = f"NULLIF({' || '.join(members)}, '{{}}'::jsonb)"
+        return f"CASE WHEN count({invalid}) > 0 THEN {joined} END"
+
+    def position(self, text: str, part: str) -> str:
+        return f"strpos({text}, {part})"
+
+    def starts_with(self, text: str, part: str) -> str:
+        return f"starts_with({text}, {part})"
+
+    def aggregate(self, aggregate: Aggregate) -> str:
+        shape, column, type_ = aggregate.shape, aggregate.column, aggregate.column_type
+        when = f"FILTER (WHERE {aggregate.condition})"
+        if column is None or type_ is None:
+            return _number(f"CAST(count(*) {when} AS numeric)", PropertyType.INTEGER, shape.type)
+        match shape.aggregation:
+            case Aggregation.COUNT | Aggregation.COUNT_DISTINCT:
+                return _count(aggregate, column, type_)
+            case Aggregation.SUM:
+                return _sum(aggregate, column, type_)
+            case Aggregation.AVERAGE:
+                return _average(aggregate, column, type_)
+            case Aggregation.MIN | Aggregation.MAX:
+                function = shape.aggregation.value
+                if type_ is PropertyType.BOOLEAN:
+                    function = "bool_and" if shape.aggregation is Aggregation.MIN else "bool_or"
+                return _converted(f"{function}({column}) {when}", type_, shape.type)
+            case Aggregation.LIST:
+                item = column
+                if type_ in (PropertyType.DECIMAL, PropertyType.DATE, PropertyType.DATETIME):
+                    item = self.canonical_text(column, type_)
+                listed = f"jsonb_agg({item} ORDER BY {_order(aggregate)}) {when}"
+                return f"COALESCE({listed}, '[]'::jsonb)"
+            case _:
+                chosen = f"(array_agg({column} ORDER BY {_order(aggregate)}) {when})[1]"
+                return _converted(chosen, type_, shape.type)
+
+
+def _bare(type_: PropertyType) -> str:
+    return _TYPES[type_].removesuffix(' COLLATE "C"')
+
+
+def _entry_text(entry: str) -> str:
+    """The canonical text of an invalid value's entry: the same on both dialects, so the least is."""
+    reason, value = f"(({entry}) -> 'reason')::text", f"(({entry}) -> 'value')::text"
+    return f"('{{\"reason\":' || {reason} || ',\"value\":' || COALESCE({value}, 'null') || '}}')"
+
+
+def _order(aggregate: Aggregate) -> str:
+    """By key; most_recent by the greatest order value and key first, nulls after all others."""
+    latest = aggregate.shape.aggregation is Aggregation.MOST_RECENT
+    way = " DESC" if latest else ""
+    key = [f"{_sortable(c, t)}{way}" for c, t in aggregate.key]
+    if aggregate.order_by is None:
+        return ", ".join(key)
+    return ", ".join([f"{_sortable(*aggregate.order_by)}{way} NULLS LAST", *key])
+
+
+def _sortable(expression: str, type_: PropertyType) -> str:
+    return f'({expression}::text) COLLATE "C"' if type_ is PropertyType.JSON else expression
+
+
+def _count(aggregate: Aggregate, column: str, type_: PropertyType) -> str:
+    counted = column
+    if aggregate.shape.aggregation is Aggregation.COUNT_DISTINCT:
+        # 1 and 1.0 are equal as jsonb, and differ where JSON is text.
+        counted = f"DISTINCT {_sortable(column, type_)}"
+    number = f"CAST(count({counted}) FILTER (WHERE {aggregate.condition}) AS numeric)"
+    return _number(number, PropertyType.INTEGER, aggregate.shape.type)
+
+
+def _sum(aggregate: Aggregate, column: str, type_: PropertyType) -> str:
+    order = f" ORDER BY {_order(aggregate)}" if type_ is PropertyType.FLOAT else ""
+    total = f"sum({column}{order}) FILTER (WHERE {aggregate.condition})"
+    return _number(f"COALESCE({total}, 0)", type_, aggregate.shape.type)
+
+
+def _average(aggregate: Aggregate, column: str, type_: PropertyType) -> str:
+    when = f"FILTER (WHERE {aggregate.condition})"
+    count = f"count({column}) {when}"
+    if type_ is PropertyType.FLOAT:
+        quotient = f"sum({column} ORDER BY {_order(aggregate)}) {when} / NULLIF({count}, 0)"
+        rounded = f"round(CAST(CAST({quotient} AS text) AS numeric), 10)"
+        return _number(rounded, PropertyType.DECIMAL, aggregate.shape.type)
+    # Integer division of the doubled, scaled sum rounds once, half away from zero.
+    total = f"sum(CAST({column} AS numeric)) {when}"
+    scaled = f"div(2 * abs({total}) * 10000000000 + {count}, 2 * NULLIF({count}, 0))"
+    quotient = f"sign({total}) * {scaled} * 0.0000000001"
+    return _number(quotient, PropertyType.DECIMAL, aggregate.shape.type)
+
+
+def _converted(expression: str, type_: PropertyType, to: PropertyType) -> str:
+    if type_ is to:
+        return expression
+    if type_ in (PropertyType.INTEGER, PropertyType.DECIMAL, PropertyType.FLOAT):
+        return _number(expression, type_, to)
+    if to in TEXT_TYPES and type_ not in TEXT_TYPES:
+        return PostgresDialect.canonical_text(PostgresDialect(""), expression, type_)
+    return expression
+
+
+def _number(expression: str, type_: PropertyType, to: PropertyType) -> str:
+    """A number as the type `to`; null where an integer does not hold it."""
+    if type_ is to is PropertyType.FLOAT:
+        return expression
+    exact = f"CAST({expression} AS numeric)"
+    if type_ is PropertyType.FLOAT:
+        exact = f"CAST(CAST({expression} AS text) AS numeric)"
+    match to:
+        case PropertyType.INTEGER:
+            fits = f"{exact} {_INT64} AND {exact} = trunc({exact})"
+            return f"CASE WHEN {fits} THEN CAST({exact} AS bigint) END"
+        case PropertyType.DECIMAL:
+            return f"trim_scale({exact})"
+        case PropertyType.FLOAT:
+            return f"CAST({exact} AS double precision)"
+        case _:
+            return f"CAST(trim_scale({exact}) AS text)"

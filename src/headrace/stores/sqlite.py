@@ -1,0 +1,192 @@
+"""Connections to a SQLite data source: sessions, the merge lock, errors."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.errors import (
+    ConfigurationError,
+    DataRejectedError,
+    HeadraceError,
+    InvariantError,
+    StoreUnavailableError,
+)
+from headrace.stores import sqlite_functions
+from headrace.stores.connection_pool import ConnectionPool
+from headrace.stores.dialect import Binds, Dialect, ExistingTable, Session
+from headrace.stores.sqlite_sql import SqliteDialect
+
+_BUSY_MS: Final = 100
+_LOCK_TIMEOUT_MS: Final = 30_000
+_PIECE_ROWS: Final = 20_000
+_UNAVAILABLE: Final = ("locked", "busy", "disk", "full", "unable to open", "interrupted", "I/O")
+
+
+class _Connection:
+    """A sqlite3 connection and the moment of its transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self.now = ""
+        self.raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            # The file first: a commit is durable, and readers are never kept waiting.
+            self.raw.execute("PRAGMA journal_mode = WAL")
+            self.raw.execute("PRAGMA synchronous = FULL")
+            self.raw.execute("PRAGMA temp_store = MEMORY")
+            self.raw.execute("PRAGMA cache_size = -65536")
+            sqlite_functions.register(self.raw, now=lambda: self.now)
+        except BaseException:
+            self.raw.close()
+            raise
+
+    def close(self) -> None:
+        self.raw.close()
+
+
+class SqliteSession:
+    """One sqlite3 connection in one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, dialect: SqliteDialect) -> None:
+        self._connection = connection
+        self.dialect: Dialect = dialect
+
+    def run(self, sql: str, binds: Binds | None = None) -> int:
+        return self._connection.execute(sql, binds.values if binds else {}).rowcount
+
+    def all(self, sql: str, binds: Binds | None = None) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, binds.values if binds else {}).fetchall()
+
+    def load(self, table: str, rows: pa.Table) -> None:
+        """By executemany over whole columns: no step of Python per row."""
+        if not rows.num_rows:
+            return
+        markers = ", ".join("?" * rows.num_columns)
+        for piece in rows.to_batches(max_chunksize=_PIECE_ROWS):
+            columns = [_storable(column).to_pylist() for column in piece.columns]
+            self._connection.executemany(
+                f"INSERT INTO {table} VALUES ({markers})", zip(*columns, strict=True)
+            )
+
+
+def _storable(column: pa.Array[Any]) -> pa.Array[Any]:
+    """Values as the file keeps them: booleans as 0 and 1, dates and datetimes as text."""
+    if pa.types.is_boolean(column.type):
+        return column.cast(pa.int8())
+    if pa.types.is_date(column.type):
+        return column.cast(pa.string())
+    if pa.types.is_timestamp(column.type):
+        return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
+    return column
+
+
+class SqliteConnections:
+    """Opens sessions on one SQLite file. One transaction writes at a time: BEGIN IMMEDIATE is the
+    merge lock of every model."""
+
+    def __init__(self, path: Path) -> None:
+        self.dialect = SqliteDialect()
+        self._path = path
+        self._pool: ConnectionPool[_Connection] = ConnectionPool(self._connect)
+
+    def _connect(self) -> _Connection:
+        if not self._path.parent.is_dir():
+            raise ConfigurationError(f"SQLite data source: no directory {self._path.parent}")
+        return _Connection(self._path)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that only reads."""
+        with translated(), self._pool.connection() as connection:
+            _begin(connection, "BEGIN", busy_ms=_BUSY_MS)
+            with _ended(connection.raw):
+                yield SqliteSession(connection.raw, self.dialect)
+
+    @contextmanager
+    def try_locked(self, name: str) -> Iterator[Session | None]:  # noqa: ARG002
+        """A transaction that writes; None when another one does."""
+        with translated(), self._pool.connection() as connection:
+            try:
+                _begin(connection, "BEGIN IMMEDIATE", busy_ms=_BUSY_MS)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                yield None
+                return
+            with _ended(connection.raw):
+                yield SqliteSession(connection.raw, self.dialect)
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[Session]:  # noqa: ARG002
+        """A transaction that writes, after waiting for its turn."""
+        with translated(), self._pool.connection() as connection:
+            _begin(connection, "BEGIN IMMEDIATE", busy_ms=_LOCK_TIMEOUT_MS)
+            with _ended(connection.raw):
+                yield SqliteSession(connection.raw, self.dialect)
+
+    def existing(self, session: Session, table: str) -> ExistingTable | None:
+        binds = Binds(self.dialect)
+        found = session.all(f"SELECT name, type, pk FROM pragma_table_info({binds.text(table)})", binds)
+        if not found:
+            return None
+        binds = Binds(self.dialect)
+        indexes = session.all(f"SELECT name FROM pragma_index_list({binds.text(table)})", binds)
+        return ExistingTable(
+            columns={name: type_ for name, type_, _ in found},
+            key=tuple(n for _, n in sorted((place, name) for name, _, place in found if place)),
+            indexes=frozenset(name for (name,) in indexes if name.startswith("_ix_")),
+        )
+
+    def create_namespace(self, session: Session) -> None:
+        """The file is the namespace."""
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def _begin(connection: _Connection, begin: str, *, busy_ms: int) -> None:
+    connection.raw.execute(f"PRAGMA busy_timeout = {busy_ms}")
+    connection.raw.execute(begin)
+    connection.now = _now()
+
+
+@contextmanager
+def _ended(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Driver errors become ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translation(error)(f"SQLite data source: {error}") from error
+
+
+def _translation(error: sqlite3.Error) -> type[HeadraceError]:
+    if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
+        return DataRejectedError
+    message = str(error)
+    if isinstance(error, sqlite3.OperationalError) and any(w in message for w in _UNAVAILABLE):
+        return StoreUnavailableError
+    if "no such" in message or "readonly" in message or "not a database" in message:
+        return ConfigurationError
+    return InvariantError

@@ -1,0 +1,257 @@
+"""Functions, aggregates and a collation that give SQLite the exact meaning of section 4.
+
+SQLite has no decimals, compensates its float sums, fails when an integer sum overflows, and before
+3.44 cannot order the rows of an aggregate. Values are what SQLite hands over: int, float, str, None.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_UP, Context, Decimal
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Final
+
+from headrace.domain.json_text import parse_json
+from headrace.domain.vocabulary import PropertyType
+
+_EXACT: Final = Context(prec=1_000_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
+_AVERAGE_DECIMALS: Final = 10
+_INT64: Final = range(-(2**63), 2**63)
+
+Scalar = int | float | str | None
+
+
+@lru_cache(maxsize=65_536)
+def _decimal(text: str) -> Decimal:
+    return Decimal(text)
+
+
+def decimal_text(number: Decimal) -> str:
+    """Canonical: plain notation, no trailing zeros, no "-0"."""
+    if not number:
+        return "0"
+    text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def compare_decimals(one: str, other: str) -> int:
+    a, b = _decimal(one), _decimal(other)
+    return (a > b) - (a < b)
+
+
+def whole(high: int | None, low: int | None) -> str | None:
+    """The sum of integers from the sums of their halves, as a decimal's text; null without rows."""
+    return None if high is None or low is None else str((high << 32) + low)
+
+
+def average(total: Scalar, count: int) -> str | None:
+    """The quotient rounded to ten decimals, half away from zero; null without rows."""
+    if total is None or not count:
+        return None
+    if isinstance(total, float):
+        exact = Decimal(repr(total / count))
+        return decimal_text(exact.quantize(Decimal(1).scaleb(-10), ROUND_HALF_UP, _EXACT))
+    quotient = Fraction(_decimal(str(total))) / count
+    scaled = math.floor(abs(quotient) * 10**_AVERAGE_DECIMALS + Fraction(1, 2))
+    sign = -1 if quotient < 0 else 1
+    return decimal_text(Decimal(sign * scaled).scaleb(-_AVERAGE_DECIMALS, _EXACT))
+
+
+def number(to: str, value: Scalar) -> Scalar:
+    """A number as the type `to`: null where an integer does not hold it; a sum of no rows is made
+    zero by the caller that wants it so."""
+    if value is None:
+        return None
+    exact = Decimal(repr(value) if isinstance(value, float) else value)
+    match to:
+        case PropertyType.INTEGER:
+            integral = exact == exact.to_integral_value()
+            return int(exact) if integral and int(exact) in _INT64 else None
+        case PropertyType.FLOAT:
+            return float(exact)
+        case _:
+            return decimal_text(exact)
+
+
+def float_text(value: float | None) -> str | None:
+    return None if value is None else repr(value)
+
+
+def read_float(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+def invalid_entry(invalid: str | None, column: str | None) -> str | None:
+    """The canonical text of a column's entry in a staged row's `_invalid`."""
+    if invalid is None or column is None:
+        return None
+    entry = json.loads(invalid).get(column)
+    return None if entry is None else _canonical(entry)
+
+
+def invalid(*names_and_entries: str | None) -> str | None:
+    """A JSON object of the entries that are not null."""
+    pairs = zip(names_and_entries[::2], names_and_entries[1::2], strict=True)
+    entries = {name: json.loads(entry) for name, entry in pairs if entry is not None}
+    return _canonical(entries) if entries else None
+
+
+def merged_invalid(old: str | None, new: str | None, *names: str) -> str | None:
+    """`old` without the entries of `names`, with those of `new`; null when empty."""
+    entries = {} if old is None else json.loads(old)
+    kept = {name: entry for name, entry in entries.items() if name not in names}
+    kept |= {} if new is None else json.loads(new)
+    return _canonical(kept) if kept else None
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _order_key(kinds: str, parts: tuple[Scalar, ...]) -> tuple[Any, ...]:
+    """Compares as the rows do; null below all else."""
+    return tuple(
+        (part is not None, _decimal(str(part)) if kind == "d" and part is not None else part)
+        for kind, part in zip(kinds, parts, strict=True)
+    )
+
+
+class SumDecimal:
+    """The exact sum of decimals' texts."""
+
+    def __init__(self) -> None:
+        self._total: Decimal | None = None
+
+    def step(self, text: str | None) -> None:
+        if text is not None:
+            value = _decimal(text)
+            self._total = value if self._total is None else _EXACT.add(self._total, value)
+
+    def finalize(self) -> str | None:
+        return None if self._total is None else decimal_text(self._total)
+
+
+class _Ordered:
+    """Collects values with what orders them."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[tuple[Any, ...], Scalar]] = []
+
+    def step(self, value: Scalar, kinds: str, *parts: Scalar) -> None:
+        self._rows.append((_order_key(kinds, parts), value))
+
+    def in_order(self) -> list[Scalar]:
+        return [value for _, value in sorted(self._rows, key=lambda row: row[0])]
+
+
+class SumFloat(_Ordered):
+    """Adds in key order, without compensation, as PostgreSQL does; null where it is not finite."""
+
+    def finalize(self) -> float | None:
+        total: float | None = None
+        for value in self.in_order():
+            if value is not None:
+                total = float(value) if total is None else total + float(value)
+        return total if total is not None and math.isfinite(total) else None
+
+
+class _Best:
+    """Keeps the value of one row: the first in the order of `better`."""
+
+    def __init__(self) -> None:
+        self._best: tuple[tuple[Any, ...], Scalar] | None = None
+
+    def better(self, order: tuple[Any, ...], best: tuple[Any, ...]) -> bool:
+        raise NotImplementedError
+
+    def step(self, value: Scalar, kinds: str, *parts: Scalar) -> None:
+        order = _order_key(kinds, parts)
+        if self._best is None or self.better(order, self._best[0]):
+            self._best = (order, value)
+
+    def finalize(self) -> Scalar:
+        return None if self._best is None else self._best[1]
+
+
+class Least(_Best):
+    """The value of the row with the least key."""
+
+    def better(self, order: tuple[Any, ...], best: tuple[Any, ...]) -> bool:
+        return order < best
+
+
+class Greatest(_Best):
+    """The value of the most recent row: the greatest order value, then the greatest key."""
+
+    def better(self, order: tuple[Any, ...], best: tuple[Any, ...]) -> bool:
+        return order > best
+
+
+class LeastRecent(_Best):
+    """The value of the least recent row: null order values lose, ties go to the least key."""
+
+    def better(self, order: tuple[Any, ...], best: tuple[Any, ...]) -> bool:
+        return self._rank(order) < self._rank(best)
+
+    @staticmethod
+    def _rank(order: tuple[Any, ...]) -> tuple[Any, ...]:
+        (known, value), *key = order
+        return (not known, value, key) if known else (True, 0, key)
+
+
+class List(_Ordered):
+    """A JSON array of the values by key, nulls included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._type = ""
+
+    def step(self, type_: str, value: Scalar, kinds: str, *parts: Scalar) -> None:  # type: ignore[override]
+        self._type = type_
+        super().step(value, kinds, *parts)
+
+    def finalize(self) -> str:
+        return "[" + ",".join(self._item(value) for value in self.in_order()) + "]"
+
+    def _item(self, value: Scalar) -> str:
+        match self._type:
+            case _ if value is None:
+                return "null"
+            case PropertyType.BOOLEAN:
+                return "true" if value else "false"
+            case PropertyType.JSON:
+                return parse_json(str(value)) or "null"
+            case _:
+                return _canonical(value)
+
+
+def register(connection: sqlite3.Connection, *, now: Callable[[], str]) -> None:
+    """Give the connection the functions that `SqliteDialect` calls."""
+    scalars: dict[str, Callable[..., Any]] = {
+        "headrace_whole": whole,
+        "headrace_average": average,
+        "headrace_number": number,
+        "headrace_float_text": float_text,
+        "headrace_float": read_float,
+        "headrace_invalid_entry": invalid_entry,
+        "headrace_invalid": invalid,
+        "headrace_merged_invalid": merged_invalid,
+    }
+    for name, function in scalars.items():
+        connection.create_function(name, -1, function, deterministic=True)
+    connection.create_function("headrace_now", 0, now)
+    connection.create_collation("headrace_decimal", compare_decimals)
+    aggregates: dict[str, type] = {
+        "headrace_sum_float": SumFloat,
+        "headrace_least": Least,
+        "headrace_greatest": Greatest,
+        "headrace_least_recent": LeastRecent,
+        "headrace_list": List,
+        "headrace_sum_decimal": SumDecimal,
+    }
+    for name, aggregate in aggregates.items():
+        connection.create_aggregate(name, -1, aggregate)
