@@ -22,6 +22,7 @@ SCHEMA = pa.schema(
         ("at", pa.timestamp("us", tz="UTC")),
     ]
 )
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (bounds are naive)
 ROWS = st.lists(
     st.tuples(
         st.none() | st.integers(-5, 5),
@@ -29,7 +30,7 @@ ROWS = st.lists(
         st.none() | st.booleans(),
         st.none() | st.floats(-2, 2),
         st.none() | st.dates(),
-        st.none() | st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC)),
+        st.none() | st.datetimes(EPOCH, timezones=st.just(UTC)),
     ),
     max_size=12,
 )

@@ -103,7 +103,7 @@ def test_the_trace_names_each_step() -> None:
 
 
 def test_an_ancestor_four_levels_up_passes_nothing_on() -> None:
-    line = dict(a=tenant("b"), b=tenant("c"), c=tenant("d"), d=tenant("e"), e=tenant(bound="big"))
+    line = {"a": tenant("b"), "b": tenant("c"), "c": tenant("d"), "d": tenant("e"), "e": tenant(bound="big")}
     assert route(shop(**line)).via is Via.DEFAULT
     assert route(shop(**line), "b").via is Via.PARENT
 
@@ -129,3 +129,14 @@ def test_each_refusal_says_why() -> None:
     assert route(shop(a=tenant(bound="big", group="testing"))).refusal == (
         "data source big is not of visibility group testing"
     )
+
+
+def test_a_data_source_that_drains_serves_what_is_bound_to_it_and_is_no_default() -> None:
+    draining = Target(schema="shop", visibility_groups=frozenset({"production"}), state=State.DRAINING)
+    table = RoutingTable(
+        customers={"a": tenant(bound="main"), "b": tenant()},
+        data_sources={"main": draining},
+        defaults={("production", "shop"): "main"},
+    )
+    assert route(table).data_source == "main"
+    assert route(table, "b").refusal == "data source main is draining"

@@ -13,7 +13,8 @@ from headrace.domain.schedule import Duration, backoff_s, jitter, next_cron, nex
 from headrace.domain.vocabulary import FeedId
 
 DURATIONS = st.integers(1, 10**10).map(Duration)
-TIMES = st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+FIRST, LAST = datetime(1971, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 (bounds are naive)
+TIMES = st.datetimes(FIRST, LAST, timezones=st.just(UTC))
 FEEDS = st.uuids().map(lambda u: FeedId(str(u)))
 
 

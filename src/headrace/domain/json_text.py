@@ -82,8 +82,8 @@ def _integer(literal: str) -> int:
 
 
 def _bounded(literal: str) -> _Literal:
-    number = Decimal(literal)
-    if len(literal) > NUMBER_DIGITS or abs(number.adjusted()) > NUMBER_DIGITS:
+    _, _, exponent = literal.lower().partition("e")
+    if len(exponent) > 8 or len(literal) > NUMBER_DIGITS or abs(Decimal(literal).adjusted()) > NUMBER_DIGITS:
         raise ValueError("a number without bounds")
     return _Literal(literal)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 
 from headrace.domain.arrow import DoubleArray, Int64Array, StringArray, pa, pc
@@ -12,7 +12,7 @@ from headrace.domain.arrow import DoubleArray, Int64Array, StringArray, pa, pc
 DECIMAL_DIGITS: Final = 1000
 """A decimal has at most so many digits in plain notation, before and after the point together."""
 
-_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,8})?")
 _PLAIN_DECIMAL: Final = r"\A(?:0|-?[1-9][0-9]{0,200}|(?:-?[1-9][0-9]{0,200}|0)\.[0-9]{1,200})\z"
 _INT64: Final = range(-(2**63), 2**63)
 
@@ -83,10 +83,7 @@ def _number(text: str) -> Decimal | None:
     stripped = text.strip()
     if not _NUMBER.fullmatch(stripped):
         return None
-    try:
-        return Decimal(stripped)  # exact: a constructor rounds nothing
-    except InvalidOperation:
-        return None
+    return Decimal(stripped)  # exact: a constructor rounds nothing
 
 
 def _without_trailing_zeros(column: StringArray) -> StringArray:
