@@ -150,17 +150,6 @@ class SqlFeeds:
         with reading(self._engine) as connection:
             return connection.execute(runs).one_or_none() is None
 
-    def is_asked_again(self, feed_id: FeedId) -> bool:
-        """Something was asked of the feed since its lease was taken."""
-        with reading(self._engine) as connection:
-            return bool(connection.scalar(sa.select(feed.c.again).where(feed.c.id == feed_id)))
-
-    def is_paused(self, feed_id: FeedId) -> bool:
-        """It is not polled, for it is paused or has ended."""
-        runs = sa.select(feed.c.id).where(is_active(feed_id), sa.not_(feed.c.paused))
-        with reading(self._engine) as connection:
-            return connection.execute(runs).one_or_none() is None
-
     def request_reconcile(self, feed_id: FeedId, *, full: bool) -> None:
         """The feed is reconciled by a reconciliation that begins after this, of the feed's own kind or
         full; `again` is set."""
