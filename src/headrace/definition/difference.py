@@ -56,5 +56,8 @@ def _changed(old: Any, new: Any, location: _Location = ()) -> Iterator[_Location
                 yield (*location, key)
             else:
                 yield from _changed(old[key], new[key], (*location, key))
-    elif type(old) is not type(new) or old != new:
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _changed(before, after, (*location, index))
+    elif type(old) is not type(new) or old != new:  # in Python, but not in JSON, 1 is True
         yield location

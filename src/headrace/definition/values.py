@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
@@ -94,15 +94,22 @@ def check_cron(text: str) -> str:
     return text
 
 
+def check_query(text: str) -> str:
+    if not text.strip():
+        raise fault("is empty; write one SELECT")
+    if "\0" in text:
+        raise fault("holds a NUL character; remove it")
+    return text
+
+
 def check_time_zone(text: str) -> str:
-    zones = available_timezones()
-    if text in zones:
-        return text
-    raise fault(
-        f'unknown time zone "{text[:60]}"'
-        + suggestion(text, zones, listed=False)
-        + ("" if suggestion(text, zones, listed=False) else '; write an IANA name, such as "Europe/Berlin"')
-    )
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        meant = suggestion(text, available_timezones(), listed=False)
+        mend = meant or '; write an IANA name, such as "Europe/Berlin"'
+        raise fault(f'unknown time zone "{text[:60]}"{mend}') from None
+    return text
 
 
 def check_table(text: str) -> str:
@@ -138,4 +145,5 @@ Skew = Annotated[
 Cron = Annotated[str, AfterValidator(check_cron)]
 TimeZone = Annotated[str, AfterValidator(check_time_zone)]
 Table = Annotated[str, AfterValidator(check_table)]
+Query = Annotated[str, AfterValidator(check_query)]
 Namespace = Annotated[str, AfterValidator(check_namespace)]
