@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from headrace.domain import payload
@@ -32,7 +32,7 @@ ROWS = st.lists(
         st.none() | st.dates(),
         st.none() | st.datetimes(EPOCH, timezones=st.just(UTC)),
     ),
-    max_size=12,
+    max_size=6,
 )
 
 
@@ -41,6 +41,7 @@ def table_of(rows: list[tuple[object, ...]]) -> pa.Table:
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
+@settings(max_examples=50)
 @given(ROWS, ROWS, ROWS, st.integers(0, 12))
 def test_a_digest_is_blind_to_chunks_and_slices(
     before: list[tuple[object, ...]],
@@ -56,6 +57,7 @@ def test_a_digest_is_blind_to_chunks_and_slices(
     assert payload.digest(payload.decode(payload.encode(chunked))) == expected
 
 
+@settings(max_examples=50)
 @given(ROWS, ROWS)
 def test_different_rows_have_different_digests(
     some: list[tuple[object, ...]], others: list[tuple[object, ...]]
@@ -64,6 +66,7 @@ def test_different_rows_have_different_digests(
     assert payload.digest(table_of(some)) != payload.digest(table_of(others))
 
 
+@settings(max_examples=50)
 @given(ROWS.filter(lambda rows: len(rows) > 1), st.data())
 def test_any_change_changes_the_digest(rows: list[tuple[object, ...]], data: st.DataObject) -> None:
     row, column = data.draw(st.integers(0, len(rows) - 1)), data.draw(st.integers(0, len(SCHEMA) - 1))
@@ -74,6 +77,7 @@ def test_any_change_changes_the_digest(rows: list[tuple[object, ...]], data: st.
     assert payload.digest(table_of(changed)) != payload.digest(table_of(rows))
 
 
+@settings(max_examples=50)
 @given(ROWS)
 def test_what_lies_beneath_nulls_does_not_count(rows: list[tuple[object, ...]]) -> None:
     ids = [row[0] for row in rows]
@@ -86,6 +90,7 @@ def test_what_lies_beneath_nulls_does_not_count(rows: list[tuple[object, ...]]) 
     assert payload.digest(pa.table({"id": dirty})) == payload.digest(clean)
 
 
+@settings(max_examples=50)
 @given(ROWS)
 def test_a_payload_brings_back_the_table(rows: list[tuple[object, ...]]) -> None:
     table = table_of(rows)

@@ -143,7 +143,7 @@ CHOICES = st.lists(st.integers(0, 600), max_size=60)
 HISTORIES = st.tuples(st.sampled_from(list(Clock)), CHOICES)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(HISTORIES)
 def test_no_unread_row_is_ever_below_the_saved_position(history: tuple[Clock, list[int]]) -> None:
     assert not loses_a_row(history, right)
