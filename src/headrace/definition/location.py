@@ -36,8 +36,9 @@ def url_fault(type_: str, url: str) -> str | None:
 
 
 def _file_of(url: str) -> str:
-    """The path of `sqlite:///path`, without query; empty for a database in memory."""
-    path = url.removeprefix("sqlite://").partition("?")[0].removeprefix("/")
+    """The path of `sqlite:///path`, without query; empty for a database in memory, or no path."""
+    start = "sqlite:///"
+    path = url.removeprefix(start).partition("?")[0] if url.startswith(start) else ""
     return "" if path == ":memory:" else path
 
 
