@@ -394,7 +394,8 @@ def test_pages_end_at_their_bytes(people: Source, reader: SourceReader) -> None:
 def test_a_long_read_stays_in_bounded_memory(people: Source, reader: SourceReader) -> None:
     generate = {
         "postgres": "generate_series(1, 200000) AS n(n)",
-        "sqlite": "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 200000) SELECT n FROM n)",
+        "sqlite": "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 200000)"
+        " SELECT n FROM n)",
     }[people.dialect]
     people.execute(
         "INSERT INTO people SELECT n, 'a name of some length and more of it, ' || n, '2026-01-01 00:00:00'"
@@ -435,7 +436,8 @@ def test_a_cursor_that_is_no_time_has_no_clock_and_is_eventual(
 ) -> None:
     source.execute(f"CREATE TABLE versions (id integer PRIMARY KEY, v {kind})")
     source.execute(
-        "INSERT INTO versions VALUES (?, ?)", *[(n, n if kind == "integer" else f"v{n}") for n in range(12)]
+        "INSERT INTO versions VALUES (?, ?)",
+        *[(n, n if kind == "integer" else f"v{n}") for n in range(12)],
     )
     plan = ReadPlan(relation=Relation("versions"), columns=("id", "v"), key=("id",), cursor="v", page_rows=1)
     fence = reader.fence(plan, None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 import psycopg
@@ -24,12 +23,12 @@ from headrace.sources.postgres_fence import take_fence
 from headrace.sources.postgres_keys import castable_keys
 from headrace.sources.postgres_rank import rank_text
 from headrace.sources.postgres_select import compose_copy
+from headrace.sources.postgres_stream import CopyStream
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _READER_PREFIX: Final = "headrace-reader:"
 _NAME_BYTES: Final = 63  # the server cuts application_name there
-_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +103,7 @@ class PostgresReader:
                 if isinstance(selection, ExactKeys):
                     keys = castable_keys(connection, relation, plan, selection.keys)
                     selection = ExactKeys(keys)
-                stream = _Stream(connection, compose_copy(relation, plan, selection))
+                stream = CopyStream(connection, compose_copy(relation, plan, selection))
                 self._streaming = True
                 stack.callback(self._end, stream)
                 stream.open()
@@ -115,7 +114,7 @@ class PostgresReader:
         if connection is not None:
             connection.close()
 
-    def _pages(self, stream: _Stream, plan: ReadPlan, *, by_cursor: bool) -> Iterator[Page]:
+    def _pages(self, stream: CopyStream, plan: ReadPlan, *, by_cursor: bool) -> Iterator[Page]:
         cut = cut_pages(
             stream.take,
             lambda rows: (len(rows), sum(map(len, rows))),
@@ -130,7 +129,7 @@ class PostgresReader:
             rows = parse_copied(b"".join(row for piece in page for row in piece), plan.columns)
             yield Page(rows, end_of(rows, plan, by_cursor=by_cursor))
 
-    def _end(self, stream: _Stream) -> None:
+    def _end(self, stream: CopyStream) -> None:
         self._streaming = False
         try:
             stream.close()
@@ -167,6 +166,9 @@ class PostgresReader:
                 application_name=self._name,
                 client_encoding="utf8",
                 connect_timeout=self._timeouts.connect_s,
+                keepalives_idle=60,
+                keepalives_interval=10,
+                keepalives_count=6,
                 prepare_threshold=None,
             )
         try:
@@ -176,37 +178,6 @@ class PostgresReader:
             connection.close()
             raise
         return connection
-
-
-class _Stream:
-    """One COPY in its own transaction."""
-
-    def __init__(self, connection: Connection, statement: sql.Composed) -> None:
-        self._connection = connection
-        self._statement = statement
-        self._copy = ExitStack()
-        self._rows: Iterator[Any] = iter(())
-        self._ended = False
-
-    def open(self) -> None:
-        self._connection.execute(_BEGIN)
-        cursor = self._copy.enter_context(self._connection.cursor())
-        self._rows = iter(self._copy.enter_context(cursor.copy(self._statement)))
-
-    def take(self, rows: int) -> list[Any] | None:
-        """The next rows; the server sends each in a message of its own."""
-        taken = list(islice(self._rows, rows))
-        self._ended = len(taken) < rows
-        return taken or None
-
-    def close(self) -> None:
-        """The statement is cancelled if it has not ended, the transaction is over."""
-        if self._ended:
-            self._copy.close()
-        else:
-            stop = GeneratorExit()  # what makes psycopg cancel, and not wait for the rest
-            self._copy.__exit__(GeneratorExit, stop, None)
-        self._connection.rollback()
 
 
 def _settings(timeouts: Timeouts, options: str) -> sql.Composed:
