@@ -1,0 +1,130 @@
+"""The migrations make the tables that the code knows; what keeps a process from starting is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from headrace.control.engine import control_engine, reading, writing
+from headrace.control.schema import check, upgrade, workspace_id
+from headrace.control.tables import metadata
+from headrace.errors import ConfigurationError, ControlUnavailableError
+
+COLUMNS = """
+    SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity
+    FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2
+"""
+CONSTRAINTS = """
+    SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2
+"""
+INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    """An engine on an empty database."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/new/control.db"
+    else:
+        url = str(request.getfixturevalue("postgres_database"))
+    engine = control_engine(url)
+    yield engine
+    engine.dispose()
+
+
+def shape(engine: sa.Engine) -> list[list[tuple[object, ...]]]:
+    """Every column, constraint and index as the server tells it, but Alembic's own table."""
+    with reading(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            queries = (COLUMNS, CONSTRAINTS, INDEXES)
+            found = [[tuple(r) for r in connection.execute(sa.text(q))] for q in queries]
+        else:
+            rows = connection.execute(sa.text("SELECT name, sql FROM sqlite_master ORDER BY 1"))
+            found = [[(name, _clauses(ddl)) for name, ddl in rows if ddl]]
+    return [[row for row in rows if "alembic" not in str(row[0])] for rows in found]
+
+
+def _clauses(ddl: str) -> tuple[str, ...]:
+    """The lines of a definition; constraints stand in any order."""
+    return tuple(sorted(re.sub(r"\\s+", " ", line).strip(" ,") for line in ddl.splitlines()))
+
+
+def test_an_upgrade_from_empty_makes_what_the_metadata_says(empty: sa.Engine) -> None:
+    upgrade(empty)
+    assert check(empty) == []
+    migrated = shape(empty)
+    with writing(empty) as connection:
+        metadata.drop_all(connection)
+        metadata.create_all(connection)
+    assert shape(empty) == migrated
+    assert sum(len(rows) for rows in migrated) > 40
+
+
+def test_an_upgrade_twice_keeps_the_workspace(empty: sa.Engine) -> None:
+    upgrade(empty)
+    first = workspace_id(empty)
+    upgrade(empty)
+    assert workspace_id(empty) == first
+
+
+def test_upgrades_that_start_together_happen_once(empty: sa.Engine) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(upgrade, [empty] * 3))
+    assert check(empty) == []
+    workspace_id(empty)
+
+
+def test_an_empty_database_is_told_to_be_upgraded(empty: sa.Engine) -> None:
+    assert check(empty) == ["the control database is empty: run `headrace db upgrade`"]
+    with pytest.raises(ConfigurationError, match="headrace db upgrade"):
+        workspace_id(empty)
+
+
+def test_a_database_of_a_newer_version_is_refused(empty: sa.Engine) -> None:
+    upgrade(empty)
+    with writing(empty) as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    (problem,) = check(empty)
+    assert "9999" in problem
+    with pytest.raises(ConfigurationError, match="9999"):
+        upgrade(empty)
+
+
+def test_a_table_that_was_altered_by_hand_is_seen(empty: sa.Engine) -> None:
+    upgrade(empty)
+    with writing(empty) as connection:
+        connection.execute(sa.text("DROP INDEX batch_log_idx"))
+    (problem,) = check(empty)
+    assert "batch_log_idx" in problem
+
+
+def test_a_database_that_is_not_there_is_unavailable_and_no_secret_is_told() -> None:
+    engine = control_engine("postgresql://someone:secret@127.0.0.1:1/none", wait_s=1)
+    with pytest.raises(ControlUnavailableError) as caught:
+        workspace_id(engine)
+    assert "secret" not in str(caught.value)
+    (problem,) = check(engine)
+    assert "HEADRACE_CONTROL_URL" in problem
+
+
+@pytest.mark.parametrize("url", ["mysql://h/db", "sqlite://", "sqlite:///:memory:", "not a url"])
+def test_a_url_that_cannot_be_a_control_database_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="control database"):
+        control_engine(url)
+
+
+def test_sqlite_is_durable_and_waits_for_its_lock(tmp_path: Path) -> None:
+    engine = control_engine(f"sqlite:///{tmp_path}/control.db")
+    with reading(engine) as connection:
+        pragmas = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
+        ]
+    assert pragmas == ["wal", 2, 30_000, 1]
+    engine.dispose()
