@@ -59,14 +59,14 @@ CASES = [
     # keys and values
     Case(
         "an unknown key is one fault, with what was meant",
-        {"sources/users:modell": "users", "sources/users:model": REMOVED},
+        {"sources/users:modelx": "users", "sources/users:model": REMOVED},
     ),
     Case("an unknown key like no other lists what there is", {"models/users:zzz": 1}),
     Case(
         "an unknown key deep inside",
         {
-            f"{FILTERS}": [{"colum": "state", "op": "eq", "value": "paid"}],
-            "sources/users:schedule.evry": "1m",
+            f"{FILTERS}": [{"columnx": "state", "op": "eq", "value": "paid"}],
+            "sources/users:schedule.everyx": "1m",
             "sources/users:schedule.every": REMOVED,
         },
     ),
@@ -245,8 +245,8 @@ CASES = [
     Case(
         "clocks, deletes and zones that are not",
         {
-            "sources/users:schedule.clock": "databse",
-            "sources/users:schedule.deletes": {"colum": "gone"},
+            "sources/users:schedule.clock": "databasex",
+            "sources/users:schedule.deletes": {"columnx": "gone"},
             "sources/users:schedule.time_zone": "Europe/Berlni",
             "sources/purchases:schedule.reconcile": "ful",
         },
