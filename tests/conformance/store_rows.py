@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from headrace.domain import shape as shapes
 from headrace.domain.shape import (
     Column,
     FilterClause,
-    Mapping as Mapped,
     ModelShape,
     PropertyShape,
     SourceShape,
@@ -94,7 +94,7 @@ def secondary(
         key=cols[:key],
         columns=cols,
         properties=properties,
-        mapping=Mapped(column=mapping[0], property=mapping[1]),
+        mapping=shapes.Mapping(column=mapping[0], property=mapping[1]),
         **options,
     )
 

@@ -371,13 +371,18 @@ def test_one_key_in_two_models_gives_two_records(store: RecordStore) -> None:
 def test_an_exception_rolls_back_all_of_a_merge(store: RecordStore) -> None:
     store.prepare([GROUPAROO])
     rows = grouparoo_rows()
-    with pytest.raises(ZeroDivisionError), store.merging(GROUPAROO) as transaction:
-        assert transaction is not None
-        for source in rows:
-            transaction.apply_rows(scope(source), batch(source, rows[source]))
-        transaction.recompute()
-        transaction.mark_applied(FeedId("f"), Applied(LogId("l"), 1, BatchId("b")))
-        raise ZeroDivisionError
+
+    def merge_and_fail() -> None:
+        with store.merging(GROUPAROO) as transaction:
+            assert transaction is not None
+            for source in rows:
+                transaction.apply_rows(scope(source), batch(source, rows[source]))
+            transaction.recompute()
+            transaction.mark_applied(FeedId("f"), Applied(LogId("l"), 1, BatchId("b")))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        merge_and_fail()
     assert store.count(GROUPAROO) == 0
     assert store.applied(GROUPAROO) == {}
     assert store.staged_rows(PURCHASE, customer=ACME, value="1", limit=9).num_rows == 0
