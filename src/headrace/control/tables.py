@@ -32,7 +32,7 @@ class PausedBy(StrEnum):
 workspace = sa.Table(
     "workspace",
     metadata,
-    single(),
+    *single(),
     Column("id", Text, nullable=False, comment="names the stores and the readers of this installation"),
     Column("made_at", Timestamp, nullable=False),
 )
@@ -66,7 +66,7 @@ definition_version = sa.Table(
 # --- routing ------------------------------------------------------------------------------------
 
 routing_version = sa.Table(
-    "routing_version", metadata, single(), Column("version", sa.BigInteger, nullable=False)
+    "routing_version", metadata, *single(), Column("version", sa.BigInteger, nullable=False)
 )
 
 data_source = sa.Table(

@@ -141,7 +141,7 @@ def test_a_binding_may_change_until_its_data_source_was_written_to(control: Cont
     control.append(claimed, rows(SIDE))
     version = control.definitions.version()
     for bodies in (with_(customers__acme=BOUND), BODIES):
-        with pytest.raises(ConfigurationError, match="customer acme .* from data source side to main"):
+        with pytest.raises(ConfigurationError, match=r"customer acme .* from data source side to main"):
             control.apply(USERS, bodies=bodies)
     assert control.definitions.version() == version
     resolved = control.routes.resolve(
@@ -193,5 +193,5 @@ def test_parents_are_followed_three_levels_and_deeper_trees_are_refused(control:
     )
     assert routing.data_sources == {"c3": SIDE}
     tree["customers__c4"] = {"name": "C", "parent": "c3"}
-    with pytest.raises(ConfigurationError, match="customers/c4.json"):
+    with pytest.raises(ConfigurationError, match=r"customers/c4\.json"):
         control.apply(USERS, PURCHASES, bodies=with_(**tree))

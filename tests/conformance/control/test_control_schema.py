@@ -52,7 +52,7 @@ def shape(engine: sa.Engine) -> list[list[tuple[object, ...]]]:
 
 def _clauses(ddl: str) -> tuple[str, ...]:
     """The lines of a definition; constraints stand in any order."""
-    return tuple(sorted(re.sub(r"\\s+", " ", line).strip(" ,") for line in ddl.splitlines()))
+    return tuple(sorted(re.sub(r"\s+", " ", line).strip(" ,") for line in ddl.splitlines()))
 
 
 def test_an_upgrade_from_empty_makes_what_the_metadata_says(empty: sa.Engine) -> None:
@@ -62,7 +62,8 @@ def test_an_upgrade_from_empty_makes_what_the_metadata_says(empty: sa.Engine) ->
     with writing(empty) as connection:
         metadata.drop_all(connection)
         metadata.create_all(connection)
-    assert shape(empty) == migrated
+    for made, wanted in zip(migrated, shape(empty), strict=True):
+        assert sorted(set(made) ^ set(wanted), key=str) == []
     assert sum(len(rows) for rows in migrated) > 40
 
 

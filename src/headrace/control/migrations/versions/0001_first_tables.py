@@ -193,6 +193,7 @@ def upgrade() -> None:
         "routing_version",
         sa.Column("single", sa.Integer(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("single = 1", name=op.f("routing_version_single_check")),
         sa.PrimaryKeyConstraint("single", name=op.f("routing_version_pkey")),
     )
     op.create_table(
@@ -215,6 +216,7 @@ def upgrade() -> None:
             "id", sa.Text(), nullable=False, comment="names the stores and the readers of this installation"
         ),
         sa.Column("made_at", types.Timestamp(), nullable=False),
+        sa.CheckConstraint("single = 1", name=op.f("workspace_single_check")),
         sa.PrimaryKeyConstraint("single", name=op.f("workspace_pkey")),
     )
     op.create_table(
