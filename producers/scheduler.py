@@ -11,10 +11,12 @@ from typing import Final, Protocol
 
 from headrace import logs, wiring
 from headrace.errors import RetryableError
+from headrace.metrics import SWEEPER_RENUDGES, Pending, measuring
 from headrace.observe import Heartbeat
 from headrace.process import Process, run
 from headrace.queue import broker as brokers
 from headrace.queue.nudges import nudging
+from headrace.queue.topology import MERGE
 from headrace.settings import Settings
 
 log = logs.get(__name__)
@@ -29,8 +31,8 @@ class Schedules(Protocol):
         """Due feeds are claimed and nudged; gives how many."""
         ...
 
-    def sweep(self) -> object:
-        """What was lost is nudged again."""
+    def sweep(self) -> int:
+        """What was lost is nudged again; gives the merges."""
         ...
 
 
@@ -53,7 +55,7 @@ def schedule(
         try:
             app.schedule_tick()
             if monotonic() >= sweep_at:
-                app.sweep()
+                SWEEPER_RENUDGES.labels(queue=MERGE).inc(app.sweep())
                 sweep_at = monotonic() + settings.sweep_every_s
         except RetryableError as error:
             if not away:
@@ -67,10 +69,17 @@ def schedule(
         stop.wait(settings.tick_every_s)
 
 
+def backlog(app: wiring.Application) -> Pending:
+    """The unmerged batches of all feeds, by the control database."""
+    feeds = app.status.feed_status()
+    waiting_since = [feed.pending_since.timestamp() for feed in feeds if feed.pending_since is not None]
+    return Pending(sum(feed.pending_batches for feed in feeds), min(waiting_since, default=None))
+
+
 def body(process: Process) -> None:
     broker = brokers.shared(process.settings)
     app = wiring.build(process.settings, process=process.name)
-    with closing(app), nudging(broker) as app.nudge:
+    with closing(app), nudging(broker) as app.nudge, measuring(lambda: backlog(app)):
         if brokers.wait_until_reachable(broker, stop=process.stop, heartbeat=process.heartbeat):
             schedule(app, process.settings, stop=process.stop, heartbeat=process.heartbeat)
 

@@ -9,6 +9,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -150,8 +151,12 @@ def _backlog(pending: Pending | None) -> Iterator[GaugeMetricFamily]:
     yield oldest
 
 
-def watch_backlog(ask: Callable[[], Pending], *, registry: CollectorRegistry = REGISTRY) -> PendingBatches:
-    """The backlog's gauges are in `registry`, once: in the scheduler. Returns what to unregister."""
+@contextmanager
+def measuring(ask: Callable[[], Pending], *, registry: CollectorRegistry = REGISTRY) -> Iterator[None]:
+    """While the context is open, the backlog's gauges are in `registry`: in the scheduler."""
     collector = PendingBatches(ask)
     registry.register(collector)
-    return collector
+    try:
+        yield
+    finally:
+        registry.unregister(collector)

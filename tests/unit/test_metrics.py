@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from prometheus_client import CollectorRegistry, Info, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -61,9 +60,17 @@ def test_the_backlog_is_asked_for_at_most_once_in_its_time() -> None:
     assert asked == [0.0, 10.0]
 
 
-def test_registering_the_backlog_asks_nothing() -> None:
-    registry = CollectorRegistry()
-    metrics.watch_backlog(lambda: pytest.fail("asked"), registry=registry)
+def test_the_backlog_is_asked_for_only_when_scraped_and_only_while_it_is_measured() -> None:
+    registry, asked = CollectorRegistry(), []
+
+    def ask() -> Pending:
+        asked.append(1)
+        return Pending(4, None)
+
+    with metrics.measuring(ask, registry=registry):
+        assert asked == []
+        assert "headrace_batches_pending 4.0" in exposed(registry)
+    assert exposed(registry) == ""
 
 
 def test_no_oldest_batch_is_no_sample() -> None:
