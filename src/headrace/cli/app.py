@@ -1,0 +1,42 @@
+"""The commands, by the group that `headrace --help` shows them in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headrace.cli import database, demo, explore, inspect, look, project, run
+from headrace.cli.main import version
+
+app = typer.Typer(
+    name="headrace",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
+    if wanted:
+        typer.echo(f"headrace {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def headrace(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """One merged, fresh record per user, account or thing, out of many databases.
+
+    New here? [bold]headrace demo[/] shows it in a minute; [bold]headrace init[/] starts a project.
+    """
+
+
+for group in (demo, project, explore, run, inspect, look, database):
+    group.register(app)

@@ -1,0 +1,213 @@
+"""Where the values of one record come from: the content of `headrace explain`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from headrace.cli.record import Found, plain_rows
+from headrace.domain.shape import FilterClause, ModelShape, PropertyShape, SourceShape
+from headrace.domain.vocabulary import ARROW_TYPES, Aggregation, PropertyType
+
+if TYPE_CHECKING:
+    from headrace.control.runs import Run
+    from headrace.control.status import FeedStatus
+    from headrace.wiring import Application
+
+SHOWN_ROWS: Final = 3
+_SIGNS: Final = {"eq": "=", "ne": "≠", "gt": ">", "gte": "≥", "lt": "<", "lte": "≤"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedProperty:
+    """A value, the source that feeds it, and in words what is made of its rows. `invalid` is the raw
+    value and the reason of a value that was set aside."""
+
+    name: str
+    value: Any
+    source: str
+    aggregation: str
+    made_of: str
+    invalid: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedSource:
+    """A source of the record: how its feeds are doing, and the first rows behind the record.
+
+    Attributes:
+        rows: of a secondary source, as kept in the data source; `more` when there are others.
+        last_run: of its feeds, the newest; None when it never found anything.
+    """
+
+    id: str
+    primary: bool
+    mapping: str | None
+    feed_class: str | None
+    class_reason: str | None
+    last_run: Run | None
+    rows: list[dict[str, Any]]
+    more: bool
+
+    @property
+    def summary(self) -> str:
+        """A line for a person."""
+        parts = ["primary" if self.primary else f"mapped {self.mapping}", f"class {self.feed_class or 'not known yet'}"]
+        if self.last_run is not None:
+            parts.append(f"last run {self.last_run.started_at:%Y-%m-%d %H:%M:%S} ({self.last_run.state})")
+        if not self.primary and not self.rows:
+            parts.append("no row of it belongs to this record")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    model: str
+    key: tuple[str, ...]
+    customer: str
+    data_source: str
+    properties: list[ExplainedProperty]
+    sources: list[ExplainedSource]
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys that docs/cli.md documents."""
+        return {
+            "model": self.model,
+            "key": self.key,
+            "customer": self.customer,
+            "data_source": self.data_source,
+            "properties": [
+                {
+                    "property": p.name,
+                    "value": p.value,
+                    "source": p.source,
+                    "aggregation": p.aggregation,
+                    "from": p.made_of,
+                    "invalid": p.invalid,
+                }
+                for p in self.properties
+            ],
+            "sources": [_source_as_json(source) for source in self.sources],
+        }
+
+
+def _source_as_json(source: ExplainedSource) -> dict[str, Any]:
+    run = source.last_run
+    return {
+        "source": source.id,
+        "primary": source.primary,
+        "mapping": source.mapping,
+        "class": source.feed_class,
+        "class_reason": source.class_reason,
+        "last_run": run and {"run": run.id, "state": run.state, "started_at": run.started_at},
+        "rows": source.rows,
+        "more_rows": source.more,
+    }
+
+
+def explain_record(app: Application, model: ModelShape, record: Found) -> Explanation:
+    """What the applied definitions, the data source and the control database know of a record."""
+
+    feeds = app.status.feed_status()
+    invalid = record.values["_invalid"] or {}
+    return Explanation(
+        model=model.id,
+        key=tuple(canonical(record.values[column.name], column.type) or "" for column in model.key),
+        customer=record.customer,
+        data_source=record.data_source,
+        properties=[
+            ExplainedProperty(
+                name=p.name,
+                value=record.values[p.name],
+                source=source.id,
+                aggregation=p.aggregation,
+                made_of=made_of(source, p),
+                invalid=invalid.get(p.name) if isinstance(invalid, dict) else None,
+            )
+            for source in model.sources
+            for p in source.properties
+        ],
+        sources=[_explained_source(app, source, record, model, feeds) for source in model.sources],
+    )
+
+
+def _explained_source(
+    app: Application, source: SourceShape, record: Found, model: ModelShape, feeds: list[FeedStatus]
+) -> ExplainedSource:
+
+    mine = [feed for feed in feeds if feed.source_id == source.id]
+    runs = app.runs.runs(limit=1, source_id=source.id)
+    rows = [] if source.primary else _rows_behind(app, source, record, model)
+    weakest = max(mine, key=lambda f: ("exact", "bounded", "eventual", None).index(f.feed_class), default=None)
+    mapping = source.mapping
+    return ExplainedSource(
+        id=source.id,
+        primary=source.primary,
+        mapping=None if mapping is None else f"{_source_column(source, mapping.column)} → {mapping.property}",
+        feed_class=weakest.feed_class if weakest else None,
+        class_reason=(weakest.class_reason or None) if weakest else None,
+        last_run=runs[0] if runs else None,
+        rows=rows[:SHOWN_ROWS],
+        more=len(rows) > SHOWN_ROWS,
+    )
+
+
+def _rows_behind(
+    app: Application, source: SourceShape, record: Found, model: ModelShape
+) -> list[dict[str, Any]]:
+    assert source.mapping is not None  # noqa: S101 (every secondary source has one)
+    column = next(c for c in model.columns if c.name == source.mapping.property)
+    value = canonical(record.values[column.name], column.type)
+    if value is None:
+        return []
+    store = app.stores.open(record.data_source)
+    rows = store.staged_rows(source, customer=record.customer, value=value, limit=SHOWN_ROWS + 1)
+    of_json = frozenset(c.name for c in source.columns if c.type is PropertyType.JSON)
+    names = {c.name: c.source_column for c in source.columns}
+    return [
+        {names[name]: value for name, value in row.items() if name in names}
+        for row in plain_rows(rows, of_json)
+    ]
+
+
+def canonical(value: Any, kind: PropertyType) -> str | None:
+    """The canonical text of a record's value; None for null."""
+    import json
+
+    import pyarrow as pa
+
+    from headrace.domain.coercion import canonical_text
+
+    if value is None:
+        return None
+    if kind is PropertyType.JSON and not isinstance(value, str):
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = canonical_text(pa.array([value], ARROW_TYPES[kind]))[0].as_py()
+    return None if text is None else str(text)
+
+
+def made_of(source: SourceShape, made: PropertyShape) -> str:
+    """In words, what is made of a source's rows: `sum of amount where state = paid`."""
+    column = None if made.column is None else _source_column(source, made.column)
+    match made.aggregation:
+        case Aggregation.VALUE:
+            words = str(column)
+        case Aggregation.COUNT if column is None:
+            words = "count of rows"
+        case Aggregation.MOST_RECENT | Aggregation.LEAST_RECENT:
+            assert made.order_by is not None  # noqa: S101 (definitions are refused without it)
+            words = f"{column} of the {made.aggregation.replace('_', ' ')} by {_source_column(source, made.order_by)}"
+        case _:
+            words = f"{made.aggregation.replace('_', ' ')} of {column}"
+    conditions = " and ".join(" or ".join(_clause(source, c) for c in group) for group in made.filters)
+    return f"{words} where {conditions}" if conditions else words
+
+
+def _clause(source: SourceShape, clause: FilterClause) -> str:
+    column = _source_column(source, clause.column)
+    operator = _SIGNS.get(clause.op, clause.op.replace("_", " "))
+    return " ".join([column, operator, ", ".join(clause.values)]).rstrip()
+
+
+def _source_column(source: SourceShape, name: str) -> str:
+    return next((c.source_column for c in source.columns if c.name == name), name)

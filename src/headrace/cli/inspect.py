@@ -1,0 +1,113 @@
+"""`headrace records` and `headrace explain`: merged records, and where each value comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from headrace.cli.options import Config, Json
+
+if TYPE_CHECKING:
+    from headrace.cli.explanation import Explanation
+
+SHOWN_RECORDS: Final = 50
+_ALL: Final = 2**31 - 1
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="The id of a model: config/models/<id>.json.")]
+Customer = Annotated[
+    str | None, typer.Option("--customer", metavar="ID", help="Of the customer with this provided_id alone.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    panel = "Look"
+    app.command(rich_help_panel=panel)(records)
+    app.command(rich_help_panel=panel)(explain)
+
+
+def records(
+    model: Model,
+    key: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="The parts of one key.")] = None,
+    customer: Customer = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Records to show, at most.", show_default=f"{SHOWN_RECORDS}; all with --json")
+    ] = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Show merged records of a model, from every data source that holds some.
+
+    Example: headrace records users 7 --customer acme
+    """
+    from headrace.cli import screen
+    from headrace.cli.record import find_records, when
+    from headrace.cli.session import applied, named
+
+    most = limit or (_ALL if json else SHOWN_RECORDS)
+    with applied(config) as app:
+        shape = named(app.catalogue().models, model, word="model", directory="the applied definitions")
+        found = find_records(app, shape, key=key or (), customer=customer, limit=most if json else most + 1)
+    if json:
+        screen.print_json([record.values for record in found])
+        return
+    if not found:
+        screen.print_line("There is no such record." if key or customer else f"There are no {model} yet.")
+        raise typer.Exit(1 if key else 0)
+    names = ["_customer_id", *(column.name for column in shape.columns)]
+    names += ["_updated_at"] + (["_invalid"] if any(r.values["_invalid"] for r in found) else [])
+    rows = [[r.data_source, *(when(r.values[name]) for name in names)] for r in found[:most]]
+    screen.print_table([screen.Column("data source"), *(screen.Column(name) for name in names)], rows)
+    if len(found) > most:
+        screen.print_line(f"The first {most} are shown; --limit shows more, --json all.")
+
+
+def explain(
+    model: Model,
+    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="The parts of the record's key.")],
+    customer: Customer = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Show where each value of a record comes from: source, aggregation, the rows behind it, the last run.
+
+    Example: headrace explain users 7
+    """
+    from headrace.cli import screen
+    from headrace.cli.explanation import explain_record
+    from headrace.cli.record import find_records
+    from headrace.cli.session import applied, named
+
+    with applied(config) as app:
+        shape = named(app.catalogue().models, model, word="model", directory="the applied definitions")
+        found = find_records(app, shape, key=key, customer=customer, limit=_ALL)
+        explained = [explain_record(app, shape, record) for record in found]
+    if json:
+        screen.print_json([one.as_json() for one in explained])
+    elif not explained:
+        screen.print_line("There is no such record.")
+    for one in explained if not json else ():
+        _print_explanation(one)
+    if not explained:
+        raise typer.Exit(1)
+
+
+def _print_explanation(explained: Explanation) -> None:
+    from headrace.cli import screen
+
+    key = " ".join(explained.key)
+    screen.print_line(
+        f"[bold]{explained.model} {key}[/], customer [bold]{explained.customer}[/], "
+        f"in data source [bold]{explained.data_source}[/]\n"
+    )
+    columns = [screen.Column(name) for name in ("property", "value", "source", "from")]
+    rows = [(p.name, p.value, p.source, p.made_of) for p in explained.properties]
+    screen.print_table(columns, rows)
+    for source in explained.sources:
+        screen.print_line(f"\n[bold]{source.id}[/]: {source.summary}")
+        if source.rows:
+            names = list(source.rows[0])
+            cells: list[list[Any]] = [[row[name] for name in names] for row in source.rows]
+            screen.print_table([screen.Column(name) for name in names], cells)
+            if source.more:
+                screen.print_line("… and more")

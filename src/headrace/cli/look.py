@@ -1,0 +1,279 @@
+"""`headrace status`, `runs` and `rejected`: what the control database knows of feeds."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from headrace.cli.options import Config, Json
+
+if TYPE_CHECKING:
+    from headrace.control.runs import Rejected, Run
+    from headrace.control.status import FeedStatus
+    from headrace.wiring import Application
+
+SHOWN_RUNS: Final = 20
+SHOWN_REJECTED: Final = 100
+
+rejected = typer.Typer(help="Rows that were set aside, with the reason.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    panel = "Look"
+    app.command(rich_help_panel=panel)(status)
+    app.command(rich_help_panel=panel)(runs)
+    app.add_typer(rejected, name="rejected", rich_help_panel=panel)
+
+
+def status(config: Config = None, json: Json = False) -> None:
+    """Show how every feed is doing: its class, when it last succeeded, what waits, what is wrong.
+
+    Example: headrace status --json
+    """
+    from headrace.cli import screen
+    from headrace.cli.session import applied
+
+    with applied(config) as app:
+        feeds = app.status.feed_status()
+        held = _held_rows(app)
+        freshness = _freshness(app)
+    if json:
+        screen.print_json([_status_as_json(f, held.get(f.feed_id, 0), freshness) for f in feeds])
+        return
+    columns = [screen.Column(n) for n in ("source", "app", "class", "state", "last success", "next")]
+    columns += [screen.Column(n, right=True) for n in ("waiting", "rejected", "held")]
+    screen.print_table(columns, [_status_row(f, held.get(f.feed_id, 0), freshness) for f in feeds])
+    for feed in feeds:
+        for what, why in (("", feed.last_error), ("merge: ", feed.merge_error), ("paused: ", feed.paused_reason)):
+            if why:
+                screen.print_line(f"{feed.source_id}: {what}{why}", markup=False)
+        if held.get(feed.feed_id):
+            screen.print_line(breaker_line(feed.source_id, held[feed.feed_id]), markup=False)
+
+
+def runs(
+    source: Annotated[str | None, typer.Option("--source", metavar="ID", help="Of this source alone.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Runs to show, at most.")] = SHOWN_RUNS,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """List the latest runs, the newest first. A poll that found nothing leaves none.
+
+    Example: headrace runs --source purchases --limit 5
+    """
+    from headrace.cli import screen
+    from headrace.cli.session import applied
+
+    with applied(config) as app:
+        found = app.runs.runs(limit=limit, source_id=source)
+    if json:
+        screen.print_json([_run_as_json(run) for run in found])
+        return
+    columns = [screen.Column(n) for n in ("started", "source", "trigger", "state")]
+    columns += [screen.Column(n, right=True) for n in ("took", "read", "journalled", "merged", "rejected")]
+    columns.append(screen.Column("up to"))
+    screen.print_table(columns, [_run_row(run) for run in found])
+    for run in found:
+        if run.error:
+            screen.print_line(f"{run.source_id}: {run.error}", markup=False)
+
+
+@rejected.command("list")
+def rejected_list(
+    source: Annotated[str | None, typer.Option("--source", metavar="ID", help="Of this source alone.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to show, at most.")] = SHOWN_REJECTED,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """List rows that were set aside: their key, the reason, and what the source had.
+
+    Example: headrace rejected list --source purchases
+    """
+    from headrace.cli import screen
+    from headrace.cli.session import applied
+
+    with applied(config) as app:
+        found = app.runs.rejected(limit=limit, source_id=source)
+    if json:
+        screen.print_json([_rejected_as_json(row) for row in found])
+        return
+    if not found:
+        screen.print_line("No row is set aside.")
+        return
+    names = ("source", "key", "code", "reason", "the source had")
+    rows = [(r.source_id, _key_text(r), r.code, r.reason, r.raw) for r in found]
+    screen.print_table([screen.Column(name) for name in names], rows)
+
+
+def breaker_line(source_id: str, rows: int) -> str:
+    """What a breaker held back, and how to let it go."""
+    from headrace.cli.screen import counted
+
+    return (
+        f"{source_id}: the source lacks {counted(rows, 'row')} that the data source has, too many to remove "
+        f"unasked; if that is right: headrace reconcile {source_id} --confirm"
+    )
+
+
+def _held_rows(app: Application) -> dict[str, int]:
+    """Rows that breakers hold, by feed; a data source that cannot be asked is told on stderr."""
+    from headrace.errors import HeadraceError
+
+    held: dict[str, int] = {}
+    for data_source_id in dict.fromkeys(data_source for data_source, _ in app.targets()):
+        try:
+            for feed_id, rows in app.stores.open(data_source_id).held_rows().items():
+                held[feed_id] = held.get(feed_id, 0) + rows
+        except HeadraceError as error:
+            typer.echo(f"data source {data_source_id}: {error}", err=True)
+    return held
+
+
+def _freshness(app: Application) -> dict[str, timedelta]:
+    """The lag that each source is judged by, as applied."""
+    from headrace.definition.parsing import body_class
+
+    found: dict[str, timedelta] = {}
+    for (kind, id_), body in app.catalogue().bodies.items():
+        if kind == "sources" and body.get("schedule", {}).get("freshness"):
+            found[id_] = body_class(kind, body).model_validate(body).schedule.freshness  # type: ignore[attr-defined]
+    return found
+
+
+def _lag(feed: FeedStatus) -> timedelta | None:
+    return None if feed.last_success_at is None else feed.seen_at - feed.last_success_at
+
+
+def _is_late(feed: FeedStatus, freshness: dict[str, timedelta]) -> bool:
+    allowed, lag = freshness.get(feed.source_id), _lag(feed)
+    return allowed is not None and (lag is None or lag > allowed)
+
+
+def state_of(feed: FeedStatus, freshness: dict[str, timedelta]) -> str:
+    """One word for how a feed is: the worst that is true of it."""
+    if feed.paused:
+        return "paused"
+    if feed.failures:
+        return "failing"
+    if feed.backing_off:
+        return "merge failing"
+    if _is_late(feed, freshness):
+        return "late"
+    if feed.polling:
+        return "reconciling" if feed.reconciling else "reading"
+    if feed.pending_batches:
+        return "merging"
+    return "new" if feed.checked_at is None else "ok"
+
+
+def _status_row(feed: FeedStatus, held: int, freshness: dict[str, timedelta]) -> list[Any]:
+    from headrace.cli.screen import ago
+
+    return [
+        feed.source_id,
+        feed.app_id,
+        feed.feed_class,
+        state_of(feed, freshness),
+        ago(feed.last_success_at, feed.seen_at),
+        _next(feed),
+        feed.pending_batches,
+        feed.rejected,
+        held,
+    ]
+
+
+def _next(feed: FeedStatus) -> str:
+    from headrace.cli.screen import ago
+
+    if feed.paused:
+        return "when resumed"
+    if feed.next_due is None:
+        return "when asked"
+    return "now" if feed.next_due <= feed.seen_at else ago(feed.next_due, feed.seen_at)
+
+
+def _status_as_json(feed: FeedStatus, held: int, freshness: dict[str, timedelta]) -> dict[str, Any]:
+    lag = _lag(feed)
+    return {
+        "source": feed.source_id,
+        "app": feed.app_id,
+        "model": feed.model_id,
+        "feed": feed.feed_id,
+        "state": state_of(feed, freshness),
+        "class": feed.feed_class,
+        "class_reason": feed.class_reason or None,
+        "paused_reason": feed.paused_reason,
+        "lag_s": None if lag is None else round(lag.total_seconds(), 3),
+        "last_success_at": feed.last_success_at,
+        "checked_at": feed.checked_at,
+        "next_due": feed.next_due,
+        "lead": _position(feed.lead),
+        "saved": _position(feed.saved),
+        "first_read_done": feed.first_stream_done,
+        "reconciling": feed.reconciling,
+        "pending_batches": feed.pending_batches,
+        "pending_rows": feed.pending_rows,
+        "pending_since": feed.pending_since,
+        "rejected": feed.rejected,
+        "held": held,
+        "failures": feed.failures,
+        "error": feed.last_error or feed.merge_error,
+    }
+
+
+def _position(position: Any) -> dict[str, Any] | None:
+    return None if position is None else {"cursor": position.cursor, "key": position.key}
+
+
+def _run_row(run: Run) -> list[Any]:
+    took = None if run.ended_at is None else f"{_seconds(run.started_at, run.ended_at):.2f} s"
+    up_to = None if run.ended is None else run.ended.cursor or None
+    counts = (run.rows_read, run.rows_journalled, run.rows_merged, run.rejected)
+    started = run.started_at.replace(microsecond=0)
+    return [started, run.source_id, run.trigger, run.state, took, *(f"{c:,}" for c in counts), up_to]
+
+
+def _seconds(started: datetime, ended: datetime) -> float:
+    return (ended - started).total_seconds()
+
+
+def _run_as_json(run: Run) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "source": run.source_id,
+        "app": run.app_id,
+        "trigger": run.trigger,
+        "state": run.state,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "rows_read": run.rows_read,
+        "rows_journalled": run.rows_journalled,
+        "rows_merged": run.rows_merged,
+        "rejected": run.rejected,
+        "from": _position(run.started),
+        "to": _position(run.ended),
+        "error": run.error,
+    }
+
+
+def _key_text(row: Rejected) -> str:
+    return ", ".join("null" if part is None else part for part in row.key)
+
+
+def _rejected_as_json(row: Rejected) -> dict[str, Any]:
+    import json
+
+    return {
+        "id": row.id,
+        "source": row.source_id,
+        "app": row.app_id,
+        "key": row.key,
+        "code": row.code,
+        "reason": row.reason,
+        "raw": json.loads(row.raw),
+        "attempts": row.attempts,
+        "first_seen": row.first_seen,
+        "last_seen": row.last_seen,
+    }

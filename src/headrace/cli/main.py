@@ -1,0 +1,72 @@
+"""The entry point of the `headrace` command: exit codes, and errors as a person should read them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+DONE: Final = 0
+FAILED: Final = 1
+MISUSED: Final = 2
+"""Bad usage, settings or definitions: nothing was tried."""
+_INTERRUPTED: Final = 130
+_BROKEN_PIPE: Final = 141
+
+
+def main() -> int:
+    """Run the command line and return its exit code: 0 done, 1 failed, 2 bad usage or definitions.
+
+    Expected errors are told in a line or more on stderr, without a traceback; a bug with one, scrubbed
+    of secrets.
+    """
+    if sys.argv[1:] in (["--version"], ["-V"]):  # before anything slow is imported
+        sys.stdout.write(f"headrace {version()}\n")
+        return DONE
+    try:
+        from headrace.cli.app import app
+
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else DONE if end.code is None else FAILED
+    except KeyboardInterrupt:
+        return _told("interrupted; nothing is lost: the next run goes on from there", code=_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe left, as `head` does; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except Exception as error:
+        return _failed(error)
+    return DONE
+
+
+def version() -> str:
+    """The version of the installed package."""
+    from importlib.metadata import version as installed
+
+    return installed("headrace")
+
+
+def _failed(error: Exception) -> int:
+    from headrace.errors import ConfigurationError, HeadraceError, InvariantError
+
+    if isinstance(error, ConfigurationError):
+        return _told(str(error), code=MISUSED)
+    if isinstance(error, HeadraceError) and not isinstance(error, InvariantError):
+        return _told(f"failed: {error}", code=FAILED)
+    return _told(f"{_traceback(error)}\nThis is a bug of Headrace; please report it with the lines above.",
+                 code=FAILED)  # fmt: skip
+
+
+def _traceback(error: Exception) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def _told(text: str, *, code: int) -> int:
+    from headrace.logs import scrubbed
+
+    for line in text.splitlines():
+        sys.stderr.write(scrubbed(line) + "\n")
+    return code

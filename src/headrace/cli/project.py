@@ -1,0 +1,202 @@
+"""`headrace init`, `validate`, `plan` and `apply`: the definitions, from nothing to applied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headrace.cli.options import Config, Json
+
+if TYPE_CHECKING:
+    from headrace.definition.definitions import Definitions
+    from headrace.definition.difference import Difference
+    from headrace.steps.apply import ApplyReport
+    from headrace.wiring import Application
+
+
+def register(app: typer.Typer) -> None:
+    panel = "Set up"
+    app.command(rich_help_panel="Start here")(init)
+    app.command(rich_help_panel=panel)(validate)
+    app.command(rich_help_panel=panel)(plan)
+    app.command(rich_help_panel=panel)(apply)
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to start the project.")] = Path(),
+    example: Annotated[
+        bool, typer.Option("--example", help="With the demo's definitions and its two small databases.")
+    ] = False,
+) -> None:
+    """Start a project: a config directory, to be filled or with a runnable example.
+
+    Nothing that exists is overwritten.
+
+    Example: headrace init my-project --example
+    """
+    from headrace.cli import screen
+    from headrace.cli.skeleton import copy_example, write_skeleton
+
+    if example:
+        copy_example(directory)
+    else:
+        write_skeleton(directory)
+    inside = "" if directory == Path() else f"cd {directory} && "
+    screen.print_line(f"Made {directory / 'config'}.\n")
+    if example:
+        screen.print_line(f"Next: [bold]{inside}headrace sync[/], then [bold]headrace records users[/].")
+    else:
+        screen.print_line(f"Next: write [bold]{directory / 'config' / 'apps' / 'my_db.json'}[/]:")
+        screen.print_line('  {"name": "My database", "type": "postgres", "url": "${MY_DB_URL}"}', markup=False)
+        screen.print_line(f"then [bold]{inside}headrace discover my_db[/] shows what its tables offer.")
+
+
+def validate(
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Ask every database too: does it answer, do the columns fit?")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Check every definition, and tell all faults at once as file:path.to.key: what is wrong.
+
+    Example: headrace validate --connect
+    """
+    from headrace.cli import screen
+    from headrace.cli.session import application
+    from headrace.errors import ConfigurationError
+
+    with application(config) as app:
+        definitions = app.definitions()
+        if connect:
+            app.upgrade()
+            report = app.plan(definitions)
+            if report.failed:
+                raise ConfigurationError(*report.faults, *_store_faults(definitions, report))
+    counts = ", ".join(
+        screen.counted(len(known), word)
+        for known, word in (
+            (definitions.apps, "app"),
+            (definitions.sources, "source"),
+            (definitions.models, "model"),
+            (definitions.data_sources, "data source"),
+        )
+    )
+    asked = "; every database answers and fits" if connect else ""
+    screen.print_line(f"{definitions.directory} is right: {counts}{asked}.")
+
+
+def plan(config: Config = None, json: Json = False) -> None:
+    """Show what apply would change: definitions, tables in each data source, feeds that are read anew.
+
+    Example: headrace plan
+    """
+    from headrace.cli import screen
+    from headrace.cli.session import application
+
+    with application(config) as app:
+        definitions = app.definitions()
+        app.upgrade()
+        changes = _definition_changes(app, definitions)
+        report = app.plan(definitions)
+    if json:
+        screen.print_json(_report_as_json(definitions, changes, report))
+    else:
+        _print_report(changes, report, would=True)
+    _end(definitions, report)
+
+
+def apply(config: Config = None, json: Json = False) -> None:
+    """Make the definitions the ones that workers run by, and give every data source its tables.
+
+    May be run again at any time; a source that does not fit its database is left out and told.
+
+    Example: headrace apply
+    """
+    from headrace.cli import screen
+    from headrace.cli.session import application
+
+    with application(config) as app:
+        definitions = app.definitions()
+        app.upgrade()
+        changes = _definition_changes(app, definitions)
+        report = app.apply(definitions)
+    if json:
+        screen.print_json(_report_as_json(definitions, changes, report))
+    else:
+        _print_report(changes, report, would=False)
+        screen.print_line(f"Applied as version {report.version}.")
+    _end(definitions, report)
+
+
+def tell_faults(definitions: Definitions, report: ApplyReport) -> None:
+    """What an apply left out, a line each on stderr."""
+    from headrace.logs import scrubbed
+
+    for fault in (*report.faults, *_store_faults(definitions, report)):
+        typer.echo(scrubbed(str(fault)), err=True)
+
+
+def _store_faults(definitions: Definitions, report: ApplyReport) -> list[Any]:
+    from headrace.errors import Fault
+
+    return [
+        Fault(definitions.file("data_sources", s.data_source_id), "", s.error) for s in report.stores if s.error
+    ]
+
+
+def _definition_changes(app: Application, definitions: Definitions) -> list[Difference]:
+    from headrace.definition.difference import differences
+
+    current = app.definitions_table.current()
+    old: dict[str, dict[str, Any]] | None = None
+    if current is not None:
+        old = {}
+        for (kind, id_), body in current.bodies.items():
+            old.setdefault(kind, {})[id_] = body
+    return differences(old, definitions.bodies)
+
+
+def _print_report(changes: list[Difference], report: ApplyReport, *, would: bool) -> None:
+    from headrace.cli import screen
+
+    signs = {"added": "[green]+[/]", "changed": "[yellow]~[/]", "removed": "[red]-[/]"}
+    for change in changes:
+        paths = f"  ({', '.join(change.paths)})" if change.paths else ""
+        screen.print_line(f"{signs[change.change]} {change.kind}/{change.id}{paths}")
+    for store in report.stores:
+        for change_ in store.changes:
+            screen.print_line(f"[green]+[/] data source {store.data_source_id}: {change_.table}: {change_.change}")
+    for source_id, app_id in report.reread:
+        verb = "would be read" if would else "is read"
+        screen.print_line(f"[yellow]~[/] feed {source_id} of {app_id} {verb} anew")
+    if not changes and not report.reread and not any(s.changes for s in report.stores):
+        screen.print_line("Nothing to change.")
+
+
+def _report_as_json(
+    definitions: Definitions, changes: list[Difference], report: ApplyReport
+) -> dict[str, Any]:
+    return {
+        "version": report.version,
+        "definitions": [
+            {"kind": c.kind, "id": c.id, "change": c.change, "paths": c.paths} for c in changes
+        ],
+        "tables": [
+            {"data_source": s.data_source_id, "table": c.table, "change": c.change}
+            for s in report.stores
+            for c in s.changes
+        ],
+        "reread": [{"source": source, "app": app} for source, app in report.reread],
+        "faults": [
+            {"file": f.file, "path": f.path, "message": f.message}
+            for f in (*report.faults, *_store_faults(definitions, report))
+        ],
+    }
+
+
+def _end(definitions: Definitions, report: ApplyReport) -> None:
+    if report.failed:
+        tell_faults(definitions, report)
+        raise typer.Exit(1)

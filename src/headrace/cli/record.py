@@ -1,0 +1,83 @@
+"""Records as commands show them: found in every data source of their model, typed for people and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from headrace.domain.shape import ModelShape
+from headrace.domain.vocabulary import DataSourceId, PropertyType
+from headrace.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from headrace.wiring import Application
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A record and where it is. `values` has `_customer_id`, the properties, `_created_at`,
+    `_updated_at` and `_invalid`, in this order."""
+
+    data_source: DataSourceId
+    values: dict[str, Any]
+
+    @property
+    def customer(self) -> str:
+        return str(self.values["_customer_id"])
+
+
+def find_records(
+    app: Application, model: ModelShape, *, key: Sequence[str], customer: str | None, limit: int
+) -> list[Found]:
+    """At most `limit` records, by data source and primary key.
+
+    Args:
+        key: the parts of one key as a person types them; empty for all records.
+    """
+    wanted = canonical_key(model, key) if key else None
+    found: list[Found] = []
+    for data_source, of_model in app.targets():
+        if of_model == model.id and len(found) < limit:
+            store = app.stores.open(data_source)
+            rows = store.records(model, customer=customer, key=wanted, limit=limit - len(found))
+            found += [Found(data_source=data_source, values=row) for row in plain_rows(rows, json_columns(model))]
+    return found
+
+
+def canonical_key(model: ModelShape, key: Sequence[str]) -> tuple[str, ...]:
+    """The key's parts as canonical texts of their types, or a fault that says what is wrong."""
+    from headrace.domain.coercion import coerce_scalar
+
+    names = [column.name for column in model.key]
+    if len(key) != len(names):
+        raise ConfigurationError(
+            f"the key of {model.id} has {len(names)} parts: {' '.join(names)}; {len(key)} were given"
+        )
+    texts = []
+    for text, column in zip(key, model.key, strict=True):
+        canonical = coerce_scalar(text, column.type)
+        if canonical is None:
+            raise ConfigurationError(f'"{text}" is no {column.type}, as the {column.name} of {model.id} is')
+        texts.append(canonical)
+    return tuple(texts)
+
+
+def json_columns(model: ModelShape) -> frozenset[str]:
+    return frozenset({"_invalid"} | {c.name for c in model.columns if c.type is PropertyType.JSON})
+
+
+def plain_rows(rows: Any, of_json: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """Rows of an Arrow table as plain values: JSON texts are parsed."""
+    for row in rows.to_pylist():
+        yield {
+            name: json.loads(value) if name in of_json and isinstance(value, str) else value
+            for name, value in row.items()
+        }
+
+
+def when(value: Any) -> Any:
+    """A date-time to the second, for a table that shows many."""
+    return value.replace(microsecond=0) if isinstance(value, datetime) else value

@@ -1,0 +1,186 @@
+"""`headrace sync`, `up`, `reconcile`, `trigger`, `pause` and `resume`: what makes feeds move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from headrace.cli.options import Config, Json, SourceId
+
+if TYPE_CHECKING:
+    from headrace.domain.vocabulary import FeedId
+    from headrace.wiring import Application
+
+_BY_A_PERSON: Final = "by headrace pause"
+
+
+def register(app: typer.Typer) -> None:
+    panel = "Run"
+    for command in (sync, up):
+        app.command(rich_help_panel=panel)(command)
+    for command in (trigger, reconcile, pause, resume):
+        app.command(rich_help_panel="Operate")(command)
+
+
+def sync(
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="ID", help="This source alone; may be repeated.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Reconcile too, and read every value again.")
+    ] = False,
+    reconcile: Annotated[
+        bool, typer.Option("--reconcile", help="Reconcile too: find rows that were deleted.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a row was rejected or a value set aside.")
+    ] = False,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Apply the definitions, read what changed in every source, and merge it: all in this process.
+
+    A source that fails does not stop the others; the exit code is then 1.
+
+    Example: headrace sync --source purchases --reconcile
+    """
+    from headrace.cli.project import tell_faults
+    from headrace.cli.session import application, named
+    from headrace.cli.sync_report import print_report, run_watched, unclean
+
+    with application(config) as app:
+        definitions = app.definitions()
+        wanted = source or []
+        for source_id in wanted:
+            named(definitions.sources, source_id, word="source", directory=definitions.directory)
+        applied = app.apply(definitions)
+        if full or reconcile:
+            for source_id in wanted or definitions.sources:
+                app.commands.request_reconcile(source_id, full=full, confirm=False)
+        report = run_watched(app, wanted, trigger="sync")
+        print_report(app, report, as_json=json)
+        tell_faults(definitions, applied)
+        if report.failed or applied.failed or (strict and unclean(report)):
+            raise typer.Exit(1)
+
+
+def up(config: Config = None) -> None:
+    """Run everything in this one process until it is stopped: schedules, reading and merging.
+
+    Applies the definitions first. Metrics and health are served as by the separate processes.
+
+    Example: headrace up
+    """
+    from headrace import process, wiring
+    from headrace.cli.project import tell_faults
+    from headrace.cli.session import application
+    from workers.local import run_all
+
+    with application(config) as app:
+        definitions = app.definitions()
+        applied = app.apply(definitions)
+        tell_faults(definitions, applied)
+
+    def body(running: process.Process) -> None:
+        run_all(running, wiring.build(running.settings, process=running.name))
+
+    raise typer.Exit(process.run("up", body))
+
+
+def reconcile(
+    source: SourceId,
+    full: Annotated[bool, typer.Option("--full", help="Read every value again, not only keys.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Remove what an earlier reconciliation's breaker held back.")
+    ] = False,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Compare a source with its data sources: remove what it no longer has, fetch what they lack.
+
+    Example: headrace reconcile purchases --confirm
+    """
+    from headrace.cli.session import applied
+    from headrace.cli.sync_report import print_report, run_watched
+
+    with applied(config) as app:
+        _asked(app, source, app.commands.request_reconcile(source, full=full, confirm=confirm))
+        report = run_watched(app, [source], trigger="reconcile")
+        print_report(app, report, as_json=json)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def trigger(source: SourceId, config: Config = None) -> None:
+    """Ask for a source to be polled now by the running workers, whatever its schedule says.
+
+    Example: headrace trigger purchases
+    """
+    from headrace.cli import screen
+    from headrace.cli.session import applied
+
+    with applied(config) as app:
+        feeds = _asked(app, source, app.commands.trigger(source))
+        _nudge(app, feeds)
+    screen.print_line(f"{source}: a poll is asked for; running workers begin it at once.")
+
+
+def pause(
+    source: SourceId,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Told by status.")] = _BY_A_PERSON,
+    config: Config = None,
+) -> None:
+    """Stop polling a source until it is resumed. What was read is still merged.
+
+    Example: headrace pause purchases --reason "the shop is being migrated"
+    """
+    from headrace.cli import screen
+    from headrace.cli.session import applied
+
+    with applied(config) as app:
+        _asked(app, source, app.commands.pause(source, reason=reason))
+    screen.print_line(f"{source}: paused.")
+
+
+def resume(source: SourceId, config: Config = None) -> None:
+    """Poll a paused source again, at once; whoever paused it.
+
+    Example: headrace resume purchases
+    """
+    from headrace.cli import screen
+    from headrace.cli.session import applied
+
+    with applied(config) as app:
+        feeds = app.commands.resume(source)
+        if not feeds:
+            _asked(app, source, app.commands.feeds(source))
+        _nudge(app, feeds)
+    screen.print_line(f"{source}: resumed." if feeds else f"{source}: was not paused.")
+
+
+def _asked(app: Application, source_id: str, feeds: Sequence[FeedId]) -> Sequence[FeedId]:
+    """The feeds that were asked; a fault when the source has none."""
+    from headrace.cli.session import named
+
+    if not feeds:
+        known = {source: source for source, _ in app.catalogue().plans}
+        named(known, source_id, word="source", directory="the applied definitions")
+    return feeds
+
+
+def _nudge(app: Application, feeds: Sequence[FeedId]) -> None:
+    """Tell workers at once; with memory:// the process that runs `headrace up` finds it by itself."""
+    from headrace.queue import broker as brokers
+    from headrace.queue.nudges import BrokerNudges
+
+    settings = app.settings
+    if settings.broker_url.startswith("memory://"):
+        return
+    broker = brokers.make(settings.broker_url, namespace=settings.queue_namespace)
+    nudges = BrokerNudges(broker)
+    for feed_id in feeds:
+        nudges.poll(feed_id)
+    nudges.close()
+    broker.close()

@@ -1,0 +1,139 @@
+"""What commands print: tables on a terminal, aligned plain lines elsewhere, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+NOTHING: Final = "–"
+"""Stands for a null where a person reads."""
+_GAP: Final = "  "
+
+
+def console() -> Console:
+    """Standard output; it never gets an escape sequence unless it is a terminal."""
+    terminal = sys.stdout.isatty()
+    return Console(
+        force_terminal=terminal or False,
+        color_system="auto" if terminal else None,
+        highlight=False,
+        soft_wrap=not terminal,
+        emoji=False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a printed table; numbers go to the right."""
+
+    name: str
+    right: bool = False
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
+    """One line a row, under a header."""
+    cells = [[text_of(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        console().print(rich_table(columns, cells))
+    else:
+        for line in plain_lines(columns, cells):
+            print(line)  # noqa: T201
+
+
+def rich_table(columns: Sequence[Column], cells: Iterable[Sequence[str]]) -> Table:
+    from rich import box
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold cyan", pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column.name, justify="right" if column.right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell, style="dim" if cell == NOTHING else "") for cell in row))
+    return table
+
+
+def plain_lines(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:
+    """Columns aligned by spaces, nothing cut off, for a file or a pipe."""
+    lines = [[column.name for column in columns], *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return [
+        _GAP.join(
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def print_line(text: str = "", *, markup: bool = True) -> None:
+    """A line with rich markup; plain where standard output is no terminal."""
+    console().print(text, markup=markup)
+
+
+def print_json(value: Any) -> None:
+    """JSON, its keys in the order of the documentation."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=_json_of))  # noqa: T201
+
+
+def _json_of(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return instant_text(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    return str(value)
+
+
+def text_of(value: Any) -> str:
+    """A value as a person reads it, on one line."""
+    match value:
+        case None:
+            return NOTHING
+        case bool():
+            return "true" if value else "false"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%S") + (f".{value:%f}".rstrip("0") if value.microsecond else "")
+        case dict() | list():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return str(value).replace("\n", "⏎")
+
+
+def instant_text(value: datetime) -> str:
+    """ISO 8601 in UTC with `Z`, microseconds where there are any."""
+    return value.isoformat().replace("+00:00", "Z")
+
+
+def ago(value: datetime | None, now: datetime) -> str:
+    """How long ago, in the largest unit that is not zero."""
+    if value is None:
+        return NOTHING
+    seconds = (now - value).total_seconds()
+    if seconds < 0:
+        return "in " + _length(-seconds)
+    return _length(seconds) + " ago"
+
+
+def _length(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def counted(number: int, word: str) -> str:
+    """`1 row`, `2 rows`, `1,000 rows`."""
+    plural = word if number == 1 else f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("ch") else f"{word}s"
+    return f"{number:,} {plural}"

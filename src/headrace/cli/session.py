@@ -1,0 +1,85 @@
+"""What a command works with: settings, and the application over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from headrace.definition.definitions import Definitions
+from headrace.errors import ConfigurationError
+from headrace.settings import Settings
+
+if TYPE_CHECKING:
+    from headrace.wiring import Application
+
+
+def settings_for(config: Path | None) -> Settings:
+    """The environment's settings, `--config` on top; logs go to stderr and tell warnings only unless
+    HEADRACE_LOG_LEVEL says more."""
+    from headrace import logs, settings
+
+    loaded = settings.load(**({} if config is None else {"config_dir": config}))
+    level = loaded.log_level if "log_level" in loaded.model_fields_set else "warning"
+    logs.configure(loaded.log_format, level=level)
+    logs.keep_secret(*(key.get_secret_value() for key in loaded.secret_keys))
+    return loaded
+
+
+def definitions_of(settings: Settings) -> Definitions:
+    """The definitions of the config directory, checked."""
+    from headrace.definition.loader import load
+
+    return load(settings.config_dir, os.environ)
+
+
+@contextmanager
+def application(config: Path | None) -> Iterator[Application]:
+    """The application for one command; closed when the block ends."""
+    from headrace import wiring
+
+    with wiring.build(settings_for(config), process="cli") as app:
+        yield app
+
+
+T = TypeVar("T")
+
+
+def named(known: Mapping[Any, T], id_: str, *, word: str, directory: str) -> T:
+    """What has this id, or a fault that names the nearest one that there is.
+
+    Args:
+        word: what it is, in the singular: source, model, app.
+    """
+    if id_ in known:
+        return known[id_]
+    from headrace.definition.wording import suggestion
+
+    raise ConfigurationError(f'there is no {word} "{id_}" in {directory}{suggestion(id_, known)}')
+
+
+@contextmanager
+def applied(config: Path | None) -> Iterator[Application]:
+    """The application, for a command that needs definitions to have been applied.
+
+    Raises:
+        ConfigurationError: nothing was applied yet; says what to run.
+    """
+    settings = settings_for(config)
+    if _is_missing(settings.control_url):
+        raise ConfigurationError(_NOTHING_YET)
+    with application(config) as app:
+        if app.definitions_table.version() == 0:
+            raise ConfigurationError(_NOTHING_YET)
+        yield app
+
+
+_NOTHING_YET = "nothing is applied yet: run `headrace sync` (or `headrace apply`) in the project's directory first"
+
+
+def _is_missing(control_url: str) -> bool:
+    """A SQLite control database that nobody has made; connecting would make an empty one."""
+    path = control_url.partition("?")[0].removeprefix("sqlite:///")
+    return control_url.startswith("sqlite:") and not Path(path).exists()

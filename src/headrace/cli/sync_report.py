@@ -1,0 +1,172 @@
+"""Watching a sync, and telling what it did."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from headrace.cli import screen
+from headrace.cli.look import breaker_line
+from headrace.domain.vocabulary import SourceId
+
+if TYPE_CHECKING:
+    from headrace.steps.visit import Progress
+    from headrace.wiring import Application
+    from workers.sync import FeedResult, SyncReport
+
+_TOLD_EVERY_ROWS: Final = 500_000
+"""A plain line for each so many rows of a source: a long sync shows that it lives."""
+
+
+def run_watched(app: Application, sources: Sequence[str], *, trigger: str) -> SyncReport:
+    """A sync with progress bars on a terminal and plain lines elsewhere."""
+    from workers.sync import run_sync
+
+    with _watched() as progress:
+        return run_sync(app, sources=[SourceId(s) for s in sources], progress=progress, trigger=trigger)
+
+
+@contextmanager
+def _watched() -> Iterator[Progress]:
+    if sys.stdout.isatty():
+        with _bars() as progress:
+            yield progress
+    else:
+        yield _lines()
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24, pulse_style="cyan"),
+        TextColumn("{task.completed:,.0f} rows"),
+        TimeElapsedColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    lock = threading.Lock()
+    with Progress(*columns, console=screen.console(), transient=True) as bars:
+
+        def progress(source: SourceId, rows: int) -> None:
+            with lock:
+                if source not in tasks:
+                    tasks[source] = bars.add_task(source, total=None)
+            bars.advance(tasks[source], rows)
+
+        yield progress
+
+
+def _lines() -> Progress:
+    read: dict[str, int] = {}
+    lock = threading.Lock()
+
+    def progress(source: SourceId, rows: int) -> None:
+        with lock:
+            before = read.get(source, 0)
+            read[source] = before + rows
+            if before // _TOLD_EVERY_ROWS < read[source] // _TOLD_EVERY_ROWS:
+                print(f"{source}: {read[source]:,} rows read", file=sys.stderr, flush=True)  # noqa: T201
+
+    return progress
+
+
+def unclean(report: SyncReport) -> bool:
+    """Some row was rejected, or some value set aside."""
+    return any(feed.rejected or invalid_values(feed) for feed in report.feeds)
+
+
+def invalid_values(feed: FeedResult) -> int:
+    """Rows of this feed with a value that did not fit and is null in the record."""
+    return getattr(feed, "invalid", 0)
+
+
+def print_report(app: Application, report: SyncReport, *, as_json: bool) -> None:
+    """What was read of each source and written to each data source, and what needs a person."""
+    from headrace.logs import scrubbed
+
+    held = _held(app, report)
+    if as_json:
+        screen.print_json(_as_json(report, held))
+    else:
+        _print_tables(report)
+        for source_id, rows in held.items():
+            screen.print_line(breaker_line(source_id, rows), markup=False)
+        if any(feed.rejected for feed in report.feeds):
+            screen.print_line("Rejected rows, with their reasons: headrace rejected list")
+        if any(invalid_values(feed) for feed in report.feeds):
+            screen.print_line("Values that did not fit are null; a record's _invalid has each with its reason.")
+    for feed in report.feeds:
+        if feed.error:
+            print(scrubbed(f"{feed.source_id}: {feed.error}"), file=sys.stderr)  # noqa: T201
+    for (data_source, model), merge in report.merges.items():
+        for error in merge.errors:
+            print(scrubbed(f"data source {data_source}, {model}: {error}"), file=sys.stderr)  # noqa: T201
+
+
+def _print_tables(report: SyncReport) -> None:
+    names = ("rows read", "batches", "rejected rows", "invalid values")
+    columns = [screen.Column("source"), screen.Column("app"), *(screen.Column(n, right=True) for n in names)]
+    rows: list[list[Any]] = [
+        [f.source_id, f.app_id, f"{f.rows_read:,}", f.batches, f.rejected, invalid_values(f)] for f in report.feeds
+    ]
+    screen.print_table(columns, rows)
+    screen.print_line()
+    written = [(target, merge) for target, merge in sorted(report.merges.items()) if merge.counts.changed]
+    if not written:
+        screen.print_line("No record changed.")
+        return
+    columns = [screen.Column("data source"), screen.Column("records of")]
+    columns += [screen.Column(name, right=True) for name in ("inserted", "updated", "deleted")]
+    screen.print_table(
+        columns,
+        [
+            [*target, *(f"{n:,}" for n in (m.counts.inserted, m.counts.updated, m.counts.deleted))]
+            for target, m in written
+        ],
+    )
+
+
+def _held(app: Application, report: SyncReport) -> dict[str, int]:
+    """Rows that breakers hold, by source, in the data sources that this sync wrote to."""
+    sources = {feed.feed_id: feed.source_id for feed in report.feeds}
+    held: dict[str, int] = {}
+    for data_source in dict.fromkeys(target[0] for target, merge in report.merges.items() if merge.held):
+        for feed_id, rows in app.stores.open(data_source).held_rows().items():
+            if feed_id in sources:
+                held[sources[feed_id]] = held.get(sources[feed_id], 0) + rows
+    return held
+
+
+def _as_json(report: SyncReport, held: dict[str, int]) -> dict[str, Any]:
+    return {
+        "sources": [
+            {
+                "source": feed.source_id,
+                "app": feed.app_id,
+                "rows_read": feed.rows_read,
+                "batches": feed.batches,
+                "rejected": feed.rejected,
+                "invalid": invalid_values(feed),
+                "held": held.get(feed.source_id, 0),
+                "error": feed.error,
+            }
+            for feed in report.feeds
+        ],
+        "data_sources": [
+            {
+                "data_source": data_source,
+                "model": model,
+                "inserted": merge.counts.inserted,
+                "updated": merge.counts.updated,
+                "deleted": merge.counts.deleted,
+                "errors": merge.errors,
+            }
+            for (data_source, model), merge in sorted(report.merges.items())
+        ],
+    }
