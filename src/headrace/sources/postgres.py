@@ -184,7 +184,7 @@ def _settings(timeouts: Timeouts, options: str) -> sql.Composed:
     wanted = {
         "TimeZone": "UTC",
         "DateStyle": "ISO, YMD",
-        "IntervalStyle": "iso_8601",
+        "IntervalStyle": "postgres",
         "bytea_output": "hex",
         "extra_float_digits": "3",
         "default_transaction_read_only": "on",

@@ -33,6 +33,7 @@ _REFUSALS: Final = {
     "does not exist": "correct the database or user in the app's URL, or create it",
     "permission denied for database": "GRANT CONNECT on the database to this user",
     "is not permitted to log in": "give the user the right to LOGIN",
+    "for connection option": "correct the app's URL",
     "certificate": "correct sslmode and sslrootcert in the app's URL",
 }
 

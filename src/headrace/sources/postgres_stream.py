@@ -30,9 +30,13 @@ class CopyStream:
 
     def open(self) -> None:
         """The snapshot is taken: that of the COPY, the transaction's first statement."""
+        statement = self._statement.as_bytes(self._connection)
         self._connection.execute(_BEGIN)
+        if self._connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+            # Else the server would refuse to send a row whose bytes are no UTF-8.
+            self._connection.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
         cursor = self._copy.enter_context(self._connection.cursor())
-        self._copy.enter_context(cursor.copy(self._statement))
+        self._copy.enter_context(cursor.copy(statement))
 
     def take(self, rows: int) -> list[memoryview] | None:
         """The next rows, at most so many, each a line of CSV (a message of the server holds one row); None at
