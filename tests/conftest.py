@@ -69,6 +69,6 @@ def rabbitmq_server() -> str:
     try:
         with kombu.Connection(RABBITMQ_URL, connect_timeout=3) as connection:
             connection.ensure_connection(max_retries=1, timeout=3)
-    except OSError as error:
+    except (OSError, kombu.exceptions.OperationalError) as error:
         missing("RabbitMQ", error)
     return RABBITMQ_URL
