@@ -34,6 +34,9 @@ from headrace.ports import ClaimedFeed, JournalEntry, KeyRequest, Lease, PollOut
 _REJECTED_KEYS = 10_000
 """As many open rejected rows of a feed as a reader keeps in mind; the others close when replayed."""
 
+INCOMPLETE_AGAIN_S = 0.5
+"""A feed that left its source before the end is due again after this time."""
+
 
 def new_uuid() -> str:
     return str(uuid.uuid4())
@@ -122,7 +125,9 @@ class SqlFeeds:
     ) -> dict[str, Any]:
         values: dict[str, Any] = {"lease_id": None, "lease_until": None, "checked_at": now()}
         if outcome.succeeded:
-            due = next_due(held.id, every_s=held.every_s, cron=held.cron, after=clock(connection))
+            due: Any = from_now(INCOMPLETE_AGAIN_S)
+            if outcome.complete:
+                due = next_due(held.id, every_s=held.every_s, cron=held.cron, after=clock(connection))
             values |= {"failures": 0, "last_error": None, "last_success_at": now(), "next_due": due}
         else:
             failures = held.failures + 1
