@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from typing import Final, Protocol, TypeVar
 
@@ -21,6 +22,7 @@ class Application(Protocol):
     """What every process needs of the application that it runs."""
 
     nudge: Nudge
+    stopping: threading.Event
 
     def close(self) -> None: ...
 
@@ -50,6 +52,7 @@ def work(process: Process, build: Build[App], consumer_of: ConsumerOf[App]) -> N
     with closing(build(settings, process=process.name)) as app, nudging(broker) as app.nudge:
         if not brokers.wait_until_reachable(broker, stop=process.stop, heartbeat=process.heartbeat):
             return
+        app.stopping = process.stop
         consumer = consumer_of(broker, app, threads=settings.threads)
         consumer.start()
         watch(process, consumer)

@@ -28,6 +28,7 @@ def run_all(process: Process, app: Everything) -> None:
     settings = process.settings
     broker = brokers.make("memory://")
     with closing(app), nudging(broker) as app.nudge:
+        app.stopping = process.stop
         consumers = (
             fetch.consumer(broker, app, threads=settings.threads),
             merge.consumer(broker, app, threads=settings.threads),

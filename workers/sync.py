@@ -94,7 +94,13 @@ def _poll_all(
 ) -> tuple[FeedResult, ...]:
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="fetch") as pool:
         running = [pool.submit(_poll, app, feed, merging, progress, trigger) for feed in feeds]
-        return tuple(future.result() for future in running)
+        try:
+            return tuple(future.result() for future in running)
+        except BaseException:
+            # Ctrl-C: end after the pages that are being read, and give the leases back.
+            app.stopping.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def _poll(
@@ -110,7 +116,7 @@ def _poll(
     for _ in range(ROUNDS):
         report = _poll_once(app, feed_id, progress, trigger)
         result = _added(result, report)
-        if report.error is not None:
+        if report.error is not None or app.stopping.is_set():
             return result
         merging.quiet()
         if report.complete and not app.feeds.is_asked_again(feed_id):

@@ -308,10 +308,13 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollOutcome:
-    """How a poll ended. `error` is for a person, scrubbed; `stop` pauses the feed (drift)."""
+    """How a poll ended. `error` is for a person, scrubbed; `stop` pauses the feed (drift); a poll that
+    is not `complete` left its source before the end (backpressure, a process that stops): it is due
+    again at once."""
 
     run_id: RunId
     succeeded: bool
+    complete: bool = True
     error: str | None = None
     stop: bool = False
 

@@ -54,7 +54,8 @@ class Settings(BaseSettings):
 
     threads: Count = 4
     """Messages that one worker process handles at a time."""
-    lease_s: Seconds = 60.0
+    lease_s: Seconds = 20.0
+    """A worker that has died is replaced after this time; a living one renews its leases."""
     tick_every_s: Seconds = 0.25
     sweep_every_s: Seconds = 15.0
     stop_within_s: Seconds = 20.0

@@ -102,12 +102,14 @@ class Application:
 
     Attributes:
         nudge: where steps say that there is work; the process sets it to its broker's.
+        stopping: set when the process is asked to stop: polls end after the page that they are at.
     """
 
     def __init__(self, settings: Settings, *, process: str) -> None:
         self.settings = settings
         self.process = process
         self.nudge: Nudge = NoNudge()
+        self.stopping = threading.Event()
         self.clock = SystemClock()
         self.engine = control_engine(settings.control_url)
         self.definitions_table = SqlDefinitions(self.engine)
@@ -139,6 +141,7 @@ class Application:
                 max_batches=settings.max_pending_batches,
                 max_bytes=settings.max_pending_bytes,
             ),
+            stopping=lambda: self.stopping.is_set(),
         )
         self._merge = MergeStep(
             journal=self.journal,

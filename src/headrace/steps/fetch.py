@@ -14,7 +14,6 @@ from uuid import uuid4
 from headrace import logs, metrics
 from headrace.domain.vocabulary import FeedId, RunId, SourceId
 from headrace.errors import (
-    ConfigurationError,
     HeadraceError,
     LeaseLostError,
     RetryableError,
@@ -61,6 +60,8 @@ class FetchStep:
     nudge: Nudge
     clock: Clock
     limits: Limits = field(default_factory=Limits)
+    stopping: Callable[[], bool] = lambda: False
+    """The process is asked to stop: a poll ends after the page that it is at."""
 
     def poll(self, feed_id: FeedId, *, trigger: str, progress: Progress = no_progress) -> PollReport:
         """The feed is read to its end, or the report says why not. Never raises for what concerns one
@@ -73,13 +74,14 @@ class FetchStep:
         started = self.clock.monotonic()
         with logs.context(feed=feed_id, source=claimed.source_id, run=run_id):
             visit, error = self._visited(claimed, run_id, trigger, progress)
-            again = self._release(claimed, run_id, error)
+            complete = error is None and visit is not None and visit.complete
+            again = self._release(claimed, run_id, error, complete=complete)
         self._measure(claimed.source_id, trigger, started, visit, error)
         return PollReport(
             feed_id=feed_id,
             source_id=claimed.source_id,
-            complete=error is None and visit is not None and visit.complete,
-            again=again or (visit is not None and not visit.complete),
+            complete=complete,
+            again=again or not complete,
             rows_read=visit.rows_read if visit else 0,
             batches=visit.batches if visit else 0,
             rejected=visit.rejected if visit else 0,
@@ -120,18 +122,22 @@ class FetchStep:
                 nudge=self.nudge,
                 clock=self.clock,
                 limits=self.limits,
+                stopping=self.stopping,
                 run_id=run_id,
                 trigger=trigger,
                 progress=progress,
                 state=claimed.state,
             )
 
-    def _release(self, claimed: ClaimedFeed, run_id: RunId, error: HeadraceError | None) -> bool:
+    def _release(
+        self, claimed: ClaimedFeed, run_id: RunId, error: HeadraceError | None, *, complete: bool
+    ) -> bool:
         outcome = PollOutcome(
             run_id=run_id,
             succeeded=error is None,
+            complete=complete,
             error=str(error) if error else None,
-            stop=isinstance(error, SourceDriftError | ConfigurationError),
+            stop=isinstance(error, SourceDriftError),
         )
         again = self.feeds.release(claimed.lease, outcome)
         if again:

@@ -110,7 +110,7 @@ def _finish(visit: Visit) -> None:
             return
         visit.answer_requests()
         visit.read_changes()
-        if not visit.complete or visit.backpressed():
+        if not visit.complete or visit.must_yield():
             visit.complete = False
             return
 

@@ -99,6 +99,7 @@ class Visit:
     nudge: Nudge
     clock: Clock
     limits: Limits
+    stopping: Callable[[], bool]
     run_id: RunId
     trigger: str
     progress: Progress
@@ -113,8 +114,8 @@ class Visit:
     _class: tuple[FeedClass | None, str] = (None, "")
 
     def run(self) -> None:
-        """Everything that is asked of the feed is journalled, or `complete` is False (backpressure)."""
-        if self.backpressed():
+        """Everything that is asked of the feed is journalled, or `complete` is False (see `must_yield`)."""
+        if self.must_yield():
             self.complete = False
             return
         self._open_rejected = self.feeds.open_rejected_keys(self.claimed.lease.feed_id)
@@ -151,7 +152,7 @@ class Visit:
                     self.journal(fresh, kind, state)
                 elif state != self.state:
                     self.append((), state)
-                if self.backpressed():
+                if self.must_yield():
                     self.complete = False
                     return
         self._settle(fence)
@@ -304,8 +305,10 @@ class Visit:
             self.nudge.merge(target, self.plan.source.model)
         self.progress(self.claimed.source_id, entry.rows_read)
 
-    def backpressed(self) -> bool:
-        """All that the feed writes to have more unmerged batches than they should."""
+    def must_yield(self) -> bool:
+        """The process stops, or all that the feed writes to have more unmerged batches than they should."""
+        if self.stopping():
+            return True
         feed_id = self.claimed.lease.feed_id
         over = self.feeds.blocked_data_sources(
             feed_id, max_batches=self.limits.max_batches, max_bytes=self.limits.max_bytes

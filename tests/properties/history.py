@@ -1,0 +1,360 @@
+"""A small world for histories: a source, a control database, two stores, and processes that crash.
+
+Everything is real but the processes: a crash is an exception raised right before or right after any call
+of a step to the world, upon which the application is thrown away, its lease still held.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from headrace import wiring
+from headrace.definition.loader import load
+from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
+from headrace.errors import LeaseLostError
+from headrace.settings import Settings
+
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+SCHEMA = f"""
+CREATE TABLE users (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, account_id INTEGER, name TEXT,
+                    updated_at TEXT DEFAULT ({NOW}));
+CREATE TABLE purchases (id INTEGER PRIMARY KEY, buyer_id INTEGER, amount TEXT, item TEXT,
+                        tenant TEXT NOT NULL, updated_at TEXT DEFAULT ({NOW}));
+CREATE TABLE accounts (id INTEGER PRIMARY KEY, name TEXT, tenant TEXT NOT NULL);
+-- Rows that stay, in each data source: a table that lost all of its rows would trip the breaker.
+INSERT INTO users (id, tenant) VALUES (100, 'e'), (101, 'w');
+INSERT INTO purchases (id, tenant) VALUES (100, 'e'), (101, 'w');
+INSERT INTO accounts (id, tenant) VALUES (100, 'e'), (101, 'w');
+"""
+
+ORACLE = """
+SELECT u.tenant, u.id, u.account_id, u.name,
+       (SELECT count(p.id) FROM purchases p WHERE p.buyer_id = u.id AND p.tenant = u.tenant),
+       (SELECT sum(CAST(p.amount AS INTEGER)) FROM purchases p
+         WHERE p.buyer_id = u.id AND p.tenant = u.tenant AND p.amount GLOB '[0-9]*'),
+       (SELECT p.item FROM purchases p WHERE p.buyer_id = u.id AND p.tenant = u.tenant
+         ORDER BY p.id LIMIT 1),
+       (SELECT a.name FROM accounts a WHERE a.id = u.account_id AND a.tenant = u.tenant)
+FROM users u ORDER BY 1, 2
+"""
+"""The merged records by plain SQL over the source: an amount that is no number counts as null."""
+
+RECORDS = """SELECT _customer_id, id, account_id, name, purchase_count, total, first_item, account_name
+FROM users ORDER BY 1, 2"""
+
+PREPARED: dict[str, Any] = {
+    "apps/app.json": {"name": "App", "type": "sqlite", "url": "sqlite:///${WORLD}/source.db"},
+    "schemas/s.json": {"name": "S"},
+    "visibility_groups/g.json": {"name": "G"},
+    "data_sources/east.json": {
+        "nickname": "East", "schema": "s", "default_for": ["g"],
+        "type": "sqlite", "url": "sqlite:///${WORLD}/east.db",
+    },
+    "data_sources/west.json": {
+        "nickname": "West", "schema": "s", "type": "sqlite", "url": "sqlite:///${WORLD}/west.db",
+    },
+    "customers/w.json": {"name": "W", "data_sources": {"s": "west"}},
+    "models/users.json": {"name": "Users", "schema": "s"},
+    "sources/users.json": {
+        "name": "Users", "model": "users", "primary": True, "app": "app", "table": "users",
+        "key": ["id"], "customer": {"column": "tenant"},
+        "schedule": {"cursor": "updated_at", "clock": "database", "page_rows": 2},
+        "properties": {
+            "id": {"type": "integer", "column": "id"},
+            "account_id": {"type": "integer", "column": "account_id"},
+            "name": {"type": "string", "column": "name"},
+        },
+    },
+    "sources/purchases.json": {
+        "name": "Purchases", "model": "users", "app": "app", "table": "purchases", "key": ["id"],
+        "mapping": {"buyer_id": "id"}, "customer": {"column": "tenant"},
+        "schedule": {"cursor": "updated_at", "clock": "database", "page_rows": 2},
+        "properties": {
+            "purchase_count": {"type": "integer", "aggregation": "count", "column": "id"},
+            "total": {"type": "integer", "aggregation": "sum", "column": "amount"},
+            "first_item": {"type": "string", "column": "item"},
+        },
+    },
+    "sources/accounts.json": {
+        "name": "Accounts", "model": "users", "app": "app", "table": "accounts", "key": ["id"],
+        "mapping": {"id": "account_id"}, "customer": {"column": "tenant"},
+        "schedule": {"page_rows": 2},
+        "properties": {"account_name": {"type": "string", "column": "name"}},
+    },
+}  # fmt: skip
+
+
+class Crash(BaseException):
+    """The process dies here. Not an Exception: nothing may catch it."""
+
+
+@dataclass
+class Fuse:
+    """Calls of steps to the world, counted; one of them may crash, or let another process in."""
+
+    calls_left: int | None = None
+    visitor: Callable[[], None] | None = None
+
+    def tick(self) -> None:
+        if self.calls_left is None:
+            return
+        self.calls_left -= 1
+        if self.calls_left >= 0:
+            return
+        self.calls_left = None
+        if self.visitor is None:
+            raise Crash
+        self.visitor()
+
+
+class Fused:
+    """A port whose every method ticks before and after."""
+
+    def __init__(self, port: Any, fuse: Fuse) -> None:
+        self._port, self._fuse = port, fuse
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            self._fuse.tick()
+            result = method(*args, **kwargs)
+            self._fuse.tick()
+            return result
+
+        return called
+
+
+class FusedStores:
+    """Stores whose merges tick at each call, before the commit, and after it."""
+
+    def __init__(self, stores: Any, fuse: Fuse) -> None:
+        self._stores, self._fuse = stores, fuse
+
+    def open(self, data_source_id: DataSourceId) -> Any:
+        store, fuse = self._stores.open(data_source_id), self._fuse
+
+        class Store:
+            applied = store.applied
+
+            @contextmanager
+            def merging(self, model: Any) -> Iterator[Any]:
+                with store.merging(model) as transaction:
+                    yield None if transaction is None else Fused(transaction, fuse)
+                    fuse.tick()
+                fuse.tick()
+
+        return Store()
+
+
+@dataclass
+class Nudges:
+    """What was nudged and not yet delivered: may be lost, doubled, reordered. Implements `Nudge`."""
+
+    waiting: list[tuple[str, ...]] = field(default_factory=list)
+
+    def poll(self, feed_id: FeedId) -> None:
+        self.waiting.append(("poll", feed_id))
+
+    def merge(self, data_source_id: DataSourceId, model: ModelId) -> None:
+        self.waiting.append(("merge", data_source_id, model))
+
+    def reconcile(self, feed_id: FeedId, *, full: bool) -> None:
+        self.waiting.append(("poll", feed_id))
+
+
+class World:
+    """One source, one control database, two stores, in a directory of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.source = self._writer()
+        self.late: sqlite3.Connection | None = None
+        self.nudges = Nudges()
+        self.fuse = Fuse()
+        self.app = self._start()
+        self.backups = 0
+
+    @staticmethod
+    def prepare(directory: Path, environ: dict[str, str]) -> None:
+        """Make an applied world without rows: histories begin with a copy of it."""
+        import json
+
+        for name, body in PREPARED.items():
+            file = directory / "config" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(body))
+        with sqlite3.connect(directory / "source.db") as source:
+            source.executescript(SCHEMA)
+        source.close()
+        with wiring.build(_settings(directory), process="test") as app:
+            report = app.apply(load(directory / "config", environ))
+            assert not report.failed, report
+
+    def _writer(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.directory / "source.db", isolation_level=None, timeout=0.1)
+
+    def _start(self) -> wiring.Application:
+        app = wiring.build(_settings(self.directory), process="test")
+        app.nudge = self.nudges
+        feeds, journal = Fused(app.feeds, self.fuse), Fused(app.journal, self.fuse)
+        app._fetch = replace(app._fetch, feeds=feeds)
+        app._merge = replace(app._merge, journal=journal, stores=FusedStores(app.stores, self.fuse))
+        return app
+
+    def restart(self) -> None:
+        """The process is gone, as it was; another one starts later, when its leases have run out."""
+        self.fuse.calls_left = self.fuse.visitor = None
+        self.app.close()
+        self.expire_leases()
+        self.app = self._start()
+
+    def expire_leases(self) -> None:
+        with sqlite3.connect(self.directory / "control.db") as control:
+            control.execute("UPDATE feed SET lease_until = '2000-01-01T00:00:00.000Z' WHERE lease_id IS NOT NULL")
+            control.execute("UPDATE batch SET next_attempt_at = NULL")
+        control.close()
+
+    def feeds(self) -> list[FeedId]:
+        return [f.feed_id for f in self.app.status.feed_status()]
+
+    def pending(self) -> int:
+        return sum(f.pending_batches for f in self.app.status.feed_status())
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def write(self, statement: str, values: tuple[Any, ...]) -> None:
+        """A change at the source, by the late transaction if one is open (SQLite has one writer)."""
+        (self.late or self.source).execute(statement, values)
+
+    def begin_late(self) -> None:
+        if self.late is None:
+            self.late = self._writer()
+            self.late.execute("BEGIN IMMEDIATE")
+
+    def commit_late(self) -> None:
+        if self.late is not None:
+            self.late.execute("COMMIT")
+            self.late.close()
+            self.late = None
+
+    def crashing(self, calls: int | None, work: Callable[[], object]) -> bool:
+        """Do the work; the process dies at the given call of it, if there are as many. True: it died."""
+        self.fuse.calls_left = calls
+        try:
+            work()
+        except Crash:
+            return True
+        finally:
+            self.fuse.calls_left = None
+        return False
+
+    def taken_over(self, calls: int, feed_id: FeedId) -> None:
+        """A poll of the feed sleeps past its lease at some call; another worker polls meanwhile."""
+
+        def visit() -> None:
+            self.expire_leases()
+            other = wiring.build(_settings(self.directory), process="test")
+            other.nudge = self.nudges
+            try:
+                other.poll(feed_id)
+            finally:
+                other.close()
+
+        self.fuse.visitor, self.fuse.calls_left = visit, calls
+        try:
+            self.app.poll(feed_id)
+        except LeaseLostError:
+            return
+        finally:
+            self.fuse.visitor = self.fuse.calls_left = None
+
+    def deliver(self, nudge: tuple[str, ...]) -> None:
+        if nudge[0] == "poll":
+            self.app.poll(FeedId(nudge[1]))
+        else:
+            self.app.merge(DataSourceId(nudge[1]), ModelId(nudge[2]))
+
+    def back_up(self, name: str) -> None:
+        _copy(self.directory / f"{name}.db", self.directory / f"{name}.backup")
+
+    def restore(self, name: str) -> None:
+        """The database is as it was when it was backed up last; every process was stopped."""
+        backup = self.directory / f"{name}.backup"
+        if backup.exists():
+            self.app.close()
+            _copy(backup, self.directory / f"{name}.db")
+            self.restart()
+
+    # --- how it ends ----------------------------------------------------------------------------
+
+    def quiesce(self) -> None:
+        """Nothing crashes any more: all that is asked for is done, and each feed is reconciled once."""
+        self.commit_late()
+        self.restart()
+        self.settle()
+        for source_id in ("users", "purchases", "accounts"):
+            self.app.commands.request_reconcile(source_id, full=False, confirm=False)
+        self.settle()
+
+    def settle(self) -> None:
+        for _ in range(30):
+            self.app.recognise_restored()
+            for feed_id in self.feeds():
+                report = self.app.poll(feed_id)
+                assert report.error is None, report
+            for target in self.app.targets():
+                self.app.merge(*target)
+            asked = any(self.app.feeds.is_asked_again(f) for f in self.feeds())
+            if not self.pending() and not asked:
+                return
+        raise AssertionError("the world does not come to rest")
+
+    def difference(self) -> tuple[list[Any], list[Any]]:
+        """Records that the oracle has and the stores lack, and the other way round."""
+        expected = self.source.execute(ORACLE).fetchall()
+        found = []
+        for name in ("east", "west"):
+            store = sqlite3.connect(self.directory / f"{name}.db")
+            rows = store.execute(RECORDS).fetchall()
+            store.close()
+            assert all((row[0] == "w") == (name == "west") for row in rows), (name, rows)
+            found += rows
+        # An empty sum is 0, by the definition of the aggregation.
+        expected = [(*row[:5], row[5] or 0, *row[6:]) for row in expected]
+        return (
+            [r for r in expected if r not in found],
+            [r for r in found if r not in expected],
+        )
+
+    def close(self) -> None:
+        if self.late is not None:
+            self.late.close()
+        self.source.close()
+        self.app.close()
+
+
+def _settings(directory: Path) -> Settings:
+    return Settings(control_url=f"sqlite:///{directory}/control.db", config_dir=directory / "config")
+
+
+def _copy(origin: Path, target: Path) -> None:
+    """As a backup tool does: whole and consistent."""
+    for suffix in ("", "-wal", "-shm"):
+        target.with_name(target.name + suffix).unlink(missing_ok=True)
+    source, copy = sqlite3.connect(origin), sqlite3.connect(target)
+    with copy:
+        source.backup(copy)
+    source.close()
+    copy.close()
+
+
+def copy_world(origin: Path, target: Path) -> None:
+    shutil.copytree(origin, target)
