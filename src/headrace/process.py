@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Final
 
 from headrace import logs, observe, settings
@@ -67,20 +67,35 @@ def run(name: str, body: Callable[[Process], None]) -> int:
 
 @contextmanager
 def _signals(process: Process) -> Iterator[None]:
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if process.stop.is_set():
-            _exit_now()
-        process.stop.set()
-        watchdog = threading.Timer(process.settings.stop_within_s + _GRACE_S, _exit_now)
-        watchdog.daemon = True
-        watchdog.start()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    # A handler that set the event itself could deadlock: it runs in the main thread, which may hold
+    # the event's lock. So signals only wake a thread that does it.
+    listener, waker = socket.socketpair()
+    waker.setblocking(False)
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    woken_before = signal.set_wakeup_fd(waker.fileno())
+    thread = threading.Thread(target=_obey, args=(process, listener), name="signals", daemon=True)
+    thread.start()
     try:
         yield
     finally:
+        signal.set_wakeup_fd(woken_before)
         for number, handler in before.items():
             signal.signal(number, handler)
+        waker.close()
+        thread.join()
+        listener.close()
+
+
+def _obey(process: Process, listener: socket.socket) -> None:
+    """The first signal asks the process to stop; a second one, or too long a wait, ends it."""
+    if not listener.recv(1):
+        return
+    process.stop.set()
+    listener.settimeout(process.settings.stop_within_s + _GRACE_S)
+    with suppress(TimeoutError):
+        if not listener.recv(1):
+            return
+    _exit_now()
 
 
 def _exit_now() -> None:
