@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"headrace {version()}")
         raise typer.Exit

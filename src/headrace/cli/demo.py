@@ -40,7 +40,7 @@ def demo(
     copy_example(place)
     (place / _MARK).parent.mkdir()
     (place / _MARK).touch()
-    pause_s = 0.0 if fast or not sys.stdout.isatty() else 1.0
+    pause_s = 0.0 if fast or not sys.stdout.isatty() else 0.5
     stage = Stage(screen.console(), pause_s=pause_s)
     came_from = Path.cwd()
     os.chdir(place)  # the example's paths are relative to the project's directory
@@ -58,7 +58,9 @@ def _free_place(directory: Path, *, force: bool) -> Path:
         return directory
     if not (directory / _MARK).exists():
         raise ConfigurationError(f"{directory} is no earlier demo and not empty; name another directory")
-    if force or (sys.stdin.isatty() and typer.confirm(f"Replace the earlier demo in {directory}?", default=True)):
+    if force or (
+        sys.stdin.isatty() and typer.confirm(f"Replace the earlier demo in {directory}?", default=True)
+    ):
         shutil.rmtree(directory)
         return directory
     beside = (directory.with_name(f"{directory.name}-{n}") for n in range(2, 1_000_000))

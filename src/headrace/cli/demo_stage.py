@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from rich.console import Console
@@ -12,8 +13,7 @@ from rich.text import Text
 
 from headrace.cli.screen import text_of
 
-WIDTH: Final = 96
-SHOWN_CHANGES: Final = 3
+WIDTH: Final = 90
 _COLOURS: Final = {"app.db": "cyan", "shop.db": "magenta"}
 
 
@@ -33,9 +33,9 @@ class Stage:
     def line(self, text: str | Text = "") -> None:
         self.console.print(text)
 
-    def heading(self, number: int, text: str) -> None:
+    def heading(self, text: str) -> None:
         self.console.print()
-        self.console.rule(f"[bold cyan]{number}[/]  [bold]{text}[/]", align="left", style="dim")
+        self.console.rule(f"[bold]{text}[/]", align="left", style="cyan")
         self.console.print()
 
     def command(self, text: str) -> None:
@@ -43,14 +43,16 @@ class Stage:
         self.console.print(f"  [dim]$[/] [bold]{text}[/]\n")
 
     def step(self, number: int, of: int, title: str) -> None:
-        self.console.print(f"\n [bold black on cyan] {number}/{of} [/] [bold]{title}[/]\n")
+        if number > 1:
+            self.console.print()
+        self.console.print(f" [bold black on cyan] {number}/{of} [/] [bold]{title}[/]\n")
 
     def said(self, who: str, what: str, *, aside: str = "") -> None:
         """Somebody does something: an application, a till, Headrace."""
         line = Table.grid(padding=(0, 2))
         line.add_column(width=9, justify="right")
         line.add_column(overflow="fold")
-        style = "bold cyan" if who == "headrace" else "yellow"
+        style = "bold cyan" if who == "headrace" else "bold yellow"
         text = Text(what)
         if aside:
             text.append(f"  {aside}", style="dim")
@@ -59,45 +61,53 @@ class Stage:
 
     def grid(self, names: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[int] = ()) -> None:
         """An indented table; a cell may be a Text of its own style."""
-        table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim", pad_edge=False)
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
         table.add_column("", width=1)
         for at, name in enumerate(names):
             table.add_column(name, justify="right" if at in right else "left", overflow="fold")
         for row in rows:
-            table.add_row("", *(cell if isinstance(cell, Text) else Text(text_of(cell)) for cell in row))
+            table.add_row("", *(cell if isinstance(cell, Text) else Text(_brief(cell)) for cell in row))
         self.console.print(table)
 
-    def changes(self, title: str, changed: Mapping[str, tuple[Any, Any]]) -> None:
-        """One record: each property that changed, before and after."""
+    def changes(self, title: Text, changed: Mapping[str, tuple[Any, Any]]) -> None:
+        """A record, or several alike: each property that changed, before and after."""
         table = Table.grid(padding=(0, 2))
         table.add_column(width=9)
-        table.add_column(min_width=26, style="bold")
-        table.add_column()
+        table.add_column(min_width=16)
         table.add_column(overflow="fold")
-        for at, (name, (before, after)) in enumerate(changed.items()):
-            value = Text(text_of(before), style="red strike")
-            value.append(" → ", style="not strike dim")
-            value.append(text_of(after), style="bold green not strike")
-            table.add_row("", title if at == 0 else "", Text(name), value)
+        for name, (before, after) in changed.items():
+            value = Text.assemble(
+                (_brief(before), "red strike"), ("  →  ", "dim"), (_brief(after), "bold green")
+            )
+            table.add_row("", Text(f"  {name}"), value)
+        self._aside(title)
         self.console.print(table)
 
-    def gone(self, title: str) -> None:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(width=9)
-        table.add_column(min_width=26)
-        table.add_row("", Text(title, style="red strike"), Text("removed", style="bold green"))
-        self.console.print(table)
+    def gone(self, title: Text) -> None:
+        """A record that is no more."""
+        self._aside(Text.assemble(title, ("  removed", "bold green")))
 
     def note(self, text: str) -> None:
         """Aligned with what people said, in a lower voice."""
+        self._aside(Text.from_markup(text, style="dim"))
+
+    def _aside(self, text: Text) -> None:
         line = Table.grid(padding=(0, 2))
         line.add_column(width=9)
         line.add_column(overflow="fold")
-        line.add_row("", Text.from_markup(text, style="dim"))
+        line.add_row("", text)
         self.console.print(line)
 
     def followed(self, seconds: float) -> None:
-        self.note(f"[green]✓[/] followed in {seconds:.2f} s; no other record changed")
+        self._aside(
+            Text.from_markup(
+                f"[bold green]✓[/] followed in {seconds:.2f} s, [dim]and no other record changed[/]"
+            )
+        )
+
+
+def _brief(value: Any) -> str:
+    return text_of(value.replace(microsecond=0) if isinstance(value, datetime) else value)
 
 
 def in_colour(database: str, text: str | None = None) -> Text:

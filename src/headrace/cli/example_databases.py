@@ -26,16 +26,19 @@ _HISTORY: Final = timedelta(days=420)
 _NOW: Final = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 _FIRST: Final = (
-    "Grace Alan Edsger Barbara Donald Margaret Dennis Frances Ken Radia Tony Adele Niklaus Jean Leslie Hedy "
-    "Edgar Mary John Karen Claude Evelyn Tim Lynn"
-).split()
+    "Grace", "Alan", "Edsger", "Barbara", "Donald", "Margaret", "Dennis", "Frances", "Ken", "Radia",
+    "Tony", "Adele", "Niklaus", "Jean", "Leslie", "Hedy", "Edgar", "Mary", "John", "Karen", "Claude",
+    "Evelyn", "Tim", "Lynn",
+)  # fmt: skip
 _LAST: Final = (
-    "Hopper Turing Dijkstra Liskov Knuth Hamilton Ritchie Allen Thompson Perlman Hoare Goldberg Wirth Bartik "
-    "Lamport Lamarr Codd Shaw Backus Jones Shannon Boyd Lee Conway"
-).split()
+    "Hopper", "Turing", "Dijkstra", "Liskov", "Knuth", "Hamilton", "Ritchie", "Allen", "Thompson",
+    "Perlman", "Hoare", "Goldberg", "Wirth", "Bartik", "Lamport", "Lamarr", "Codd", "Shaw", "Backus",
+    "Jones", "Shannon", "Boyd", "Lee", "Conway",
+)  # fmt: skip
 _COMPANIES: Final = (
-    "Rockets Anvils Laboratories Logistics Foods Robotics Energy Textiles Optics Shipping"
-).split()
+    "Rockets", "Anvils", "Laboratories", "Logistics", "Foods", "Robotics", "Energy", "Textiles",
+    "Optics", "Shipping",
+)  # fmt: skip
 _ITEMS: Final = (
     ("Oolong tea", "12.80"), ("Sencha tea", "9.50"), ("Teapot", "34.00"), ("Kettle", "79.90"),
     ("Tea tray", "27.50"), ("Matcha whisk", "18.25"), ("Two cups", "16.00"), ("Tea tin", "7.75"),
@@ -104,7 +107,7 @@ def _users(dice: random.Random) -> list[Row]:
         account = 1 + (id_ - 1) % ACCOUNTS
         tenant = TENANTS[account % 3]
         name = "Ada Lovelace" if id_ == 12 else f"{dice.choice(_FIRST)} {dice.choice(_LAST)}"
-        email = f"{name.lower().replace(' ', '.')}@{tenant}.example"
+        email = f"{name.split()[0].lower()}@{tenant}.example"
         signed_up = _moment(dice)
         rows.append((id_, tenant, account, email, name, f"{signed_up:%Y-%m-%d}", _text(signed_up)))
     return rows

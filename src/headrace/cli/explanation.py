@@ -52,7 +52,10 @@ class ExplainedSource:
     @property
     def summary(self) -> str:
         """A line for a person."""
-        parts = ["primary" if self.primary else f"mapped {self.mapping}", f"class {self.feed_class or 'not known yet'}"]
+        parts = [
+            "primary" if self.primary else f"mapped {self.mapping}",
+            f"class {self.feed_class or 'not known yet'}",
+        ]
         if self.last_run is not None:
             parts.append(f"last run {self.last_run.started_at:%Y-%m-%d %H:%M:%S} ({self.last_run.state})")
         if not self.primary and not self.rows:
@@ -138,7 +141,9 @@ def _explained_source(
     mine = [feed for feed in feeds if feed.source_id == source.id]
     runs = app.runs.runs(limit=1, source_id=source.id)
     rows = [] if source.primary else _rows_behind(app, source, record, model)
-    weakest = max(mine, key=lambda f: ("exact", "bounded", "eventual", None).index(f.feed_class), default=None)
+    weakest = max(
+        mine, key=lambda f: ("exact", "bounded", "eventual", None).index(f.feed_class), default=None
+    )
     mapping = source.mapping
     return ExplainedSource(
         id=source.id,
@@ -196,7 +201,8 @@ def made_of(source: SourceShape, made: PropertyShape) -> str:
             words = "count of rows"
         case Aggregation.MOST_RECENT | Aggregation.LEAST_RECENT:
             assert made.order_by is not None  # noqa: S101 (definitions are refused without it)
-            words = f"{column} of the {made.aggregation.replace('_', ' ')} by {_source_column(source, made.order_by)}"
+            which = "latest" if made.aggregation is Aggregation.MOST_RECENT else "earliest"
+            words = f"{which} {column} by {_source_column(source, made.order_by)}"
         case _:
             words = f"{made.aggregation.replace('_', ' ')} of {column}"
     conditions = " and ".join(" or ".join(_clause(source, c) for c in group) for group in made.filters)

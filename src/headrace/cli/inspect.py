@@ -31,7 +31,10 @@ def records(
     key: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="The parts of one key.")] = None,
     customer: Customer = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Records to show, at most.", show_default=f"{SHOWN_RECORDS}; all with --json")
+        int | None,
+        typer.Option(
+            min=1, help="Records to show, at most.", show_default=f"{SHOWN_RECORDS}; all with --json"
+        ),
     ] = None,
     config: Config = None,
     json: Json = False,

@@ -46,7 +46,11 @@ def status(config: Config = None, json: Json = False) -> None:
     columns += [screen.Column(n, right=True) for n in ("waiting", "rejected", "held")]
     screen.print_table(columns, [_status_row(f, held.get(f.feed_id, 0), freshness) for f in feeds])
     for feed in feeds:
-        for what, why in (("", feed.last_error), ("merge: ", feed.merge_error), ("paused: ", feed.paused_reason)):
+        for what, why in (
+            ("", feed.last_error),
+            ("merge: ", feed.merge_error),
+            ("paused: ", feed.paused_reason),
+        ):
             if why:
                 screen.print_line(f"{feed.source_id}: {what}{why}", markup=False)
         if held.get(feed.feed_id):
@@ -54,7 +58,9 @@ def status(config: Config = None, json: Json = False) -> None:
 
 
 def runs(
-    source: Annotated[str | None, typer.Option("--source", metavar="ID", help="Of this source alone.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="ID", help="Of this source alone.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Runs to show, at most.")] = SHOWN_RUNS,
     config: Config = None,
     json: Json = False,
@@ -82,7 +88,9 @@ def runs(
 
 @rejected.command("list")
 def rejected_list(
-    source: Annotated[str | None, typer.Option("--source", metavar="ID", help="Of this source alone.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="ID", help="Of this source alone.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows to show, at most.")] = SHOWN_REJECTED,
     config: Config = None,
     json: Json = False,

@@ -35,7 +35,7 @@ def main() -> int:
         # The reader of a pipe left, as `head` does; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (told, with its traceback when it is a bug)
         return _failed(error)
     return DONE
 

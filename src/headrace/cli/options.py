@@ -18,4 +18,6 @@ Config = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs (keys: docs/cli.md).")]
-SourceId = Annotated[str, typer.Argument(metavar="SOURCE", help="The id of a source: config/sources/<id>.json.")]
+SourceId = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="The id of a source: config/sources/<id>.json.")
+]

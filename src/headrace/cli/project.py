@@ -49,7 +49,9 @@ def init(
         screen.print_line(f"Next: [bold]{inside}headrace sync[/], then [bold]headrace records users[/].")
     else:
         screen.print_line(f"Next: write [bold]{directory / 'config' / 'apps' / 'my_db.json'}[/]:")
-        screen.print_line('  {"name": "My database", "type": "postgres", "url": "${MY_DB_URL}"}', markup=False)
+        screen.print_line(
+            '  {"name": "My database", "type": "postgres", "url": "${MY_DB_URL}"}', markup=False
+        )
         screen.print_line(f"then [bold]{inside}headrace discover my_db[/] shows what its tables offer.")
 
 
@@ -142,7 +144,9 @@ def _store_faults(definitions: Definitions, report: ApplyReport) -> list[Any]:
     from headrace.errors import Fault
 
     return [
-        Fault(definitions.file("data_sources", s.data_source_id), "", s.error) for s in report.stores if s.error
+        Fault(definitions.file("data_sources", s.data_source_id), "", s.error)
+        for s in report.stores
+        if s.error
     ]
 
 
@@ -167,7 +171,9 @@ def _print_report(changes: list[Difference], report: ApplyReport, *, would: bool
         screen.print_line(f"{signs[change.change]} {change.kind}/{change.id}{paths}")
     for store in report.stores:
         for change_ in store.changes:
-            screen.print_line(f"[green]+[/] data source {store.data_source_id}: {change_.table}: {change_.change}")
+            screen.print_line(
+                f"[green]+[/] data source {store.data_source_id}: {change_.table}: {change_.change}"
+            )
     for source_id, app_id in report.reread:
         verb = "would be read" if would else "is read"
         screen.print_line(f"[yellow]~[/] feed {source_id} of {app_id} {verb} anew")
@@ -180,9 +186,7 @@ def _report_as_json(
 ) -> dict[str, Any]:
     return {
         "version": report.version,
-        "definitions": [
-            {"kind": c.kind, "id": c.id, "change": c.change, "paths": c.paths} for c in changes
-        ],
+        "definitions": [{"kind": c.kind, "id": c.id, "change": c.change, "paths": c.paths} for c in changes],
         "tables": [
             {"data_source": s.data_source_id, "table": c.table, "change": c.change}
             for s in report.stores

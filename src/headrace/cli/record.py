@@ -43,7 +43,9 @@ def find_records(
         if of_model == model.id and len(found) < limit:
             store = app.stores.open(data_source)
             rows = store.records(model, customer=customer, key=wanted, limit=limit - len(found))
-            found += [Found(data_source=data_source, values=row) for row in plain_rows(rows, json_columns(model))]
+            found += [
+                Found(data_source=data_source, values=row) for row in plain_rows(rows, json_columns(model))
+            ]
     return found
 
 

@@ -18,19 +18,20 @@ _BY_A_PERSON: Final = "by headrace pause"
 
 def register(app: typer.Typer) -> None:
     panel = "Run"
-    for command in (sync, up):
-        app.command(rich_help_panel=panel)(command)
-    for command in (trigger, reconcile, pause, resume):
-        app.command(rich_help_panel="Operate")(command)
+    app.command(rich_help_panel=panel)(sync)
+    app.command(rich_help_panel=panel)(up)
+    panel = "Operate"
+    app.command(rich_help_panel=panel)(trigger)
+    app.command(rich_help_panel=panel)(reconcile)
+    app.command(rich_help_panel=panel)(pause)
+    app.command(rich_help_panel=panel)(resume)
 
 
 def sync(
     source: Annotated[
         list[str] | None, typer.Option("--source", metavar="ID", help="This source alone; may be repeated.")
     ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Reconcile too, and read every value again.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Reconcile too, and read every value again.")] = False,
     reconcile: Annotated[
         bool, typer.Option("--reconcile", help="Reconcile too: find rows that were deleted.")
     ] = False,

@@ -104,7 +104,9 @@ def text_of(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case datetime():
-            return value.strftime("%Y-%m-%d %H:%M:%S") + (f".{value:%f}".rstrip("0") if value.microsecond else "")
+            return value.strftime("%Y-%m-%d %H:%M:%S") + (
+                f".{value:%f}".rstrip("0") if value.microsecond else ""
+            )
         case dict() | list():
             return json.dumps(value, ensure_ascii=False)
         case _:
@@ -135,5 +137,13 @@ def _length(seconds: float) -> str:
 
 def counted(number: int, word: str) -> str:
     """`1 row`, `2 rows`, `1,000 rows`."""
-    plural = word if number == 1 else f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("ch") else f"{word}s"
+    plural = (
+        word
+        if number == 1
+        else f"{word[:-1]}ies"
+        if word.endswith("y")
+        else f"{word}es"
+        if word.endswith("ch")
+        else f"{word}s"
+    )
     return f"{number:,} {plural}"

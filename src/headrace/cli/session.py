@@ -76,7 +76,9 @@ def applied(config: Path | None) -> Iterator[Application]:
         yield app
 
 
-_NOTHING_YET = "nothing is applied yet: run `headrace sync` (or `headrace apply`) in the project's directory first"
+_NOTHING_YET = (
+    "nothing is applied yet: run `headrace sync` (or `headrace apply`) in the project's directory first"
+)
 
 
 def _is_missing(control_url: str) -> bool:

@@ -100,7 +100,9 @@ def print_report(app: Application, report: SyncReport, *, as_json: bool) -> None
         if any(feed.rejected for feed in report.feeds):
             screen.print_line("Rejected rows, with their reasons: headrace rejected list")
         if any(invalid_values(feed) for feed in report.feeds):
-            screen.print_line("Values that did not fit are null; a record's _invalid has each with its reason.")
+            screen.print_line(
+                "Values that did not fit are null; a record's _invalid has each with its reason."
+            )
     for feed in report.feeds:
         if feed.error:
             print(scrubbed(f"{feed.source_id}: {feed.error}"), file=sys.stderr)  # noqa: T201
@@ -113,7 +115,8 @@ def _print_tables(report: SyncReport) -> None:
     names = ("rows read", "batches", "rejected rows", "invalid values")
     columns = [screen.Column("source"), screen.Column("app"), *(screen.Column(n, right=True) for n in names)]
     rows: list[list[Any]] = [
-        [f.source_id, f.app_id, f"{f.rows_read:,}", f.batches, f.rejected, invalid_values(f)] for f in report.feeds
+        [f.source_id, f.app_id, f"{f.rows_read:,}", f.batches, f.rejected, invalid_values(f)]
+        for f in report.feeds
     ]
     screen.print_table(columns, rows)
     screen.print_line()
