@@ -22,7 +22,7 @@ def test_defaults_need_no_environment() -> None:
     assert loaded.control_url == "sqlite:///.headrace/control.db"
     assert loaded.broker_url == "memory://"
     assert loaded.events_url is None
-    assert (loaded.lease_s, loaded.sweep_every_s) == (60, 15)
+    assert (loaded.lease_s, loaded.sweep_every_s) == (20, 15)
 
 
 @pytest.mark.parametrize(
