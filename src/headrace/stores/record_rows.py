@@ -27,20 +27,18 @@ class RecordRows:
         self._record_key = (CUSTOMER, *self._key)
         own = names_of(frame.model.primary.columns)
         self._own = tuple(name for name in own if name not in self._key)
-        self._empty = False
-        self._looked = False
 
     def apply(self, scope: FeedScope, rows: pa.Table, batch: Temp) -> MergeCounts:
         deleted = self._delete(scope, rows, batch)
-        counts = self._insert_all(batch) if self._table_is_empty() else self._write_changes(batch)
-        self._empty = self._empty and not counts.inserted
+        counts = self._insert_all(batch) if self._all_are_new(batch) else self._write_changes(batch)
         return counts + MergeCounts(deleted=deleted)
 
-    def _table_is_empty(self) -> bool:
-        if not self._looked:
-            self._empty = not self._frame.exists(f"SELECT 1 FROM {self._frame.records}")
-            self._looked = True
-        return self._empty
+    def _all_are_new(self, batch: Temp) -> bool:
+        """Whether no row of the batch has a record: asked first, since a plain insert takes half the
+        time of one that looks for conflicts, and the first row that has one ends the search."""
+        frame = self._frame
+        known = f"{batch.name} AS b {frame.dialect.driving_join} {frame.records} AS r"
+        return not frame.exists(f"SELECT 1 FROM {known} ON {frame.equal(self._record_key, 'r', 'b')}")
 
     def _delete(self, scope: FeedScope, rows: pa.Table, batch: Temp) -> int:
         """Deleted rows go; so does a record whose row now has another customer."""
@@ -57,7 +55,7 @@ class RecordRows:
         return frame.run(frame.dialect.delete_joined(frame.records, using=using, on=on), binds)
 
     def _insert_all(self, batch: Temp) -> MergeCounts:
-        """Into an empty table without looking for conflicts: the lock keeps others away."""
+        """Without looking for conflicts: the lock keeps others away."""
         frame = self._frame
         kept = f"NOT b.{frame.q(DELETED)}"
         binds = frame.binds()
