@@ -124,5 +124,6 @@ def rabbitmq_vhost(rabbitmq_server: str) -> Iterator[str]:
 
 
 def test_killed_workers_lose_and_double_nothing_over_rabbitmq(project: Project, rabbitmq_vhost: str) -> None:
-    project.environment |= {"HEADRACE_BROKER_URL": rabbitmq_vhost}
+    namespace = f"headrace_test_{uuid.uuid4().hex[:12]}"
+    project.environment |= {"HEADRACE_BROKER_URL": rabbitmq_vhost, "HEADRACE_QUEUE_NAMESPACE": namespace}
     survive(project, kills=6, at_least_in_the_middle=4, empty_broker=None)
