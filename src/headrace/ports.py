@@ -680,6 +680,18 @@ class Catalogue(Protocol):
 
     def model(self, model_id: ModelId) -> ModelShape: ...
 
+    def contract(self, model_id: ModelId) -> Mapping[SourceId, str]:
+        """The fingerprint of each source of the model, as a store has them that was made for it."""
+        ...
+
+
+class Definitions(Protocol):
+    """Gives the applied definitions."""
+
+    def __call__(self, *, at_least: int = 0) -> Catalogue:
+        """What was applied a moment ago or later; no older than version `at_least`."""
+        ...
+
 
 class Readers(Protocol):
     def lend(self, app_id: AppId) -> AbstractContextManager[SourceReader]:

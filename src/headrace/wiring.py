@@ -29,7 +29,7 @@ from headrace.definition.definitions import Definitions
 from headrace.definition.loader import load
 from headrace.definition.models import App, DataSource
 from headrace.definition.secrets import resolve
-from headrace.domain.shape import ModelShape, load_json
+from headrace.domain.shape import ModelShape, load_json, shape_fingerprint
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.ports import FeedPlan, Nudge, RecordStore, SourceReader
@@ -47,6 +47,8 @@ log = logs.get(__name__)
 
 DUE_FEEDS = 200
 """Feeds that one tick of a scheduler claims at most."""
+CATALOGUE_S = 1.0
+"""How old the definitions may be that this process works by."""
 NUDGE_LOST_S = 15.0
 """A batch that waits for so long has lost its nudge."""
 
@@ -81,6 +83,7 @@ class AppliedCatalogue:
     plans: Mapping[tuple[SourceId, AppId], FeedPlan]
     models: Mapping[ModelId, ModelShape]
     bodies: Mapping[tuple[str, str], Any]
+    contracts: Mapping[ModelId, Mapping[SourceId, str]]
 
     def feed(self, source_id: SourceId, app_id: AppId) -> FeedPlan:
         try:
@@ -95,6 +98,9 @@ class AppliedCatalogue:
             return self.models[model_id]
         except KeyError:
             raise ConfigurationError(f"model {model_id} is not applied; run `headrace apply`") from None
+
+    def contract(self, model_id: ModelId) -> Mapping[SourceId, str]:
+        return self.contracts[model_id]
 
 
 class Application:
@@ -124,6 +130,7 @@ class Application:
         self.readers = ReaderPool(self._app_url, self._connect_app, per_app=settings.threads + 2)
         self.stores = StorePool(self._data_source_body, self._connect_store)
         self._applied: AppliedCatalogue | None = None
+        self._asked_at = float("-inf")
         self._lock = threading.Lock()
         self._workspace: str | None = None
         nudge = _Forwarding(self)
@@ -141,7 +148,7 @@ class Application:
                 max_batches=settings.max_pending_batches,
                 max_bytes=settings.max_pending_bytes,
             ),
-            stopping=lambda: self.stopping.is_set(),
+            stopping=self._is_stopping,
         )
         self._merge = MergeStep(
             journal=self.journal,
@@ -151,6 +158,9 @@ class Application:
             clock=self.clock,
             random=random.Random(),  # noqa: S311 (jitter)
         )
+
+    def _is_stopping(self) -> bool:
+        return self.stopping.is_set()  # the event is the process's own: it may be set later
 
     # --- definitions ----------------------------------------------------------------------------
 
@@ -167,7 +177,10 @@ class Application:
         """The control database is upgraded, and works by these definitions."""
         self.upgrade()
         with self._apply_step(definitions) as step:
-            return step.apply(definitions)
+            report = step.apply(definitions)
+        with self._lock:
+            self._asked_at = float("-inf")
+        return report
 
     def upgrade(self) -> None:
         """The control database exists and has every migration."""
@@ -185,25 +198,38 @@ class Application:
             readers.close()
             stores.close()
 
-    def catalogue(self) -> AppliedCatalogue:
-        """The applied definitions as they are now."""
-        version = self.definitions_table.version()
+    def catalogue(self, *, at_least: int = 0) -> AppliedCatalogue:
+        """The applied definitions, as they were at most `CATALOGUE_S` ago.
+
+        Whoever works by older ones writes nothing: `publish` takes the lease of every feed that reads
+        otherwise by the new ones, and a merge compares the store's contract under its lock.
+        """
         with self._lock:
-            if self._applied is not None and self._applied.version == version:
-                return self._applied
+            applied, asked_at = self._applied, self._asked_at
+        fresh = time.monotonic() < asked_at + CATALOGUE_S
+        if applied is not None and fresh and applied.version >= at_least:
+            return applied
+        asked_at = time.monotonic()
+        if applied is None or applied.version != self.definitions_table.version():
+            applied = self._read_catalogue()
+        with self._lock:
+            self._applied, self._asked_at = applied, asked_at
+        return applied
+
+    def _read_catalogue(self) -> AppliedCatalogue:
         current = self.definitions_table.current()
         if current is None:
             raise ConfigurationError("nothing is applied yet; run `headrace apply`")
         document = load_json(AppliedDocument, current.compiled)
-        applied = AppliedCatalogue(
+        return AppliedCatalogue(
             version=current.version,
             plans=document.plans,
             models={m.id: m for m in document.models},
             bodies=current.bodies,
+            contracts={
+                m.id: {source.id: shape_fingerprint(source) for source in m.sources} for m in document.models
+            },
         )
-        with self._lock:
-            self._applied = applied
-        return applied
 
     # --- connections ----------------------------------------------------------------------------
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from headrace import wiring
+from headrace.control.engine import control_engine
 from headrace.definition.loader import load
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
 from headrace.errors import LeaseLostError
@@ -65,7 +69,7 @@ PREPARED: dict[str, Any] = {
     "sources/users.json": {
         "name": "Users", "model": "users", "primary": True, "app": "app", "table": "users",
         "key": ["id"], "customer": {"column": "tenant"},
-        "schedule": {"cursor": "updated_at", "clock": "database", "page_rows": 2},
+        "schedule": {"cursor": "updated_at", "clock": "database", "page_rows": 3},
         "properties": {
             "id": {"type": "integer", "column": "id"},
             "account_id": {"type": "integer", "column": "account_id"},
@@ -75,7 +79,7 @@ PREPARED: dict[str, Any] = {
     "sources/purchases.json": {
         "name": "Purchases", "model": "users", "app": "app", "table": "purchases", "key": ["id"],
         "mapping": {"buyer_id": "id"}, "customer": {"column": "tenant"},
-        "schedule": {"cursor": "updated_at", "clock": "database", "page_rows": 2},
+        "schedule": {"cursor": "updated_at", "clock": "database", "page_rows": 3},
         "properties": {
             "purchase_count": {"type": "integer", "aggregation": "count", "column": "id"},
             "total": {"type": "integer", "aggregation": "sum", "column": "amount"},
@@ -85,7 +89,7 @@ PREPARED: dict[str, Any] = {
     "sources/accounts.json": {
         "name": "Accounts", "model": "users", "app": "app", "table": "accounts", "key": ["id"],
         "mapping": {"id": "account_id"}, "customer": {"column": "tenant"},
-        "schedule": {"page_rows": 2},
+        "schedule": {"page_rows": 3},
         "properties": {"account_name": {"type": "string", "column": "name"}},
     },
 }  # fmt: skip
@@ -170,14 +174,33 @@ class Nudges:
         self.waiting.append(("poll", feed_id))
 
 
+class Place:
+    """Where control is now. One engine serves all histories: SQLAlchemy compiles each statement once an
+    engine, and that is most of what a small history costs."""
+
+    def __init__(self) -> None:
+        self.file: Path | None = None
+        self.engine = control_engine(f"sqlite:///{tempfile.gettempdir()}/elsewhere.db")
+        sa.event.listen(self.engine, "do_connect", self._connect)
+
+    def _connect(self, dialect: Any, record: Any, arguments: list[Any], options: Any) -> None:
+        arguments[0] = str(self.file)
+
+
+PLACE = Place()
+
+
 class World:
     """One source, one control database, two stores, in a directory of their own."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        PLACE.engine.dispose()
+        PLACE.file = directory / "control.db"
         self.source = self._writer()
         self.late: sqlite3.Connection | None = None
         self.nudges = Nudges()
+        self._feeds: list[FeedId] = []
         self.fuse = Fuse()
         self.app = self._start()
         self.backups = 0
@@ -194,6 +217,7 @@ class World:
         with sqlite3.connect(directory / "source.db") as source:
             source.executescript(SCHEMA)
         source.close()
+        PLACE.file = directory / "control.db"
         with wiring.build(_settings(directory), process="test") as app:
             report = app.apply(load(directory / "config", environ))
             assert not report.failed, report
@@ -218,15 +242,23 @@ class World:
 
     def expire_leases(self) -> None:
         with sqlite3.connect(self.directory / "control.db") as control:
-            control.execute("UPDATE feed SET lease_until = '2000-01-01T00:00:00.000Z' WHERE lease_id IS NOT NULL")
+            control.execute(
+                "UPDATE feed SET lease_until = '2000-01-01T00:00:00.000Z' WHERE lease_id IS NOT NULL"
+            )
             control.execute("UPDATE batch SET next_attempt_at = NULL")
         control.close()
 
     def feeds(self) -> list[FeedId]:
-        return [f.feed_id for f in self.app.status.feed_status()]
+        if not self._feeds:
+            self._feeds = [f.feed_id for f in self.app.status.feed_status()]
+        return self._feeds
 
     def pending(self) -> int:
-        return sum(f.pending_batches for f in self.app.status.feed_status())
+        """Batches that are journalled and, as far as control knows, not merged."""
+        control = sqlite3.connect(self.directory / "control.db")
+        (count,) = control.execute("SELECT count(*) FROM batch WHERE state = 'pending'").fetchone()
+        control.close()
+        return int(count)
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -299,7 +331,6 @@ class World:
         """Nothing crashes any more: all that is asked for is done, and each feed is reconciled once."""
         self.commit_late()
         self.restart()
-        self.settle()
         for source_id in ("users", "purchases", "accounts"):
             self.app.commands.request_reconcile(source_id, full=False, confirm=False)
         self.settle()

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.properties.history import NOW, World, copy_world
+from headrace import wiring
+from tests.properties.history import NOW, PLACE, World, copy_world
 
 HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "150"))
 STEPS = 50
@@ -164,6 +165,7 @@ def template(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     prepared = directory / "template"
     prepared.mkdir()
     monkeypatch.setenv("WORLD", str(prepared))
+    monkeypatch.setattr(wiring, "control_engine", lambda url: PLACE.engine)
     World.prepare(prepared, dict(os.environ))
     yield prepared
     shutil.rmtree(directory)

@@ -19,7 +19,16 @@ from headrace.errors import (
     RetryableError,
     SourceDriftError,
 )
-from headrace.ports import Catalogue, ClaimedFeed, Clock, Feeds, Nudge, PollOutcome, Readers, Routes
+from headrace.ports import (
+    ClaimedFeed,
+    Clock,
+    Definitions,
+    Feeds,
+    Nudge,
+    PollOutcome,
+    Readers,
+    Routes,
+)
 from headrace.steps.lease import kept
 from headrace.steps.visit import Limits, Progress, Visit, no_progress
 
@@ -56,7 +65,7 @@ class FetchStep:
     feeds: Feeds
     routes: Routes
     readers: Readers
-    catalogue: Callable[[], Catalogue]
+    catalogue: Definitions
     nudge: Nudge
     clock: Clock
     limits: Limits = field(default_factory=Limits)
@@ -108,7 +117,8 @@ class FetchStep:
     def _visiting(
         self, claimed: ClaimedFeed, run_id: RunId, trigger: str, progress: Progress
     ) -> Iterator[Visit]:
-        plan = self.catalogue().feed(claimed.source_id, claimed.app_id)
+        catalogue = self.catalogue(at_least=claimed.definition_version)
+        plan = catalogue.feed(claimed.source_id, claimed.app_id)
         with (
             kept(self.feeds, claimed.lease, lease_s=self.limits.lease_s),
             self.readers.lend(claimed.app_id) as reader,

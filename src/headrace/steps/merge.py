@@ -25,6 +25,7 @@ from headrace.ports import (
     Applied,
     Catalogue,
     Clock,
+    Definitions,
     FeedLog,
     FeedScope,
     Journal,
@@ -38,8 +39,6 @@ from headrace.ports import (
 )
 
 log = logs.get(__name__)
-
-ROW_KINDS = frozenset({BatchKind.LOAD, BatchKind.ROWS})
 
 
 class MergeState(StrEnum):
@@ -104,12 +103,14 @@ def standing(
 
 
 def _one_kind(batches: Sequence[WaitingBatch], fingerprint: str | None) -> list[WaitingBatch]:
-    """The longest run from the start that one transaction can take: of one kind, and made for the
-    shape that the store has. Keys and drops go one by one."""
-    first = batches[0]
-    if first.kind not in ROW_KINDS:
-        return [first] if first.shape_fingerprint == fingerprint else []
-    return list(takewhile(lambda b: b.kind in ROW_KINDS and b.shape_fingerprint == fingerprint, batches))
+    """The longest run from the start that one transaction can take: of one kind (`load` is a hint,
+    such batches are rows), and made for the shape that the store has."""
+    kind = _kind(batches[0])
+    return list(takewhile(lambda b: _kind(b) is kind and b.shape_fingerprint == fingerprint, batches))
+
+
+def _kind(batch: WaitingBatch) -> BatchKind:
+    return BatchKind.ROWS if batch.kind is BatchKind.LOAD else batch.kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ class MergeStep:
 
     journal: Journal
     stores: Stores
-    catalogue: Callable[[], Catalogue]
+    catalogue: Definitions
     nudge: Nudge
     clock: Clock
     random: random.Random
@@ -138,7 +139,7 @@ class MergeStep:
         """
         total = MergeReport(state=MergeState.DRAINED)
         while True:
-            report = self._visit(data_source_id, self.catalogue().model(model_id))
+            report = self._visit(data_source_id, model_id)
             total = total.then(report)
             if report.batches == 0:
                 return total
@@ -149,22 +150,23 @@ class MergeStep:
         Looks without the lock first, so that a sweep of many stores disturbs none; what looks
         wrong is looked at again under it.
         """
-        model = self.catalogue().model(model_id)
-        applied = self.stores.open(data_source_id).applied(model)
+        catalogue = self.catalogue()
+        applied = self.stores.open(data_source_id).applied(catalogue.model(model_id))
         for feed_log in self.journal.logs(data_source_id, model_id):
             mark = applied.get(feed_log.feed_id)
             if self.standing_of(feed_log, mark).restored is not None:
-                _LogRun(step=self, model=model, feed_log=feed_log).run()
+                _LogRun(step=self, catalogue=catalogue, feed_log=feed_log).run()
 
     def standing_of(self, feed_log: FeedLog, applied: Applied | None) -> _Standing:
         return standing(feed_log, applied, lambda seq: self.journal.batch_at(feed_log, seq))
 
-    def _visit(self, data_source_id: DataSourceId, model: ModelShape) -> MergeReport:
+    def _visit(self, data_source_id: DataSourceId, model_id: ModelId) -> MergeReport:
         """One run of each log of the model; what is in the way of one is not in that of others."""
         total = MergeReport(state=MergeState.DRAINED)
-        for feed_log in self.journal.logs(data_source_id, model.id):
+        catalogue = self.catalogue()
+        for feed_log in self.journal.logs(data_source_id, model_id):
             if feed_log.seq > feed_log.merged_seq:
-                report = _LogRun(step=self, model=model, feed_log=feed_log).run()
+                report = _LogRun(step=self, catalogue=catalogue, feed_log=feed_log).run()
                 worst = max(total.state, report.state, key=list(MergeState).index)
                 total = replace(total.then(report), state=worst)
         return total
@@ -191,9 +193,18 @@ class _LogRun:
     """One transaction's worth of one log."""
 
     step: MergeStep
-    model: ModelShape
+    catalogue: Catalogue
     feed_log: FeedLog
     attempted: list[BatchId] = field(default_factory=list)
+
+    @property
+    def model(self) -> ModelShape:
+        return self.catalogue.model(self.model_id)
+
+    @property
+    def model_id(self) -> ModelId:
+        plan = self.catalogue.feed(self.feed_log.source_id, self.feed_log.app_id)
+        return plan.source.model
 
     def run(self) -> MergeReport:
         started = self.step.clock.monotonic()
@@ -289,8 +300,13 @@ class _LogRun:
             return _Tried(report=report, merged=done)
         if feed_log.seq == applied_seq:
             return _Tried(report=MergeReport(state=MergeState.DRAINED))
-        shape = transaction.contract().get(feed_log.source_id)
-        run = _one_kind(waiting, shape) if waiting else []
+        contract = transaction.contract()
+        if contract != self.catalogue.contract(self.model.id):
+            # Tables and definitions are not of one apply. Merging with the old shape of any source of the
+            # model would leave out what a new one has staged; the sweeper comes back.
+            log.info("merge waits for apply", model=self.model.id)
+            return _Tried(report=MergeReport(state=MergeState.BLOCKED))
+        run = _one_kind(waiting, contract.get(feed_log.source_id)) if waiting else []
         if not run:
             return _Tried(report=MergeReport(state=MergeState.BLOCKED))
         if run[0].seq != applied_seq + 1:
@@ -303,7 +319,7 @@ class _LogRun:
         self.attempted = [b.id for b in run]
         self.step.journal.count_attempt(self.attempted)
         payloads = [self.step.journal.payload(b.id) for b in run]
-        plan = self.step.catalogue().feed(feed_log.source_id, feed_log.app_id)
+        plan = self.catalogue.feed(feed_log.source_id, feed_log.app_id)
         scope = FeedScope(
             feed_id=feed_log.feed_id,
             app_id=feed_log.app_id,
@@ -313,8 +329,8 @@ class _LogRun:
         tables = [payload.decode(p) for p in payloads if p is not None]
         if len(tables) < len(run):  # its log was ended meanwhile
             raise LeaseLostError(f"batches of log {feed_log.log_id} are gone")
-        counts, outcome = self._apply(transaction, scope, run[0], tables)
-        counts += transaction.recompute()
+        applied = self._apply(transaction, scope, run, tables)
+        counts = applied.counts + transaction.recompute()
         last = run[-1]
         transaction.mark_applied(feed_log.feed_id, Applied(last.log_id, last.seq, last.id))
         report = MergeReport(
@@ -322,30 +338,51 @@ class _LogRun:
             counts=counts,
             batches=len(run),
             rows=sum(b.rows for b in run),
-            held=outcome.held if outcome else 0,
+            held=applied.held,
         )
-        missing = outcome is not None and bool(outcome.missing)
-        return _Tried(report=report, merged=tuple(b.id for b in run), missing=missing)
+        return _Tried(report=report, merged=tuple(b.id for b in run), missing=bool(applied.missing))
 
     def _apply(
         self,
         transaction: MergeTransaction,
         scope: FeedScope,
-        first: WaitingBatch,
+        run: Sequence[WaitingBatch],
         tables: Sequence[pa.Table],
-    ) -> tuple[MergeCounts, KeysOutcome | None]:
-        match first.kind:
-            case BatchKind.LOAD | BatchKind.ROWS:
-                return transaction.apply_rows(scope, pa.concat_tables(tables)), None
-            case BatchKind.KEYS:
-                outcome = transaction.apply_keys(scope, tables[0], key_chunk(first.meta))
-                if outcome.missing:
-                    # Asked for before the target commits: a crash asks for too much, never too little.
-                    self.step.journal.request_keys(scope.feed_id, outcome.missing)
-                return outcome.counts, outcome
-            case BatchKind.DROP:
-                customer, epoch = str(first.meta["customer"]), int(first.meta["binding_epoch"])
-                return transaction.drop_customer(scope, customer, epoch), None
+    ) -> KeysOutcome:
+        if _kind(run[0]) is BatchKind.ROWS:
+            return _outcome(transaction.apply_rows(scope, pa.concat_tables(tables)))
+        total = _outcome(MergeCounts())
+        for batch, table in zip(run, tables, strict=True):
+            total = _added(total, self._apply_one(transaction, scope, batch, table))
+        if total.missing:
+            # Asked for before the target commits: a crash asks for too much, never too little.
+            self.step.journal.request_keys(scope.feed_id, total.missing)
+        return total
+
+    def _apply_one(
+        self,
+        transaction: MergeTransaction,
+        scope: FeedScope,
+        batch: WaitingBatch,
+        table: pa.Table,
+    ) -> KeysOutcome:
+        if batch.kind is BatchKind.KEYS:
+            return transaction.apply_keys(scope, table, key_chunk(batch.meta))
+        customer, epoch = str(batch.meta["customer"]), int(batch.meta["binding_epoch"])
+        return _outcome(transaction.drop_customer(scope, customer, epoch))
+
+
+def _outcome(counts: MergeCounts) -> KeysOutcome:
+    return KeysOutcome(missing=(), removed=0, held=0, counts=counts)
+
+
+def _added(total: KeysOutcome, outcome: KeysOutcome) -> KeysOutcome:
+    return KeysOutcome(
+        missing=total.missing + outcome.missing,
+        removed=total.removed + outcome.removed,
+        held=max(total.held, outcome.held),
+        counts=total.counts + outcome.counts,
+    )
 
 
 def key_chunk(meta: Mapping[str, Any]) -> KeyChunk:
