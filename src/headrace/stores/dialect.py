@@ -184,6 +184,7 @@ class Connections(Protocol):
 
 EMPTY_VALUES: Final[Mapping[Aggregation, str]] = {
     Aggregation.COUNT: "0",
+    Aggregation.COUNT_DISTINCT: "0",
     Aggregation.SUM: "0",
     Aggregation.LIST: "'[]'",
 }

@@ -85,25 +85,15 @@ def read_float(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
-def invalid_entry(invalid: str | None, column: str | None) -> str | None:
-    """The canonical text of a column's entry in a staged row's `_invalid`."""
-    if invalid is None or column is None:
-        return None
-    entry = json.loads(invalid).get(column)
-    return None if entry is None else _canonical(entry)
+@lru_cache(maxsize=1024)
+def _names(text: str) -> Any:
+    return json.loads(text)
 
 
-def invalid(*names_and_entries: str | None) -> str | None:
-    """A JSON object of the entries that are not null."""
-    pairs = zip(names_and_entries[::2], names_and_entries[1::2], strict=True)
-    entries = {name: json.loads(entry) for name, entry in pairs if entry is not None}
-    return _canonical(entries) if entries else None
-
-
-def merged_invalid(old: str | None, new: str | None, *names: str) -> str | None:
-    """`old` without the entries of `names`, with those of `new`; null when empty."""
+def merged_invalid(old: str | None, new: str | None, names: str) -> str | None:
+    """`old` without the entries of `names` (a JSON array), with those of `new`; null when empty."""
     entries = {} if old is None else json.loads(old)
-    kept = {name: entry for name, entry in entries.items() if name not in names}
+    kept = {name: entry for name, entry in entries.items() if name not in _names(names)}
     kept |= {} if new is None else json.loads(new)
     return _canonical(kept) if kept else None
 
@@ -133,6 +123,25 @@ class SumDecimal:
 
     def finalize(self) -> str | None:
         return None if self._total is None else decimal_text(self._total)
+
+
+class Invalid:
+    """Of the entries behind each property the one whose canonical text is least."""
+
+    def __init__(self) -> None:
+        self._least: dict[str, str] = {}
+
+    def step(self, invalid: str, columns: str) -> None:
+        """`columns`: a JSON object of the column of each property."""
+        entries = json.loads(invalid)
+        for name, column in _names(columns).items():
+            if column in entries:
+                text = _canonical(entries[column])
+                self._least[name] = min(self._least.get(name, text), text)
+
+    def finalize(self) -> str | None:
+        found = {name: json.loads(text) for name, text in self._least.items()}
+        return _canonical(found) if found else None
 
 
 class _Ordered:
@@ -237,8 +246,6 @@ def register(connection: sqlite3.Connection, *, now: Callable[[], str]) -> None:
         "headrace_number": number,
         "headrace_float_text": float_text,
         "headrace_float": read_float,
-        "headrace_invalid_entry": invalid_entry,
-        "headrace_invalid": invalid,
         "headrace_merged_invalid": merged_invalid,
     }
     for name, function in scalars.items():
@@ -246,6 +253,7 @@ def register(connection: sqlite3.Connection, *, now: Callable[[], str]) -> None:
     connection.create_function("headrace_now", 0, now)
     connection.create_collation("headrace_decimal", compare_decimals)
     aggregates: dict[str, type] = {
+        "headrace_invalid": Invalid,
         "headrace_sum_float": SumFloat,
         "headrace_least": Least,
         "headrace_greatest": Greatest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -98,17 +99,13 @@ class SqliteDialect:
                 return part
 
     def merged_invalid(self, binds: Binds, *, old: str, names: Sequence[str], new: str) -> str:
-        listed = ", ".join(binds.add(name) for name in names)
-        merged = f"headrace_merged_invalid({', '.join(filter(None, [old, new, listed]))})"
+        listed = binds.add(json.dumps(list(names)))
+        merged = f"headrace_merged_invalid({old}, {new}, {listed})"
         return f"CASE WHEN {old} IS NULL AND {new} IS NULL THEN NULL ELSE {merged} END"
 
     def invalid_of(self, binds: Binds, invalid: str, properties: Sequence[PropertyShape]) -> str:
-        members = []
-        for shape in properties:
-            entry = f"headrace_invalid_entry({invalid}, {binds.add(shape.column)})"
-            least = f"min(CASE WHEN {invalid} IS NOT NULL THEN {entry} END)"
-            members.append(f"{binds.add(shape.name)}, {least}")
-        return f"CASE WHEN count({invalid}) > 0 THEN headrace_invalid({', '.join(members)}) END"
+        columns = binds.add(json.dumps({p.name: p.column for p in properties}))
+        return f"headrace_invalid({invalid}, {columns}) FILTER (WHERE {invalid} IS NOT NULL)"
 
     def position(self, text: str, part: str) -> str:
         return f"instr({text}, {part})"
