@@ -66,16 +66,16 @@ def validate(
     Example: headrace validate --connect
     """
     from headrace.cli import screen
-    from headrace.cli.session import application
+    from headrace.cli.session import application, definitions_of, settings_for
     from headrace.errors import ConfigurationError
 
-    with application(config) as app:
-        definitions = app.definitions()
-        if connect:
+    definitions = definitions_of(settings_for(config))
+    if connect:
+        with application(config) as app:
             app.upgrade()
             report = app.plan(definitions)
-            if report.failed:
-                raise ConfigurationError(*report.faults, *_store_faults(definitions, report))
+        if report.failed:
+            raise ConfigurationError(*report.faults, *_store_faults(definitions, report))
     counts = ", ".join(
         screen.counted(len(known), word)
         for known, word in (
@@ -95,10 +95,9 @@ def plan(config: Config = None, json: Json = False) -> None:
     Example: headrace plan
     """
     from headrace.cli import screen
-    from headrace.cli.session import application
+    from headrace.cli.session import project
 
-    with application(config) as app:
-        definitions = app.definitions()
+    with project(config) as (app, definitions):
         app.upgrade()
         changes = _definition_changes(app, definitions)
         report = app.plan(definitions)
@@ -117,10 +116,9 @@ def apply(config: Config = None, json: Json = False) -> None:
     Example: headrace apply
     """
     from headrace.cli import screen
-    from headrace.cli.session import application
+    from headrace.cli.session import project
 
-    with application(config) as app:
-        definitions = app.definitions()
+    with project(config) as (app, definitions):
         app.upgrade()
         changes = _definition_changes(app, definitions)
         report = app.apply(definitions)

@@ -48,11 +48,10 @@ def sync(
     Example: headrace sync --source purchases --reconcile
     """
     from headrace.cli.project import tell_faults
-    from headrace.cli.session import application, named
+    from headrace.cli.session import named, project
     from headrace.cli.sync_report import print_report, run_watched, unclean
 
-    with application(config) as app:
-        definitions = app.definitions()
+    with project(config) as (app, definitions):
         wanted = source or []
         for source_id in wanted:
             named(definitions.sources, source_id, word="source", directory=definitions.directory)
@@ -76,11 +75,10 @@ def up(config: Config = None) -> None:
     """
     from headrace import process, wiring
     from headrace.cli.project import tell_faults
-    from headrace.cli.session import application
+    from headrace.cli.session import project
     from workers.local import run_all
 
-    with application(config) as app:
-        definitions = app.definitions()
+    with project(config) as (app, definitions):
         applied = app.apply(definitions)
         tell_faults(definitions, applied)
 

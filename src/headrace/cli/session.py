@@ -38,10 +38,24 @@ def definitions_of(settings: Settings) -> Definitions:
 @contextmanager
 def application(config: Path | None) -> Iterator[Application]:
     """The application for one command; closed when the block ends."""
+    with _built(settings_for(config)) as app:
+        yield app
+
+
+@contextmanager
+def project(config: Path | None) -> Iterator[tuple[Application, Definitions]]:
+    """The application and the definitions of the config directory, which are checked before anything is
+    made or connected."""
+    settings = settings_for(config)
+    definitions = definitions_of(settings)
+    with _built(settings) as app:
+        yield app, definitions
+
+
+def _built(settings: Settings) -> Application:
     from headrace import wiring
 
-    with wiring.build(settings_for(config), process="cli") as app:
-        yield app
+    return wiring.build(settings, process="cli")
 
 
 T = TypeVar("T")
