@@ -39,6 +39,7 @@ from headrace.sources.pool import ReaderPool
 from headrace.steps.apply import AppliedDocument, ApplyReport, ApplyStep
 from headrace.steps.fetch import FetchStep, PollReport
 from headrace.steps.merge import MergeReport, MergeStep
+from headrace.steps.page import CUSTOMER_REFUSED
 from headrace.steps.visit import Limits, Progress, no_progress
 from headrace.stores.connect import open_store
 from headrace.stores.pool import StorePool
@@ -178,6 +179,8 @@ class Application:
         self.upgrade()
         with self._apply_step(definitions) as step:
             report = step.apply(definitions)
+        # Rows held for a customer whom nobody knew: these definitions may know it.
+        self.runs.replay(code=CUSTOMER_REFUSED)
         with self._lock:
             self._asked_at = float("-inf")
         return report

@@ -8,19 +8,22 @@ apply is run again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace import logs
 from headrace.definition.compiled import Compiled, compile_definitions
 from headrace.definition.definitions import Definitions
 from headrace.domain.shape import ModelShape, dump_json, load_json
-from headrace.domain.vocabulary import AppId, DataSourceId, SourceId
-from headrace.errors import Fault, HeadraceError
+from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, SourceId
+from headrace.errors import Fault, HeadraceError, StoreUnavailableError
 from headrace.ports import (
     AppliedFeed,
     FeedPlan,
+    FeedScope,
     Readers,
+    RecordStore,
     Registry,
     Relation,
     Stores,
@@ -32,14 +35,25 @@ log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """Rows that a source has left in the stores: of an app that it is no longer read from, or whose
+    customer is another one now."""
+
+    source_id: SourceId
+    app_id: AppId
+    customer: str
+
+
+@dataclass(frozen=True, slots=True)
 class AppliedDocument:
     """What is kept of an apply: the shapes, the plans, the catalogues' facts that they were compiled
-    from, and the URLs of the apps as written."""
+    from, the URLs of the apps as written, and what is still to be dropped from the stores."""
 
     models: tuple[ModelShape, ...]
     feeds: tuple[FeedPlan, ...]
     facts: dict[SourceId, TableFacts]
     urls: dict[AppId, str]
+    drops: tuple[Drop, ...] = ()
 
     @property
     def plans(self) -> dict[tuple[SourceId, AppId], FeedPlan]:
@@ -106,12 +120,17 @@ class ApplyStep:
         A source or data source that cannot follow is reported, and does not stop the others.
         """
         compilation = self._compiled(definitions)
-        feeds = _feeds(definitions, compilation)
-        version = self.registry.publish(_bodies(definitions), dump_json(compilation.document), feeds)
+        document, feeds = compilation.document, _feeds(definitions, compilation)
+        version = self.registry.publish(_bodies(definitions), dump_json(document), feeds)
         stores = tuple(
-            self._store_changes(definitions, data_source_id, compilation.document, dry=False)
+            self._store_changes(definitions, data_source_id, document, dry=False)
             for data_source_id in sorted(definitions.data_sources)
         )
+        if document.drops and not any(store.error for store in stores):
+            # Done only now: what is still in the document is done by the next apply.
+            done = replace(document, drops=())
+            again = tuple(replace(feed, reread=False) for feed in feeds)
+            version = self.registry.publish(_bodies(definitions), dump_json(done), again)
         return ApplyReport(
             version=version, faults=compilation.faults, stores=stores, reread=compilation.reread
         )
@@ -132,6 +151,7 @@ class ApplyStep:
             facts={i: f for i, f in facts.items() if i in _sources(compiled)},
             urls={i: app.url.template for i, app in definitions.apps.items()},
         )
+        document = replace(document, drops=_drops(previous, document))
         return _Compilation(document=document, faults=(*faults, *wrong), reread=_reread(previous, document))
 
     def _previous(self) -> AppliedDocument | None:
@@ -165,6 +185,8 @@ class ApplyStep:
         try:
             store = self.stores.open(data_source_id)
             changes = store.pending_changes(models) if dry else store.prepare(models)
+            if not dry:
+                _drop_left_rows(store, models, document.drops)
         except HeadraceError as error:
             log.error("data source not prepared", data_source=data_source_id, error=str(error))
             return StoreChanges(data_source_id=data_source_id, error=str(error))
@@ -191,6 +213,53 @@ def _reread(
             or previous.urls.get(plan.app_id) != document.urls[plan.app_id]
         )
     )
+
+
+def _drops(previous: AppliedDocument | None, document: AppliedDocument) -> tuple[Drop, ...]:
+    """Rows that no feed's reconciliation will find: of a source with several apps, the records of a
+    customer whom none of them has any more, and the staged rows of an app that is gone."""
+    if previous is None:
+        return ()
+    plans = document.plans
+    served = {(source_id, plan.customer) for (source_id, _), plan in plans.items() if plan.source.primary}
+    left = {
+        Drop(source_id, app_id, plan.customer)
+        for (source_id, app_id), plan in previous.plans.items()
+        if plan.source.many_apps and plan.customer is not None
+    }
+    primary = {model.primary.id for model in document.models}
+    found = [
+        drop
+        for drop in left | set(previous.drops)
+        if drop.source_id in document.facts
+        and (
+            (drop.source_id, drop.customer) not in served
+            if drop.source_id in primary
+            else (drop.source_id, drop.app_id) not in plans
+        )
+    ]
+    return tuple(sorted(found, key=lambda d: (d.source_id, d.app_id, d.customer)))
+
+
+def _drop_left_rows(store: RecordStore, models: Sequence[ModelShape], drops: Sequence[Drop]) -> None:
+    """The rows are gone from this store, whoever held the model's lock before."""
+    for model in models:
+        sources = {source.id: source for source in model.sources}
+        own = [drop for drop in drops if drop.source_id in sources]
+        if not own:
+            continue
+        with store.merging(model) as transaction:
+            if transaction is None:
+                raise StoreUnavailableError(f"model {model.id} is being merged; run `headrace apply` again")
+            for drop in own:
+                scope = FeedScope(
+                    feed_id=FeedId(""),
+                    app_id=drop.app_id,
+                    source=sources[drop.source_id],
+                    customer=drop.customer,
+                )
+                transaction.drop_customer(scope, drop.customer, 0)
+            transaction.recompute()
 
 
 def _essence(plan: FeedPlan) -> tuple[object, ...]:
