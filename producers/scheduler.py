@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import Final, Protocol
 
 from headrace import logs, wiring
-from headrace.errors import RetryableError
+from headrace.errors import ConfigurationError, RetryableError
 from headrace.metrics import SWEEPER_RENUDGES, Pending, measuring
 from headrace.observe import Heartbeat
 from headrace.process import Process, run
@@ -44,9 +44,10 @@ def schedule(
     heartbeat: Heartbeat,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Ticks and sweeps until `stop` is set; a database that is away is waited for.
+    """Ticks and sweeps until `stop` is set; waits for a database that is away, and for definitions that
+    are not applied yet or not usable.
 
-    Errors: whatever is not retryable.
+    Errors: whatever else there is.
     """
     sweep_at = monotonic()
     away = False
@@ -57,7 +58,7 @@ def schedule(
             if monotonic() >= sweep_at:
                 SWEEPER_RENUDGES.labels(queue=MERGE).inc(app.sweep())
                 sweep_at = monotonic() + settings.sweep_every_s
-        except RetryableError as error:
+        except (RetryableError, ConfigurationError) as error:
             if not away:
                 log.warning("scheduling waits", kind=type(error).__name__, error=str(error))
             away = True

@@ -16,7 +16,7 @@ import redis
 
 from headrace import process, settings, wiring
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
-from headrace.errors import ControlUnavailableError, InvariantError
+from headrace.errors import ConfigurationError, ControlUnavailableError, InvariantError
 from headrace.observe import Heartbeat
 from headrace.ports import Nudge
 from headrace.queue import broker as brokers
@@ -70,10 +70,10 @@ def test_sweeps_come_at_once_and_then_at_their_own_pace() -> None:
     assert script.swept_at_tick == [1, 31, 61]
 
 
-def test_a_control_database_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ControlUnavailableError("away"), ConfigurationError("nothing is applied")])
+def test_what_a_person_or_time_mends_is_waited_for(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "RETRY_EVERY_S", 0.001)
-    away = ControlUnavailableError("away")
-    script = Script(None, away, away, None, None)
+    script = Script(None, error, error, None, None)
     run(script)
     assert script.tick == 5
 
