@@ -24,8 +24,8 @@ MODULES = {
 }
 VICTIMS = ("fetch-1", "merge-1", "fetch-2", "merge-2")
 
-MOMENT_LIMIT_S = 5.0
-"""How long a kill waits for its victim to be in the middle of something."""
+MOMENT_LIMIT_S = 20.0
+"""How long a kill waits for its victim to be in the middle of something: lost nudges take their time."""
 STOP_LIMIT_S = 25.0
 
 MOMENT = """

@@ -31,6 +31,8 @@ ENVIRONMENT = {
     # What heals after a kill does so in seconds, or the test would take minutes.
     "HEADRACE_LEASE_S": "3",
     "HEADRACE_SWEEP_EVERY_S": "1",
+    "HEADRACE_RESEND_AFTER_S": "3",
+    "HEADRACE_NUDGE_LOST_S": "3",
 }
 
 
