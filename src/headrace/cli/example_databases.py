@@ -32,7 +32,7 @@ _FIRST: Final = (
 )  # fmt: skip
 _LAST: Final = (
     "Hopper", "Turing", "Dijkstra", "Liskov", "Knuth", "Hamilton", "Ritchie", "Allen", "Thompson",
-    "Perlman", "Hoare", "Goldberg", "Wirth", "Bartik", "Lamport", "Lamarr", "Codd", "Shaw", "Backus",
+    "Perlman", "Hoare", "Goldberg", "Naur", "Bartik", "Lamport", "Lamarr", "Codd", "Shaw", "Backus",
     "Jones", "Shannon", "Boyd", "Lee", "Conway",
 )  # fmt: skip
 _COMPANIES: Final = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ def discover(
         typer.Argument(metavar="[TABLE]", help="Print a source definition of this table to start from."),
     ] = None,
     config: Config = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """List the tables of an app, with the key, cursor and foreign keys that a source could use.
 
@@ -46,8 +47,8 @@ def discover(
     with _reader(config, app_id) as reader:
         tables = reader.tables()
     if table is not None:
-        screen.print_json(_definition(app_id, _table_named(table, tables, app_id)))
-    elif json:
+        print(_file_text(_definition(app_id, _table_named(table, tables, app_id))))  # noqa: T201
+    elif as_json:
         screen.print_json([_as_json(listing) for listing in tables])
     elif not tables:
         screen.print_line(f"{app_id} has no tables that it may read.")
@@ -62,7 +63,7 @@ def preview(
     source_id: SourceId,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Rows to show, at most.")] = PREVIEWED_ROWS,
     config: Config = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Show the first rows of a source, as its database has them, and which columns feed properties.
 
@@ -82,7 +83,7 @@ def preview(
     relation = Relation(table=source.table, query=query_text(source.query) if source.query else None)
     rows: list[dict[str, Any]] = []
     for app_id in source.app_ids:
-        with _opened(app_id, definitions.apps[app_id]) as reader:
+        with _opened(app_id, definitions.apps[app_id], definitions.file("apps", app_id)) as reader:
             facts = reader.describe(relation)
             faults = tuple(column_faults(definitions.file("sources", source_id), source, facts))
             if faults:
@@ -98,7 +99,7 @@ def preview(
                 rows += [row for page in pages for row in page.rows.to_pylist()]
         if len(rows) >= limit:
             break
-    if json:
+    if as_json:
         screen.print_json(rows)
         return
     names = [column.name for column in facts.columns]
@@ -128,16 +129,20 @@ def _reader(config: Path | None, app_id: str) -> Iterator[SourceReader]:
     app, faults = parse("apps", body, written.file("apps", app_id))
     if faults or not isinstance(app, App):
         raise ConfigurationError(*faults)
-    with _opened(app_id, app) as reader:
+    with _opened(app_id, app, written.file("apps", app_id)) as reader:
         yield reader
 
 
 @contextmanager
-def _opened(app_id: str, app: App) -> Iterator[SourceReader]:
+def _opened(app_id: str, app: App, file: str) -> Iterator[SourceReader]:
     from headrace import logs
+    from headrace.errors import ConfigurationError, Fault
     from headrace.sources.connect import open_reader
 
-    url = app.url.resolve(os.environ)
+    try:
+        url = app.url.resolve(os.environ)
+    except ConfigurationError as error:
+        raise ConfigurationError(*(Fault(file, "url", f.message) for f in error.faults)) from error
     logs.keep_secret(url)
     reader = open_reader(app_id, url, nonce="headrace")
     try:
@@ -196,6 +201,18 @@ def _definition(app_id: str, listing: TableListing) -> dict[str, Any]:
         "schedule": schedule,
         "properties": {c.name: {"type": c.type, "column": c.name} for c in listing.facts.columns},
     }
+
+
+def _file_text(definition: dict[str, Any]) -> str:
+    """JSON as a person would write it: a line a key, and a line a property."""
+    lines = []
+    for key, value in definition.items():
+        if key == "properties":
+            inner = ",\n".join(f"    {json.dumps(name)}: {json.dumps(p)}" for name, p in value.items())
+            lines.append(f'  "properties": {{\n{inner}\n  }}')
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _uses(source: Any, column: str) -> list[str]:
