@@ -81,7 +81,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     # A deferred transaction that reads first cannot wait for the write lock: it fails at once.
     writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    # Past SQLAlchemy, whose way to run a statement costs more than most of ours.
+    raw = connection.connection.driver_connection
+    if raw is None:
+        raise InvariantError("a transaction begins on a connection that is closed")
+    raw.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 @contextmanager
@@ -90,8 +94,10 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
     On SQLite it holds the write lock from its start.
     """
-    with _translated(), engine.execution_options(**{_WRITES: True}).begin() as connection:
-        yield connection
+    with _translated(), engine.connect() as connection:
+        connection.execution_options(**{_WRITES: True})
+        with connection.begin():
+            yield connection
 
 
 @contextmanager
@@ -106,6 +112,8 @@ def _translated() -> Iterator[None]:
     """Messages carry the driver's first line only: never the statement, its values or the URL."""
     try:
         yield
+    except sqlite3.OperationalError as error:  # of _begin_sqlite
+        raise ControlUnavailableError(f"control database: {error}") from error
     except exc.IntegrityError as error:
         raise InvariantError(f"control database: {_first_line(error)}") from error
     except exc.TimeoutError as error:

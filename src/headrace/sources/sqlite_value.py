@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -11,6 +11,13 @@ import pyarrow as pa
 _WHOLE: Final = re.compile(r"-?(0|[1-9]\d*)")
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf")
 _INT64: Final = range(-(2**63), 2**63)
+_ARROW_TYPES: Final[Mapping[frozenset[type], pa.DataType]] = {
+    frozenset(): pa.null(),
+    frozenset({bytes}): pa.binary(),
+    frozenset({int}): pa.int64(),
+    frozenset({float}): pa.float64(),
+    frozenset({int, float}): pa.float64(),
+}
 _HEX_BYTES: Final = re.compile(r"\\x([0-9a-f]{2})*")
 
 Value = int | float | str | bytes
@@ -43,8 +50,12 @@ def text_column(values: Sequence[Any]) -> pa.Array[Any]:
 
     Floats show the fewest digits that give the same float back: 1.54 is "1.54", 3.0 is "3".
     """
+    kinds = frozenset(map(type, values)) - {type(None)}
+    if kinds not in _ARROW_TYPES:
+        return pa.array([_shown(value) for value in values], pa.string())
     try:
-        typed: pa.Array[Any] = pa.array(values)
+        # The type is given: for guessing it, Arrow looks in vain for pandas, each time.
+        typed: pa.Array[Any] = pa.array(values, _ARROW_TYPES[kinds])
         return typed.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # kinds are mixed, or bytes are no UTF-8
         return pa.array([_shown(value) for value in values], pa.string())
