@@ -90,18 +90,3 @@ def test_the_demo_leaves_a_project_to_play_with(demo: tuple[Path, str, float]) -
     assert "Ada King" in run("records", "users", "12", cwd=place).stdout
     with closing(sqlite3.connect(place / "sources" / "app.db")) as app, app:
         app.execute("UPDATE users SET name = 'Ada Lovelace' WHERE id = 12")
-
-
-def test_a_second_demo_does_not_touch_the_first(demo: tuple[Path, str, float]) -> None:
-    place = demo[0]
-    kept = place / "kept.txt"
-    kept.touch()
-    assert run("demo", cwd=place.parent).returncode == 0
-    assert kept.exists()
-    assert (place.parent / "demo-headrace-2" / "README.md").exists()
-    other = place.parent / "mine"
-    other.mkdir()
-    (other / "precious.txt").touch()
-    refused = run("demo", "mine", "--force", cwd=place.parent)
-    assert refused.returncode == 2
-    assert (other / "precious.txt").exists()

@@ -375,11 +375,11 @@ def test_the_control_database_is_made_and_checked(
 
 
 def test_a_pipe_gets_no_escape_sequence(project: Path) -> None:
-    for command in (["status"], ["sync"], ["explain", "users", "12"], ["plan"]):
+    for command in (["sync", "--help"], ["frobnicate"], ["explain", "users", "12"]):
         done = subprocess.run(
             [HEADRACE, *command], capture_output=True, text=True, env={"PATH": "", "FORCE_COLOR": "1"}
         )
-        assert done.returncode == 0, done.stderr
+        assert done.stdout + done.stderr
         assert "\x1b" not in done.stdout + done.stderr
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-_MARK: Final = ".headrace/demo"
+MARK: Final = ".headrace/demo"
 """Tells a demo's directory, which may be made anew, from anybody else's."""
 
 
@@ -36,10 +36,10 @@ def demo(
     from headrace.cli.demo_story import tell
     from headrace.cli.skeleton import copy_example
 
-    place = _free_place(directory, force=force)
+    place = free_place(directory, force=force)
     copy_example(place)
-    (place / _MARK).parent.mkdir()
-    (place / _MARK).touch()
+    (place / MARK).parent.mkdir()
+    (place / MARK).touch()
     pause_s = 0.0 if fast or not sys.stdout.isatty() else 0.5
     stage = Stage(screen.console(), pause_s=pause_s)
     came_from = Path.cwd()
@@ -50,13 +50,13 @@ def demo(
         os.chdir(came_from)
 
 
-def _free_place(directory: Path, *, force: bool) -> Path:
+def free_place(directory: Path, *, force: bool) -> Path:
     """A directory that is not there; an earlier demo is removed if `force` or the person says so."""
     from headrace.errors import ConfigurationError
 
-    if not directory.exists() or not any(directory.iterdir()):
+    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return directory
-    if not (directory / _MARK).exists():
+    if not (directory / MARK).exists():
         raise ConfigurationError(f"{directory} is no earlier demo and not empty; name another directory")
     if force or (
         sys.stdin.isatty() and typer.confirm(f"Replace the earlier demo in {directory}?", default=True)

@@ -23,6 +23,9 @@ def main() -> int:
     if sys.argv[1:] in (["--version"], ["-V"]):  # before anything slow is imported
         sys.stdout.write(f"headrace {version()}\n")
         return DONE
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        # Help and usage errors are typer's, which would colour a pipe where FORCE_COLOR is set, as in CI.
+        os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
     try:
         from headrace.cli.app import app
 
