@@ -60,7 +60,9 @@ def records(
     names = ["_customer_id", *(column.name for column in shape.columns)]
     names += ["_updated_at"] + (["_invalid"] if any(r.values["_invalid"] for r in found) else [])
     rows = [[r.data_source, *(when(r.values[name]) for name in names)] for r in found[:most]]
-    screen.print_table([screen.Column("data source"), *(screen.Column(name) for name in names)], rows)
+    screen.print_blocks_if_wide(
+        [screen.Column("data source"), *(screen.Column(name) for name in names)], rows
+    )
     if len(found) > most:
         screen.print_line(f"The first {most} are shown; --limit shows more, --json all.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -79,7 +79,6 @@ def runs(
         return
     columns = [screen.Column(n) for n in ("started", "source", "trigger", "state")]
     columns += [screen.Column(n, right=True) for n in ("took", "read", "journalled", "merged", "rejected")]
-    columns.append(screen.Column("up to"))
     screen.print_table(columns, [_run_row(run) for run in found])
     for run in found:
         if run.error:
@@ -236,11 +235,18 @@ def _position(position: Any) -> dict[str, Any] | None:
 
 
 def _run_row(run: Run) -> list[Any]:
+    from headrace.cli.screen import ago
+
     took = None if run.ended_at is None else f"{_seconds(run.started_at, run.ended_at):.2f} s"
-    up_to = None if run.ended is None else run.ended.cursor or None
     counts = (run.rows_read, run.rows_journalled, run.rows_merged, run.rejected)
-    started = run.started_at.replace(microsecond=0)
-    return [started, run.source_id, run.trigger, run.state, took, *(f"{c:,}" for c in counts), up_to]
+    return [
+        ago(run.started_at, datetime.now(UTC)),
+        run.source_id,
+        run.trigger,
+        run.state,
+        took,
+        *(f"{c:,}" for c in counts),
+    ]
 
 
 def _seconds(started: datetime, ended: datetime) -> float:

@@ -48,10 +48,33 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Non
             print(line)  # noqa: T201
 
 
+def print_blocks_if_wide(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+    """A table where it fits the terminal, or where there is none; else a block a row, a line a value."""
+    cells = [[text_of(value) for value in row] for row in rows]
+    screen = console()
+    if not sys.stdout.isatty() or _width(columns, cells) <= screen.width:
+        print_table(columns, rows)
+        return
+    name_width = max(len(column.name) for column in columns)
+    for row in cells:
+        screen.rule(style="dim")
+        for column, cell in zip(columns, row, strict=True):
+            name = Text(f" {column.name.ljust(name_width)}{_GAP}", style="cyan")
+            screen.print(name.append(cell, style="not cyan dim" if cell == NOTHING else "not cyan"))
+
+
+def _width(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> int:
+    """Of the table that `rich_table` makes: two spaces and a line between columns."""
+    lines = [[column.name for column in columns], *cells]
+    return sum(max(len(line[i]) for line in lines) + 3 for i in range(len(columns)))
+
+
 def rich_table(columns: Sequence[Column], cells: Iterable[Sequence[str]]) -> Table:
     from rich import box
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold cyan", pad_edge=False, show_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD, header_style="bold cyan", pad_edge=False, show_edge=False, collapse_padding=True
+    )
     for column in columns:
         table.add_column(column.name, justify="right" if column.right else "left", overflow="fold")
     for row in cells:
