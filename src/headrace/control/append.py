@@ -9,11 +9,12 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from headrace.control.engine import insert_or
+from headrace.control.engine import insert_in
 from headrace.control.state import columns_of, key_json, reconciliation
 from headrace.control.tables import (
     RunState,
@@ -26,18 +27,93 @@ from headrace.control.tables import (
     routing_version,
     run,
 )
-from headrace.control.types import from_now, now
+from headrace.control.types import from_now, now, seconds_named
 from headrace.domain.vocabulary import BatchId, DataSourceId, FeedId, LogId
 from headrace.errors import LeaseLostError, RoutingChangedError
 from headrace.ports import JournalEntry, Lease, NewBatch, Reconciliation
 
-_OPEN = sa.text("state = 'open'")
 _KEYS_A_STATEMENT = 5_000
 
+# Statements are built once: building one and finding it in SQLAlchemy's cache by its structure costs
+# four times what running it does.
 
-def holds(lease: Lease) -> sa.ColumnElement[bool]:
-    """The lease is still the feed's: the condition that opens everything a lease holder writes."""
-    return sa.and_(feed.c.id == lease.feed_id, feed.c.epoch == lease.epoch, feed.c.lease_id == lease.lease_id)
+HOLDS = sa.and_(
+    feed.c.id == sa.bindparam("of_feed"),
+    feed.c.epoch == sa.bindparam("of_epoch"),
+    feed.c.lease_id == sa.bindparam("of_lease"),
+)
+"""The lease (`holder`) is still the feed's: the condition that opens everything a lease holder writes."""
+
+RENEW = sa.update(feed).where(HOLDS).values(lease_until=from_now(seconds_named("lease_s")))
+_OPEN_ENTRY = RENEW.returning(feed)
+_HOLD_ROUTING = sa.select(routing_version.c.version).with_for_update(read=True)
+_INSERT_BATCHES = sa.insert(batch).values(journalled_at=now())
+_INSERT_PAYLOADS = sa.insert(batch_payload)
+_RESOLVE_REJECTED = (
+    sa.update(rejected_row)
+    .where(
+        rejected_row.c.feed_id == sa.bindparam("of_feed"),
+        rejected_row.c.key.in_(sa.bindparam("keys", expanding=True)),
+        rejected_row.c.state == "open",
+    )
+    .values(state="resolved", last_seen=now())
+)
+_ANSWER_REQUESTS = sa.delete(key_request).where(
+    key_request.c.feed_id == sa.bindparam("of_feed"),
+    key_request.c.id.in_(sa.bindparam("ids", expanding=True)),
+)
+_WRITE_STATE = sa.update(feed).where(feed.c.id == sa.bindparam("of_feed"))
+_WRITE_STATE_AND_DUE = _WRITE_STATE.values(reconcile_due_at=from_now(seconds_named("reconciled_every_s")))
+_INTO_LOG_IS_DONE = (
+    sa.update(feed_log)
+    .where(
+        feed_log.c.feed_id == sa.bindparam("of_feed"),
+        feed_log.c.data_source_id == sa.bindparam("into"),
+        feed_log.c.asked_epoch < sa.bindparam("begun"),
+    )
+    .values(wants_reconcile=False)
+)
+
+
+@cache
+def _advance_log(dialect: str) -> sa.Executable:
+    insert = insert_in(dialect, feed_log)
+    return insert.on_conflict_do_update(
+        index_elements=[feed_log.c.feed_id, feed_log.c.data_source_id],
+        set_={"seq": feed_log.c.seq + insert.excluded.seq},
+    ).returning(feed_log.c.log_id, feed_log.c.seq)
+
+
+@cache
+def _set_aside(dialect: str) -> sa.Executable:
+    insert = insert_in(dialect, rejected_row).values(first_seen=now(), last_seen=now())
+    return insert.on_conflict_do_update(
+        index_elements=[rejected_row.c.feed_id, rejected_row.c.key],
+        index_where=sa.text("state = 'open'"),
+        set_={
+            "code": insert.excluded.code,
+            "reason": insert.excluded.reason,
+            "raw": insert.excluded.raw,
+            "last_seen": insert.excluded.last_seen,
+            "attempts": rejected_row.c.attempts + 1,
+        },
+    )
+
+
+@cache
+def _count_run(dialect: str) -> sa.Executable:
+    insert = insert_in(dialect, run).values(state=RunState.RUNNING.value, started_at=now())
+    added = ("rows_read", "rows_journalled", "rejected")
+    return insert.on_conflict_do_update(
+        index_elements=[run.c.id],
+        set_={name: run.c[name] + insert.excluded[name] for name in added}
+        | {name: insert.excluded[name] for name in ("to_cursor", "to_key")},
+    )
+
+
+def holder(lease: Lease) -> dict[str, Any]:
+    """The parameters of `HOLDS`."""
+    return {"of_feed": lease.feed_id, "of_epoch": lease.epoch, "of_lease": lease.lease_id}
 
 
 def open_entry(connection: sa.Connection, lease: Lease, *, lease_s: float) -> sa.Row[Any]:
@@ -46,8 +122,7 @@ def open_entry(connection: sa.Connection, lease: Lease, *, lease_s: float) -> sa
     Raises:
         LeaseLostError: another worker has the feed.
     """
-    renew = sa.update(feed).where(holds(lease)).values(lease_until=from_now(lease_s)).returning(feed)
-    row = connection.execute(renew).one_or_none()
+    row = connection.execute(_OPEN_ENTRY, {**holder(lease), "lease_s": lease_s}).one_or_none()
     if row is None:
         raise LeaseLostError(f"feed {lease.feed_id}: the lease of epoch {lease.epoch} was taken over")
     return row
@@ -59,7 +134,7 @@ def hold_routing(connection: sa.Connection, version: int) -> None:
     Raises:
         RoutingChangedError: it is another version by now.
     """
-    current = connection.execute(sa.select(routing_version.c.version).with_for_update(read=True)).scalar_one()
+    current = connection.execute(_HOLD_ROUTING).scalar_one()
     if current != version:
         raise RoutingChangedError(f"routing is at version {current}, the page was resolved at {version}")
 
@@ -83,9 +158,9 @@ def append_batches(
         place = places[new.data_source_id]
         places[new.data_source_id] = _Place(place.log_id, place.next_seq + 1)
         rows.append(_batch_row(held, entry, new, batch_id=batch_id, place=place))
-    connection.execute(sa.insert(batch).values(journalled_at=now()), rows)
+    connection.execute(_INSERT_BATCHES, rows)
     payloads = [{"batch_id": i, "payload": new.payload} for i, new in zip(ids, entry.batches, strict=True)]
-    connection.execute(sa.insert(batch_payload), payloads)
+    connection.execute(_INSERT_PAYLOADS, payloads)
     return ids
 
 
@@ -99,18 +174,15 @@ def _advance_logs(
     """Raise each log's seq by its number of batches; the feed's lock makes the numbers dense."""
     places = {}
     for data_source_id, count in sorted(Counter(b.data_source_id for b in batches).items()):
-        insert = insert_or(connection, feed_log).values(
-            feed_id=held.id,
-            data_source_id=data_source_id,
-            model_id=held.model_id,
-            log_id=new_id(),
-            seq=count,
-        )
         row = connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=[feed_log.c.feed_id, feed_log.c.data_source_id],
-                set_={"seq": feed_log.c.seq + insert.excluded.seq},
-            ).returning(feed_log.c.log_id, feed_log.c.seq)
+            _advance_log(connection.dialect.name),
+            {
+                "feed_id": held.id,
+                "data_source_id": data_source_id,
+                "model_id": held.model_id,
+                "log_id": new_id(),
+                "seq": count,
+            },
         ).one()
         places[data_source_id] = _Place(LogId(row.log_id), row.seq - count + 1)
     return places
@@ -142,45 +214,25 @@ def set_aside(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -
     resolve_rejected(connection, feed_id, [key for key in entry.seen_keys if key not in rejected])
     if not rejected:
         return
-    insert = insert_or(connection, rejected_row).values(feed_id=feed_id, first_seen=now(), last_seen=now())
-    upsert = insert.on_conflict_do_update(
-        index_elements=[rejected_row.c.feed_id, rejected_row.c.key],
-        index_where=_OPEN,
-        set_={
-            "code": insert.excluded.code,
-            "reason": insert.excluded.reason,
-            "raw": insert.excluded.raw,
-            "last_seen": insert.excluded.last_seen,
-            "attempts": rejected_row.c.attempts + 1,
-        },
-    )
     connection.execute(
-        upsert,
-        [{"key": r.key, "code": r.code, "reason": r.reason, "raw": r.raw} for r in rejected.values()],
+        _set_aside(connection.dialect.name),
+        [
+            {"feed_id": feed_id, "key": r.key, "code": r.code, "reason": r.reason, "raw": r.raw}
+            for r in rejected.values()
+        ],
     )
 
 
 def resolve_rejected(connection: sa.Connection, feed_id: FeedId, keys: Sequence[str]) -> None:
     for start in range(0, len(keys), _KEYS_A_STATEMENT):
-        connection.execute(
-            sa.update(rejected_row)
-            .where(
-                rejected_row.c.feed_id == feed_id,
-                rejected_row.c.key.in_(keys[start : start + _KEYS_A_STATEMENT]),
-                rejected_row.c.state == "open",
-            )
-            .values(state="resolved", last_seen=now())
-        )
+        some = keys[start : start + _KEYS_A_STATEMENT]
+        connection.execute(_RESOLVE_REJECTED, {"of_feed": feed_id, "keys": some})
 
 
 def answer_requests(connection: sa.Connection, feed_id: FeedId, ids: Sequence[int]) -> None:
     for start in range(0, len(ids), _KEYS_A_STATEMENT):
-        connection.execute(
-            sa.delete(key_request).where(
-                key_request.c.feed_id == feed_id,
-                key_request.c.id.in_(ids[start : start + _KEYS_A_STATEMENT]),
-            )
-        )
+        some = ids[start : start + _KEYS_A_STATEMENT]
+        connection.execute(_ANSWER_REQUESTS, {"of_feed": feed_id, "ids": some})
 
 
 def count_run(connection: sa.Connection, held: sa.Row[Any], entry: JournalEntry) -> None:
@@ -188,28 +240,19 @@ def count_run(connection: sa.Connection, held: sa.Row[Any], entry: JournalEntry)
     if not (entry.rows_read or entry.batches or entry.rejected or entry.finished_reconcile):
         return
     lead = entry.state.lead
-    insert = insert_or(connection, run).values(
-        id=entry.run_id,
-        feed_id=held.id,
-        trigger=entry.trigger,
-        state=RunState.RUNNING.value,
-        rows_read=entry.rows_read,
-        rows_journalled=sum(b.rows for b in entry.batches),
-        rejected=len(entry.rejected),
-        from_cursor=held.lead_cursor,
-        from_key=held.lead_key,
-        to_cursor=lead and lead.cursor,
-        to_key=key_json(lead),
-        started_at=now(),
-    )
-    added = ("rows_read", "rows_journalled", "rejected")
-    connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[run.c.id],
-            set_={name: run.c[name] + insert.excluded[name] for name in added}
-            | {name: insert.excluded[name] for name in ("to_cursor", "to_key")},
-        )
-    )
+    counted = {
+        "id": entry.run_id,
+        "feed_id": held.id,
+        "trigger": entry.trigger,
+        "rows_read": entry.rows_read,
+        "rows_journalled": sum(b.rows for b in entry.batches),
+        "rejected": len(entry.rejected),
+        "from_cursor": held.lead_cursor,
+        "from_key": held.lead_key,
+        "to_cursor": lead and lead.cursor,
+        "to_key": key_json(lead),
+    }
+    connection.execute(_count_run(connection.dialect.name), counted)
 
 
 def write_state(connection: sa.Connection, held: sa.Row[Any], lease: Lease, entry: JournalEntry) -> None:
@@ -223,7 +266,8 @@ def write_state(connection: sa.Connection, held: sa.Row[Any], lease: Lease, entr
         values["reconcile_confirm"] = False
     if entry.finished_reconcile is not None:
         values |= _finish(connection, held, lease, entry.finished_reconcile)
-    connection.execute(sa.update(feed).where(feed.c.id == held.id).values(values))
+    statement = _WRITE_STATE_AND_DUE if "reconciled_every_s" in values else _WRITE_STATE
+    connection.execute(statement, {"of_feed": held.id, **values})
 
 
 def _begun(held: sa.Row[Any], lease: Lease, going: Reconciliation) -> int:
@@ -242,9 +286,7 @@ def _finish(
     begun = _begun(held, lease, done)
     values: dict[str, Any] = {}
     if done.into is not None:
-        log = sa.and_(feed_log.c.feed_id == held.id, feed_log.c.data_source_id == done.into)
-        asked_before = sa.and_(log, feed_log.c.asked_epoch < begun)
-        connection.execute(sa.update(feed_log).where(asked_before).values(wants_reconcile=False))
+        connection.execute(_INTO_LOG_IS_DONE, {"of_feed": held.id, "into": done.into, "begun": begun})
         return values
     if held.reconcile_wanted is not None:
         answered = done.full or held.reconcile_wanted == "keys"
@@ -253,7 +295,7 @@ def _finish(
         else:
             values["again"] = True
     if held.reconcile_every_s is not None and (done.full or held.reconcile_kind == "keys"):
-        values["reconcile_due_at"] = from_now(held.reconcile_every_s)
+        values["reconciled_every_s"] = held.reconcile_every_s
     return values
 
 

@@ -136,9 +136,12 @@ def _first_line(error: exc.DBAPIError) -> str:
 
 def insert_or(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that understands ON CONFLICT, in the connection's dialect."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
+    return insert_in(connection.dialect.name, table)
+
+
+def insert_in(dialect: str, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """The same, by the dialect's name: for statements that are built once."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def clock(connection: sa.Connection) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control import append
-from headrace.control.append import holds
-from headrace.control.engine import clock, reading, writing
+from headrace.control.append import HOLDS, RENEW, holder
+from headrace.control.engine import reading, writing
 from headrace.control.schedule import next_due
 from headrace.control.state import state_of
 from headrace.control.tables import (
@@ -25,7 +25,7 @@ from headrace.control.tables import (
     rejected_row,
     run,
 )
-from headrace.control.types import from_now, now
+from headrace.control.types import Timestamp, from_now, now, seconds_named
 from headrace.domain.schedule import backoff_s
 from headrace.domain.vocabulary import AppId, BatchId, DataSourceId, FeedId, LeaseId, SourceId
 from headrace.errors import LeaseLostError
@@ -36,6 +36,83 @@ _REJECTED_KEYS = 10_000
 
 INCOMPLETE_AGAIN_S = 0.5
 """A feed that left its source before the end is due again after this time."""
+
+
+_OF_FEED = feed.c.id == sa.bindparam("of_feed")
+_MAY_RUN = sa.and_(_OF_FEED, feed.c.state == "active", sa.not_(feed.c.paused))
+_TAKE = (
+    sa.update(feed)
+    .where(_MAY_RUN, sa.or_(feed.c.lease_id.is_(None), feed.c.lease_until < now()))
+    .values(
+        epoch=feed.c.epoch + 1,
+        lease_id=sa.bindparam("taken_by"),
+        lease_until=from_now(seconds_named("lease_s")),
+        again=False,
+        sent_at=None,
+    )
+    .returning(feed, (feed.c.reconcile_due_at <= now()).label("reconcile_is_due"))
+)
+_ASK_AGAIN = sa.update(feed).where(_MAY_RUN).values(again=True)
+_END_LOST_RUNS = (
+    sa.update(run)
+    .where(run.c.feed_id.in_(sa.bindparam("of_feeds", expanding=True)), run.c.state == RunState.RUNNING.value)
+    .values(state=RunState.INCOMPLETE.value, ended_at=now(), error="its lease was lost")
+)
+_LOGS = (
+    sa.select(feed_log.c.data_source_id)
+    .where(feed_log.c.feed_id == sa.bindparam("of_feed"))
+    .order_by("data_source_id")
+)
+_NEW_LOGS = _LOGS.where(feed_log.c.wants_reconcile)
+
+_HELD = sa.select(feed, now().label("now")).where(HOLDS)
+_GIVE_BACK = (
+    sa.update(feed)
+    .where(HOLDS)
+    .values(lease_id=None, lease_until=None, checked_at=now())
+    .returning(feed.c.again)
+)
+_GIVE_BACK_WELL = _GIVE_BACK.values(failures=0, last_error=None, last_success_at=now())
+_GIVE_BACK_COMPLETE = _GIVE_BACK_WELL.values(next_due=sa.bindparam("due", type_=Timestamp()))
+_GIVE_BACK_INCOMPLETE = _GIVE_BACK_WELL.values(next_due=from_now(INCOMPLETE_AGAIN_S))
+_GIVE_BACK_FAILED = _GIVE_BACK.values(
+    failures=feed.c.failures + 1,
+    last_error=sa.bindparam("why"),
+    next_due=from_now(seconds_named("wait_s")),
+)
+_END_RUN = (
+    sa.update(run)
+    .where(run.c.id == sa.bindparam("of_run"))
+    .values(state=sa.bindparam("ended"), error=sa.bindparam("why"), ended_at=now())
+)
+_FAILED_RUN = sa.insert(run).values(
+    trigger="poll", state=RunState.FAILED.value, started_at=now(), ended_at=now()
+)
+
+_AGAIN = sa.select(feed.c.again).where(_OF_FEED)
+_RUNNABLE = sa.select(feed.c.id).where(_MAY_RUN)
+_KEY_REQUESTS = (
+    sa.select(key_request.c.id, key_request.c.key)
+    .where(key_request.c.feed_id == sa.bindparam("of_feed"))
+    .order_by(key_request.c.id)
+    .limit(sa.bindparam("at_most", type_=sa.Integer()))
+)
+_OPEN_REJECTED_KEYS = (
+    sa.select(rejected_row.c.key)
+    .where(rejected_row.c.feed_id == sa.bindparam("of_feed"), rejected_row.c.state == "open")
+    .limit(_REJECTED_KEYS)
+)
+_BLOCKED = (
+    sa.select(batch.c.data_source_id)
+    .where(batch.c.feed_id == sa.bindparam("of_feed"), batch.c.state == "pending")
+    .group_by(batch.c.data_source_id)
+    .having(
+        sa.or_(
+            sa.func.count() >= sa.bindparam("batches", type_=sa.BigInteger()),
+            sa.func.sum(batch.c.payload_bytes) >= sa.bindparam("bytes", type_=sa.BigInteger()),
+        )
+    )
+)
 
 
 def new_uuid() -> str:
@@ -62,37 +139,21 @@ class SqlFeeds:
         self._chance = chance or random.Random()  # noqa: S311 (jitter)
 
     def claim(self, feed_id: FeedId, *, lease_s: float) -> ClaimedFeed | None:
-        may_run = sa.and_(is_active(feed_id), sa.not_(feed.c.paused))
-        free = sa.or_(feed.c.lease_id.is_(None), feed.c.lease_until < now())
-        take = (
-            sa.update(feed)
-            .where(may_run, free)
-            .values(
-                epoch=feed.c.epoch + 1,
-                lease_id=self._new_id(),
-                lease_until=from_now(lease_s),
-                again=False,
-                sent_at=None,
-            )
-            .returning(feed, (feed.c.reconcile_due_at <= now()).label("reconcile_is_due"))
-        )
+        of_feed = {"of_feed": feed_id}
+        taking = {**of_feed, "taken_by": self._new_id(), "lease_s": lease_s}
         with writing(self._engine) as connection:
-            row = connection.execute(take).one_or_none()
+            row = connection.execute(_TAKE, taking).one_or_none()
             if row is None:
                 # Whatever the lease is by now: a tick too many is harmless, a lost one is not.
-                connection.execute(sa.update(feed).where(may_run).values(again=True))
+                connection.execute(_ASK_AGAIN, of_feed)
                 return None
             end_run_of_lost_lease(connection, feed_id)
-            waiting = sa.select(feed_log.c.data_source_id).where(
-                feed_log.c.feed_id == feed_id, feed_log.c.wants_reconcile
-            )
-            into = tuple(connection.execute(waiting.order_by("data_source_id")).scalars())
+            into = tuple(connection.execute(_NEW_LOGS, of_feed).scalars())
         return _claimed(row, into)
 
     def renew(self, lease: Lease, *, lease_s: float) -> None:
-        renew = sa.update(feed).where(holds(lease)).values(lease_until=from_now(lease_s))
         with writing(self._engine) as connection:
-            if connection.execute(renew).rowcount == 0:
+            if connection.execute(RENEW, {**holder(lease), "lease_s": lease_s}).rowcount == 0:
                 raise LeaseLostError(f"feed {lease.feed_id}: the lease of epoch {lease.epoch} was taken over")
 
     def append(self, lease: Lease, entry: JournalEntry, *, lease_s: float) -> tuple[BatchId, ...]:
@@ -109,51 +170,39 @@ class SqlFeeds:
 
     def release(self, lease: Lease, outcome: PollOutcome) -> bool:
         with writing(self._engine) as connection:
-            held = connection.execute(sa.select(feed).where(holds(lease))).one_or_none()
+            held = connection.execute(_HELD, holder(lease)).one_or_none()
             if held is None:
                 return False
-            values = self._after_poll(connection, held, outcome)
-            give_back = sa.update(feed).where(holds(lease)).values(values).returning(feed.c.again)
-            row = connection.execute(give_back).one_or_none()
+            statement, values = self._after_poll(held, outcome)
+            row = connection.execute(statement, {**holder(lease), **values}).one_or_none()
             if row is None:
                 return False
             _end_run(connection, lease.feed_id, outcome)
         return bool(row.again)
 
-    def _after_poll(
-        self, connection: sa.Connection, held: sa.Row[Any], outcome: PollOutcome
-    ) -> dict[str, Any]:
-        values: dict[str, Any] = {"lease_id": None, "lease_until": None, "checked_at": now()}
+    def _after_poll(self, held: sa.Row[Any], outcome: PollOutcome) -> tuple[sa.Executable, dict[str, Any]]:
+        """What gives the lease back, and its parameters."""
+        if outcome.succeeded and not outcome.complete:
+            return _GIVE_BACK_INCOMPLETE, {}
         if outcome.succeeded:
-            due: Any = from_now(INCOMPLETE_AGAIN_S)
-            if outcome.complete:
-                due = next_due(held.id, every_s=held.every_s, cron=held.cron, after=clock(connection))
-            values |= {"failures": 0, "last_error": None, "last_success_at": now(), "next_due": due}
-        else:
-            failures = held.failures + 1
-            wait = from_now(backoff_s(failures, self._chance))
-            values |= {"failures": failures, "last_error": outcome.error, "next_due": wait}
-        if outcome.stop:
-            values |= {
-                "paused": True,
-                "paused_by": PausedBy.DRIFT.value,
-                "paused_reason": outcome.error or "the source no longer fits its definition",
-            }
-        return values
+            due = next_due(held.id, every_s=held.every_s, cron=held.cron, after=held.now)
+            return _GIVE_BACK_COMPLETE, {"due": due}
+        values = {"why": outcome.error, "wait_s": backoff_s(held.failures + 1, self._chance)}
+        if not outcome.stop:
+            return _GIVE_BACK_FAILED, values
+        reason = outcome.error or "the source no longer fits its definition"
+        stopped = {"paused": True, "paused_by": PausedBy.DRIFT.value, "paused_reason": reason}
+        return _GIVE_BACK_FAILED.values(stopped), values
 
     def is_asked_again(self, feed_id: FeedId) -> bool:
         """Somebody asked for another poll since the last one took its lease."""
-        again = sa.select(feed.c.again).where(feed.c.id == feed_id)
         with reading(self._engine) as connection:
-            return bool(connection.execute(again).scalar_one_or_none())
+            return bool(connection.execute(_AGAIN, {"of_feed": feed_id}).scalar_one_or_none())
 
     def is_paused(self, feed_id: FeedId) -> bool:
         """No poll of it will begin: it is paused, or has ended."""
-        runs = sa.select(feed.c.id).where(
-            feed.c.id == feed_id, feed.c.state == "active", sa.not_(feed.c.paused)
-        )
         with reading(self._engine) as connection:
-            return connection.execute(runs).one_or_none() is None
+            return connection.execute(_RUNNABLE, {"of_feed": feed_id}).one_or_none() is None
 
     def request_reconcile(self, feed_id: FeedId, *, full: bool) -> None:
         """The feed is reconciled by a reconciliation that begins after this, of the feed's own kind or
@@ -162,34 +211,24 @@ class SqlFeeds:
             connection.execute(sa.update(feed).where(is_active(feed_id)).values(reconcile_asked(full=full)))
 
     def key_requests(self, feed_id: FeedId, *, limit: int) -> tuple[KeyRequest, ...]:
-        oldest = sa.select(key_request.c.id, key_request.c.key).where(key_request.c.feed_id == feed_id)
         with reading(self._engine) as connection:
-            rows = connection.execute(oldest.order_by(key_request.c.id).limit(limit)).all()
+            rows = connection.execute(_KEY_REQUESTS, {"of_feed": feed_id, "at_most": limit}).all()
         return tuple(KeyRequest(row.id, tuple(json.loads(row.key))) for row in rows)
 
     def open_rejected_keys(self, feed_id: FeedId) -> frozenset[str]:
-        keys = sa.select(rejected_row.c.key).where(
-            rejected_row.c.feed_id == feed_id, rejected_row.c.state == "open"
-        )
         with reading(self._engine) as connection:
-            return frozenset(connection.execute(keys.limit(_REJECTED_KEYS)).scalars())
+            return frozenset(connection.execute(_OPEN_REJECTED_KEYS, {"of_feed": feed_id}).scalars())
 
     def written_data_sources(self, feed_id: FeedId) -> tuple[DataSourceId, ...]:
-        logs = sa.select(feed_log.c.data_source_id).where(feed_log.c.feed_id == feed_id)
         with reading(self._engine) as connection:
-            return tuple(connection.execute(logs.order_by("data_source_id")).scalars())
+            return tuple(connection.execute(_LOGS, {"of_feed": feed_id}).scalars())
 
     def blocked_data_sources(
         self, feed_id: FeedId, *, max_batches: int, max_bytes: int
     ) -> frozenset[DataSourceId]:
-        pending = (
-            sa.select(batch.c.data_source_id)
-            .where(batch.c.feed_id == feed_id, batch.c.state == "pending")
-            .group_by(batch.c.data_source_id)
-            .having(sa.or_(sa.func.count() >= max_batches, sa.func.sum(batch.c.payload_bytes) >= max_bytes))
-        )
+        values = {"of_feed": feed_id, "batches": max_batches, "bytes": max_bytes}
         with reading(self._engine) as connection:
-            return frozenset(connection.execute(pending).scalars())
+            return frozenset(connection.execute(_BLOCKED, values).scalars())
 
 
 def is_active(feed_id: FeedId) -> sa.ColumnElement[bool]:
@@ -222,18 +261,13 @@ def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:
 
 def end_run_of_lost_lease(connection: sa.Connection, *feed_ids: FeedId) -> None:
     """What the feeds' former lease holders left running is incomplete."""
-    connection.execute(
-        sa.update(run)
-        .where(run.c.feed_id.in_(feed_ids), run.c.state == RunState.RUNNING.value)
-        .values(state=RunState.INCOMPLETE.value, ended_at=now(), error="its lease was lost")
-    )
+    connection.execute(_END_LOST_RUNS, {"of_feeds": feed_ids})
 
 
 def _end_run(connection: sa.Connection, feed_id: FeedId, outcome: PollOutcome) -> None:
     """End the poll's run; a poll that found nothing has none, unless it failed: that is worth a row."""
     state = RunState.SUCCEEDED if outcome.succeeded else RunState.FAILED
-    ended = {"state": state.value, "error": outcome.error, "ended_at": now()}
-    known = connection.execute(sa.update(run).where(run.c.id == outcome.run_id).values(ended))
-    if known.rowcount == 0 and not outcome.succeeded:
-        failed = {"id": outcome.run_id, "feed_id": feed_id, "trigger": "poll", "started_at": now()}
-        connection.execute(sa.insert(run).values(failed | ended))
+    values = {"of_run": outcome.run_id, "ended": state.value, "why": outcome.error}
+    if connection.execute(_END_RUN, values).rowcount == 0 and not outcome.succeeded:
+        failed = {"id": outcome.run_id, "feed_id": feed_id, "error": outcome.error}
+        connection.execute(_FAILED_RUN, failed)

@@ -68,8 +68,15 @@ def _on_sqlite(element: TimeFromNow, compiler: SQLCompiler, **kw: Any) -> str:
     return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', printf('%+.3f seconds', {seconds}))"
 
 
-def from_now(seconds: float) -> TimeFromNow:
+def from_now(seconds: float | sa.BindParameter[float]) -> TimeFromNow:
+    if isinstance(seconds, sa.BindParameter):
+        return TimeFromNow(seconds)
     return TimeFromNow(sa.bindparam(None, float(seconds), sa.Double()))
+
+
+def seconds_named(name: str) -> sa.BindParameter[float]:
+    """The parameter of a statement that is built once."""
+    return sa.bindparam(name, type_=sa.Double())
 
 
 def now() -> TimeFromNow:
