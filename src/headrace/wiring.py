@@ -29,6 +29,7 @@ from headrace.definition.definitions import Definitions
 from headrace.definition.loader import load
 from headrace.definition.models import App, DataSource
 from headrace.definition.secrets import resolve
+from headrace.domain.events import RejectCode
 from headrace.domain.shape import ModelShape, load_json, shape_fingerprint
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import ConfigurationError, HeadraceError
@@ -39,7 +40,6 @@ from headrace.sources.pool import ReaderPool
 from headrace.steps.apply import AppliedDocument, ApplyReport, ApplyStep
 from headrace.steps.fetch import FetchStep, PollReport
 from headrace.steps.merge import MergeReport, MergeStep
-from headrace.steps.page import CUSTOMER_REFUSED
 from headrace.steps.visit import Limits, Progress, no_progress
 from headrace.stores.connect import open_store
 from headrace.stores.pool import StorePool
@@ -180,7 +180,7 @@ class Application:
         with self._apply_step(definitions) as step:
             report = step.apply(definitions)
         # Rows held for a customer whom nobody knew: these definitions may know it.
-        self.runs.replay(code=CUSTOMER_REFUSED)
+        self.runs.replay(code=RejectCode.CUSTOMER_REFUSED.value)
         with self._lock:
             self._asked_at = float("-inf")
         return report

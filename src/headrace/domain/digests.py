@@ -9,7 +9,7 @@ would be skipped, and its other values would stay in the store (tests/unit/test_
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import blake2b
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,55 +40,64 @@ def all_stale(digests: Mapping[str, str]) -> dict[str, str]:
     return {name: d if d.startswith(STALE) else STALE + d for name, d in digests.items()}
 
 
-def chained(previous: str, rows: pa.Table) -> str:
-    """The digest of pages read one after the other: depends on their cuts."""
-    return blake2b((previous + payload.digest(rows)).encode(), digest_size=16).hexdigest()
-
-
 class Provisional:
     """The rows that the next poll reads again, followed page by page while a stream is read.
 
-    Its mark is `rows:digest`; empty when there are too many rows to remember.
+    Its mark is `rows:digest`, empty when there are none; it does not tell how the rows were cut into pages.
     """
 
     PART = "provisional"
 
-    def __init__(self, digests: Mapping[str, str], *, limit: int) -> None:
-        self._digests = digests
-        self._limit = limit
-        self._first = True
-        self._kept: list[pa.Table] | None = []
-        self.changed = False
+    def __init__(self, digests: Mapping[str, str]) -> None:
+        mark = digests.get(self.PART, "")
+        count, _, self._digest = mark.removeprefix(STALE).partition(":")
+        self._left = int(count or 0)
+        self._skips = is_known(digests, self.PART, mark.removeprefix(STALE))
+        self._seen = payload.RowsDigest()
+        self._kept = payload.RowsDigest()
+        self._anchor: Any = None
+        self.changed = not self._left
 
-    def without_known(self, rows: pa.Table) -> pa.Table:
-        """The page without the rows that are as they were journalled; call it once per page."""
-        first, self._first = self._first, False
-        last = self._digests.get(self.PART, "").removeprefix(STALE)
-        count, _, digest = last.partition(":")
-        if first and digest and int(count) <= rows.num_rows:
-            known = rows.slice(0, int(count))
-            if payload.digest(known) == digest:
-                self.changed = rows.num_rows > int(count)
-                skip = is_known(self._digests, self.PART, last)
-                return rows.slice(int(count)) if skip else rows
+    @property
+    def undecided(self) -> bool:
+        """Known rows have passed, but not all of them: nobody can tell yet whether they are the same."""
+        return self._left > 0
+
+    def without_known(self, rows: pa.Table) -> pa.Table | None:
+        """The page without the rows that are as they were journalled; call it once per page.
+
+        None: they are not, and earlier pages of them have passed: read again, by a `Provisional({})`.
+        """
+        if not self._left:
+            self.changed = True
+            return rows
+        first = not self._seen.rows
+        if first and self._left > rows.num_rows and not self._skips:
+            self._left, self.changed = 0, True
+            return rows
+        known = rows.slice(0, self._left)
+        self._seen.add(known)
+        self._left -= known.num_rows
+        if self._left:
+            return known.slice(0, 0)
+        if self._seen.hexdigest() == self._digest:
+            self.changed = rows.num_rows > known.num_rows
+            return rows.slice(known.num_rows) if self._skips else rows
         self.changed = True
-        return rows
+        return rows if first else None
 
-    def keep(self, rows: pa.Table, start: int) -> None:
-        """The rows from `start` on will be read again; with 0, those kept of earlier pages too."""
-        if start > 0:
-            self._kept = []
-        if self._kept is not None:
-            self._kept.append(rows.slice(start))
-            if sum(t.num_rows for t in self._kept) > self._limit:
-                self._kept = None
+    def keep(self, rows: pa.Table, start: int, *, anchor: object) -> None:
+        """The rows from `start` on will be read again; with 0, those kept of earlier pages too, as long
+        as reading resumes at the same place.
+
+        Args:
+            anchor: the rank of the cursor that reading resumes at.
+        """
+        if start > 0 or anchor != self._anchor:
+            self._kept = payload.RowsDigest()
+        self._anchor = anchor
+        self._kept.add(rows.slice(start))
 
     @property
     def mark(self) -> str:
-        if self._kept is None:
-            return ""
-        rows = [t for t in self._kept if t.num_rows]
-        if not rows:
-            return ""
-        table = pa.concat_tables(rows)
-        return f"{table.num_rows}:{payload.digest(table)}"
+        return f"{self._kept.rows}:{self._kept.hexdigest()}" if self._kept.rows else ""

@@ -7,7 +7,7 @@ that has no customer, is set aside whole. Neither stops the rest. Python sees on
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -30,6 +30,7 @@ class RejectCode(StrEnum):
     KEY_UNFIT = "key_unfit"
     CUSTOMER_MISSING = "customer_missing"
     CUSTOMER_UNFIT = "customer_unfit"
+    CUSTOMER_REFUSED = "customer_refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,7 @@ def coerce_page(
     if not faults:
         return CoercedPage(events, page.indexes, ())
     good = pc.invert(pc.is_in(page.indexes, pa.array(list(faults), pa.int64())))
-    return CoercedPage(events.filter(good), page.indexes.filter(good), _set_aside(page, faults))
+    return CoercedPage(events.filter(good), page.indexes.filter(good), set_aside(rows, page.key, faults))
 
 
 def deletes(
@@ -208,9 +209,17 @@ def _invalid_notes(page: _Page, typed: list[Coerced]) -> StringArray:
     return pa.array([_json(notes[row]) for row in rows], pa.string()).take(place)
 
 
-def _set_aside(page: _Page, faults: _Faults) -> tuple[SetAside, ...]:
+def set_aside(
+    rows: Table, key: Sequence[Column], faults: Mapping[int, tuple[RejectCode, str]]
+) -> tuple[SetAside, ...]:
+    """The rows with a fault, ascending.
+
+    Args:
+        rows: utf8 columns named by the source, at least those of the key.
+        faults: why, for a person, by the row's index.
+    """
     indexes = sorted(faults)
-    names = [column.source_column for column in page.key]
+    names = [column.source_column for column in key]
     return tuple(
         SetAside(
             row=row,
@@ -219,7 +228,7 @@ def _set_aside(page: _Page, faults: _Faults) -> tuple[SetAside, ...]:
             key=key_json([texts[name] for name in names]),
             raw=_json({name: text if text is None else _raw(text) for name, text in texts.items()}),
         )
-        for row, texts in zip(indexes, page.rows.take(indexes).to_pylist(), strict=True)
+        for row, texts in zip(indexes, rows.take(indexes).to_pylist(), strict=True)
     )
 
 

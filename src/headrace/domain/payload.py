@@ -34,32 +34,62 @@ def digest(table: Table) -> str:
     Equal for equal tables however they are chunked, sliced or padded, and whatever lies beneath nulls
     (tests/properties/test_payload.py); different when any value, null or order is.
     """
-    state = hashlib.blake2b(digest_size=16)
-    for field, column in zip(table.schema, table.columns, strict=True):
-        head = f"{field.name}\0{field.type}".encode()
-        state.update(struct.pack("<QQ", len(head), len(column)) + head)
-        _hash_column(state, column.combine_chunks())
-    return state.hexdigest()
+    rows = RowsDigest()
+    rows.add(table)
+    return rows.hexdigest()
 
 
-def _hash_column(state: hashlib.blake2b, column: Array) -> None:
-    if column.null_count == len(column):
-        state.update(b"\2")
-        return
-    state.update(b"\1" if column.null_count else b"\0")
-    if column.null_count:
-        state.update(_fixed_bytes(pc.is_valid(column).cast(pa.uint8()), 1))
-        column = column.drop_null()
-    if pa.types.is_boolean(column.type):
-        state.update(_fixed_bytes(column.cast(pa.uint8()), 1))
-    elif pa.types.is_string(column.type) or pa.types.is_binary(column.type):
-        lengths = pc.binary_length(column)
-        state.update(_fixed_bytes(lengths, 4))
-        state.update(_text_bytes(column))
-    elif pa.types.is_primitive(column.type):
-        state.update(_fixed_bytes(column, column.type.bit_width // 8))
-    else:
-        raise InvariantError(f"no digest for columns of {column.type}")
+class RowsDigest:
+    """The digest of tables of one schema, put together row by row: blind to where they were cut."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._columns: dict[bytes, _ColumnDigest] = {}
+
+    def add(self, table: Table) -> None:
+        """The table's rows come after all that were added before."""
+        self._rows += table.num_rows
+        for field, column in zip(table.schema, table.columns, strict=True):
+            head = f"{field.name}\0{field.type}".encode()
+            if head not in self._columns:
+                self._columns[head] = _ColumnDigest()
+            self._columns[head].add(column.combine_chunks())
+
+    @property
+    def rows(self) -> int:
+        return self._rows
+
+    def hexdigest(self) -> str:
+        """Of all rows that were added until now."""
+        state = hashlib.blake2b(digest_size=16)
+        for head, column in self._columns.items():
+            state.update(struct.pack("<QQ", len(head), self._rows) + head + column.digest())
+        return state.hexdigest()
+
+
+class _ColumnDigest:
+    """Which cells are null, how long the others are (texts), and what they hold: three streams, for in
+    one their order would tell where a table was cut."""
+
+    def __init__(self) -> None:
+        self._valid, self._lengths, self._values = (hashlib.blake2b(digest_size=16) for _ in range(3))
+
+    def add(self, column: Array) -> None:
+        self._valid.update(_fixed_bytes(pc.is_valid(column).cast(pa.uint8()), 1))
+        if column.null_count:
+            column = column.drop_null()
+        if pa.types.is_boolean(column.type):
+            self._values.update(_fixed_bytes(column.cast(pa.uint8()), 1))
+        elif pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+            self._lengths.update(_fixed_bytes(pc.binary_length(column), 4))
+            self._values.update(_text_bytes(column))
+        elif pa.types.is_primitive(column.type):
+            self._values.update(_fixed_bytes(column, column.type.bit_width // 8))
+        else:
+            raise InvariantError(f"no digest for columns of {column.type}")
+
+    def digest(self) -> bytes:
+        return self._valid.digest() + self._lengths.digest() + self._values.digest()
 
 
 def _fixed_bytes(column: Array, width: int) -> Buffer:
@@ -68,6 +98,8 @@ def _fixed_bytes(column: Array, width: int) -> Buffer:
 
 
 def _text_bytes(column: Array) -> Buffer:
+    if not len(column):
+        return b""
     _, offsets, data = column.buffers()
     (start,) = struct.unpack_from("=i", offsets, 4 * column.offset)
     (end,) = struct.unpack_from("=i", offsets, 4 * (column.offset + len(column)))

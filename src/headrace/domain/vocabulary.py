@@ -32,9 +32,7 @@ class PropertyType(StrEnum):
     JSON = "json"
 
 
-TEXT_TYPES: Final = frozenset(
-    {PropertyType.STRING, PropertyType.EMAIL, PropertyType.PHONE, PropertyType.URL}
-)
+TEXT_TYPES: Final = frozenset({PropertyType.STRING, PropertyType.EMAIL, PropertyType.PHONE, PropertyType.URL})
 
 ARROW_TYPES: Final[dict[PropertyType, pa.DataType]] = {
     PropertyType.BOOLEAN: pa.bool_(),

@@ -10,21 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.domain import payload
+from headrace.domain import events, payload
+from headrace.domain.arrow import Array
 from headrace.domain.coercion import canonical_text, coerce
-from headrace.domain.events import coerce_page
-from headrace.domain.vocabulary import (
-    ARROW_TYPES,
-    CUSTOMER,
-    DELETED,
-    INVALID,
-    BatchKind,
-    DataSourceId,
-)
+from headrace.domain.events import RejectCode, SetAside, coerce_page, key_json, set_aside
+from headrace.domain.vocabulary import CUSTOMER, BatchKind, DataSourceId
 from headrace.ports import FeedPlan, NewBatch, RejectedRow, Routes
 
-CUSTOMER_REFUSED = "customer_refused"
-KEY_SEPARATOR = "\x1f"
+Key = tuple[str, ...]
+"""The parts of a key as texts, in the order of the plan's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,20 +49,21 @@ def cut(rows: pa.Table, plan: FeedPlan, routes: Routes) -> CutPage:
         deleted_column=plan.deleted_column,
         time_zone=plan.read.time_zone,
     )
-    rejected = [RejectedRow(key=r.key, code=str(r.code), reason=r.reason, raw=r.raw) for r in page.rejected]
-    accepted = rows.take(page.kept) if rejected else rows
-    customers = pc.unique(page.events.column(CUSTOMER)).to_pylist()
+    accepted = rows.take(page.kept) if page.rejected else rows
+    customers = page.events.column(CUSTOMER)
     routing = routes.resolve(
         schema=plan.schema,
         visibility_group=plan.visibility_group,
-        customers=customers,
+        customers=pc.unique(customers).to_pylist(),
         create_unknown=plan.create_unknown_customers,
     )
-    for customer, reason in routing.refused.items():
-        rejected.extend(_held(page.events, accepted, plan, customer, reason))
+    held = _held(accepted, customers, plan, routing.refused)
     return CutPage(
         events=_by_data_source(page.events, routing.data_sources),
-        rejected=tuple(rejected),
+        rejected=tuple(
+            RejectedRow(key=r.key, code=str(r.code), reason=r.reason, raw=r.raw)
+            for r in (*page.rejected, *held)
+        ),
         routing_version=routing.version,
         accepted=accepted,
     )
@@ -90,32 +85,34 @@ def _by_data_source(
 
 
 def _held(
-    table: pa.Table, accepted: pa.Table, plan: FeedPlan, customer: str, reason: str
-) -> list[RejectedRow]:
-    """The rows of a customer that leads nowhere, to be set aside until it does."""
-    mask = pc.equal(table.column(CUSTOMER), pa.scalar(customer, pa.string()))
-    held = accepted.filter(mask)
-    keys = held.select([c.source_column for c in plan.source.key])
-    return [
-        RejectedRow(
-            key=json.dumps(list(key.values())),
-            code=CUSTOMER_REFUSED,
-            reason=reason,
-            raw=json.dumps(row, ensure_ascii=False),
-        )
-        for key, row in zip(keys.to_pylist(), held.to_pylist(), strict=True)
-    ]
+    accepted: pa.Table, customers: Array, plan: FeedPlan, refused: Mapping[str, str]
+) -> tuple[SetAside, ...]:
+    """The rows of customers that lead nowhere, to be set aside until they do."""
+    if not refused:
+        return ()
+    is_refused: Array = pc.is_in(customers, value_set=pa.array(list(refused), pa.string()))
+    rows = pc.indices_nonzero(is_refused)
+    named: list[str] = customers.take(rows).to_pylist()
+    indexes: list[Any] = rows.to_pylist()
+    faults = {
+        row: (RejectCode.CUSTOMER_REFUSED, refused[customer])
+        for row, customer in zip(indexes, named, strict=True)
+    }
+    return set_aside(accepted, plan.source.key, faults)
 
 
 def seen_keys(accepted: pa.Table, plan: FeedPlan, open_keys: frozenset[str]) -> tuple[str, ...]:
     """Those of the open rejected rows' keys (JSON arrays) that these rows supersede."""
     if not open_keys or not accepted.num_rows:
         return ()
-    texts = {KEY_SEPARATOR.join(str(part) for part in json.loads(key)): key for key in open_keys}
-    parts: list[Any] = [accepted.column(c.source_column) for c in plan.source.key]
-    joined: Any = pc.binary_join_element_wise(*parts, KEY_SEPARATOR)
-    found = joined.filter(pc.is_in(joined, value_set=pa.array(list(texts), pa.string())))
-    return tuple({texts[text] for text in found.to_pylist()})
+    keys = accepted.select([c.source_column for c in plan.source.key])
+    wanted = [json.loads(key) for key in open_keys]
+    for place, name in enumerate(keys.column_names):
+        # Column by column, so that Python sees only the few rows that may be meant.
+        parts = pa.array([key[place] for key in wanted], pa.string()).drop_null()
+        keys = keys.filter(pc.is_in(keys.column(name), value_set=parts))
+    found = {key_json(list(row.values())) for row in keys.to_pylist()}
+    return tuple(sorted(found & open_keys))
 
 
 def row_batches(page: CutPage, kind: BatchKind, *, only: DataSourceId | None = None) -> tuple[NewBatch, ...]:
@@ -127,24 +124,33 @@ def row_batches(page: CutPage, kind: BatchKind, *, only: DataSourceId | None = N
     )
 
 
-def deletes(keys: Sequence[tuple[str, ...]], plan: FeedPlan) -> pa.Table:
+def deletes(keys: Sequence[Key], plan: FeedPlan) -> pa.Table:
     """Delete events for keys (canonical texts) that the source no longer has.
 
     Where each row says its own customer the event has none: it concerns the key, whoever's it was.
     """
-    size, key_names = len(keys), [c.name for c in plan.source.key]
-    columns: dict[str, Any] = {}
-    for column in plan.source.columns:
-        if column.name in key_names:
-            part = key_names.index(column.name)
-            texts = pa.array([key[part] for key in keys], pa.string())
-            columns[column.name] = coerce(texts, column.type, time_zone="UTC").values
-        else:
-            columns[column.name] = pa.array([None] * size, ARROW_TYPES[column.type])
-    columns[CUSTOMER] = pa.array([plan.customer] * size, pa.string())
-    columns[DELETED] = pa.array([True] * size, pa.bool_())
-    columns[INVALID] = pa.array([None] * size, pa.string())
-    return pa.table(columns)
+    source = plan.source
+    table: pa.Table = events.deletes(
+        keys, columns=source.columns, key_size=len(source.key), customer=plan.customer
+    )
+    return table
+
+
+def canonical_requests(keys: Sequence[Key], plan: FeedPlan) -> dict[Key, Key]:
+    """The canonical texts of keys that somebody asked for, in the source's own texts or canonical; without
+    those that no row can have."""
+    names = [c.source_column for c in plan.source.key]
+    fitting = [key for key in keys if len(key) == len(names)]
+    columns = zip(*fitting, strict=True) if fitting else ((),) * len(names)
+    rows = pa.table([pa.array(c, pa.string()) for c in columns], names=names)
+    named = zip(fitting, canonical_keys(rows, plan), strict=True)
+    return {key: whole for key, parts in named if (whole := complete(parts)) is not None}
+
+
+def complete(parts: Sequence[str | None]) -> Key | None:
+    """The key, None when a part of it is null or does not fit."""
+    key = tuple(part for part in parts if part is not None)
+    return key if len(key) == len(parts) else None
 
 
 def canonical_keys(rows: pa.Table, plan: FeedPlan) -> list[tuple[str | None, ...]]:

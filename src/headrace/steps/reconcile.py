@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from headrace.domain import digests, payload
 from headrace.domain.vocabulary import ARROW_TYPES, CUSTOMER, DELETED, BatchKind, DataSourceId
 from headrace.errors import SourceDriftError
-from headrace.ports import FeedState, KeyChunk, KeyRange, NewBatch, Page, ReadPlan, Reconciliation
+from headrace.ports import FeedState, KeyChunk, KeyRange, NewBatch, ReadPlan, Reconciliation
 from headrace.steps.merge import chunk_meta
-from headrace.steps.page import CutPage, canonical_keys, row_batches
+from headrace.steps.page import CutPage, canonical_keys, canonical_requests, complete, row_batches
 
 if TYPE_CHECKING:
     from headrace.steps.visit import Visit
@@ -55,6 +55,12 @@ def _wanted(visit: Visit) -> list[Reconciliation]:
     return wanted
 
 
+def begins(visit: Visit) -> bool:
+    """A reconciliation is asked for that was not under way before this visit."""
+    asked = visit.claimed.reconcile
+    return asked is not None and not _same(visit.state.reconciliation, _begun(full=asked == "full"))
+
+
 def _begun(*, full: bool, into: DataSourceId | None = None) -> Reconciliation:
     return Reconciliation(id=str(uuid4()), full=full, into=into)
 
@@ -72,15 +78,18 @@ def _unchanged(visit: Visit) -> bool:
     known = visit.state.digests.get(WHOLE)
     if known is None or known.startswith(digests.STALE):
         return False
-    digest = ""
+    digest = _digest_of_nothing(visit)
     with visit.reader.read(visit.plan.read, KeyRange(None, None, None)) as pages:
         for page in pages:
-            digest = digests.chained(digest, page.rows)
-    return digests.is_known(visit.state.digests, WHOLE, digest or digests.chained("", _empty(visit)))
+            digest.add(page.rows)
+    return digests.is_known(visit.state.digests, WHOLE, digest.hexdigest())
 
 
-def _empty(visit: Visit) -> pa.Table:
-    return pa.table({name: pa.array([], pa.string()) for name in visit.plan.read.columns})
+def _digest_of_nothing(visit: Visit) -> payload.RowsDigest:
+    """To be added to: blind to where the source's rows are cut, for polls and chunks cut differently."""
+    digest = payload.RowsDigest()
+    digest.add(pa.table({name: pa.array([], pa.string()) for name in visit.plan.read.columns}))
+    return digest
 
 
 def _confirm(visit: Visit) -> None:
@@ -89,7 +98,8 @@ def _confirm(visit: Visit) -> None:
     nothing = _keys_of(visit, None)
     targets = visit.feeds.written_data_sources(visit.claimed.lease.feed_id)
     batches = [_keys_batch(target, nothing, chunk) for target in targets]
-    visit.append(batches, visit.state, confirmed=True)
+    stale = replace(visit.state, digests=digests.all_stale(visit.state.digests))
+    visit.append(batches, stale, confirmed=True)
 
 
 def _finish(visit: Visit) -> None:
@@ -99,17 +109,18 @@ def _finish(visit: Visit) -> None:
         return
     begun = visit.state.reconciliation
     from_start = begun is not None and begun.after is None
-    strays, digest = visit.strays, ""
+    strays, digest = visit.strays, _digest_of_nothing(visit)
     while (under_way := visit.state.reconciliation) is not None:
-        page, last = _next_page(visit, under_way)
-        rows = page.rows if page is not None else _empty_read(visit, under_way)
-        digest = digests.chained(digest, rows)
-        known = digest if from_start and strays == visit.strays else None
+        rows, last = _next_rows(visit, under_way)
+        if visit.plan.read.cursor is None:
+            digest.add(rows)
+        known = digest.hexdigest() if from_start and strays == visit.strays else None
         _journal_chunk(visit, under_way, rows, last=last, digest=known)
         if last:
             return
         visit.answer_requests()
-        visit.read_changes()
+        if visit.complete:
+            visit.read_changes()
         if not visit.complete or visit.must_yield():
             visit.complete = False
             return
@@ -130,23 +141,36 @@ def _empty_read(visit: Visit, reconciliation: Reconciliation) -> pa.Table:
     return pa.table({name: pa.array([], pa.string()) for name in names})
 
 
-def _next_page(visit: Visit, reconciliation: Reconciliation) -> tuple[Page | None, bool]:
-    """The next page by key, and whether the key space ends with it."""
+def _next_rows(visit: Visit, reconciliation: Reconciliation) -> tuple[pa.Table, bool]:
+    """The next rows by key, up to one whose key can bound a chunk, and whether the key space ends with
+    them."""
     read = _read_plan(visit, reconciliation)
     selection = KeyRange(reconciliation.after, None, read.page_rows)
     with visit.reader.read(read, selection) as pages:
         page = next(pages, None)
         if page is None:
-            return None, True
+            return _empty_read(visit, reconciliation), True
         last = page.rows.num_rows < read.page_rows and next(pages, None) is None
-    return page, last
+    return (page.rows if last else _bounded(visit, page.rows)), last
+
+
+def _bounded(visit: Visit, rows: pa.Table) -> pa.Table:
+    """The rows without those at the end whose keys fit no type: they are read again with the next chunk."""
+    for size in range(rows.num_rows, 0, -1):
+        if complete(canonical_keys(rows.slice(size - 1, 1), visit.plan)[0]) is not None:
+            return rows.slice(0, size)
+    raise SourceDriftError(
+        f"source {visit.plan.source.id}: no key of a whole page fits its type, the first is "
+        f"{rows.select(visit.plan.read.key).slice(0, 1).to_pylist()[0]}; mend the rows or the key's types"
+    )
 
 
 def _journal_chunk(
     visit: Visit, under_way: Reconciliation, rows: pa.Table, *, last: bool, digest: str | None
 ) -> None:
     after = _bound(visit, under_way.after)
-    upto = None if last else _last_key(visit, rows)
+    resume = None if last else tuple(rows.column(name)[-1].as_py() for name in visit.plan.read.key)
+    upto = _bound(visit, resume)
     chunk = KeyChunk(
         reconciliation=under_way.id,
         after=after,
@@ -154,7 +178,6 @@ def _journal_chunk(
         closes=last,
         forbid_removal=visit.plan.deletes == "ignore",
     )
-    resume = None if last else tuple(rows.column(name)[-1].as_py() for name in visit.plan.read.key)
     following = None if last else replace(under_way, after=resume)
     state = _state(visit, under_way, following, digest)
     _journal(visit, under_way, rows, chunk, state)
@@ -166,19 +189,22 @@ def _whole(visit: Visit) -> None:
     if under_way is None:
         return
     read = _read_plan(visit, under_way)
-    digest, opens = "", True
+    digest, opens = _digest_of_nothing(visit), True
     chunk = KeyChunk(reconciliation=under_way.id, forbid_removal=visit.plan.deletes == "ignore")
     with visit.reader.read(read, KeyRange(None, None, None)) as pages:
         page = next(pages, None)
         while True:
             following = next(pages, None) if page is not None else None
             rows = page.rows if page is not None else _empty_read(visit, under_way)
-            digest = digests.chained(digest, rows)
+            digest.add(rows)
             last = following is None
             part = replace(chunk, opens=opens, closes=last)
-            state = _state(visit, under_way, None if last else under_way, digest)
+            state = _state(visit, under_way, None if last else under_way, digest.hexdigest())
             _journal(visit, under_way, rows, part, state)
             if last:
+                return
+            if visit.stopping():
+                visit.complete = False
                 return
             page, opens = following, False
 
@@ -188,18 +214,19 @@ def _state(
 ) -> FeedState:
     """The feed's state once a chunk is journalled.
 
-    A source without a cursor is remembered by its digest, but only when this very visit has read it from
-    the start to the end, and journalled nothing else of it meanwhile.
+    Parts are stale from a chunk on that has rows, and from the end, where missing rows are removed: one may
+    have come back as it was. A source without a cursor is remembered by its digest, but only when this very
+    visit has read it from the start to the end, and journalled nothing else of it meanwhile.
     """
-    state = replace(visit.state, reconciliation=following, digests=digests.all_stale(visit.state.digests))
-    whole = visit.plan.read.cursor is None and following is None
-    if not under_way.full:
-        state = replace(state, digests=visit.state.digests)
-    if whole:
-        state = replace(state, first_stream_done=True)
-        if digest is not None and under_way.into is None:
-            return replace(state, digests={WHOLE: digest})
-    return state
+    state = replace(visit.state, reconciliation=following)
+    if under_way.full or following is None:
+        state = replace(state, digests=digests.all_stale(state.digests))
+    if visit.plan.read.cursor is not None or following is not None:
+        return state
+    state = replace(state, first_stream_done=True)
+    if digest is None or under_way.into is not None:
+        return state
+    return replace(state, digests={WHOLE: digest})
 
 
 def _journal(
@@ -243,22 +270,7 @@ def _keys_batch(target: DataSourceId, keys: pa.Table, chunk: KeyChunk) -> NewBat
 
 
 def _bound(visit: Visit, after: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The canonical texts of a key in the source's own."""
+    """The canonical texts of a key in the source's own, which `_bounded` has chosen."""
     if after is None:
         return None
-    names = [c.source_column for c in visit.plan.source.key]
-    row = pa.table({name: pa.array([text], pa.string()) for name, text in zip(names, after, strict=True)})
-    return _last_key(visit, row)
-
-
-def _last_key(visit: Visit, rows: pa.Table) -> tuple[str, ...]:
-    """The canonical texts of the last row's key: the bound of a chunk.
-
-    Only chunkable keys come here, and of those only a text with a NUL character fits no type.
-    """
-    key = canonical_keys(rows.slice(rows.num_rows - 1), visit.plan)[0]
-    if any(part is None for part in key):
-        raise SourceDriftError(
-            f"source {visit.plan.source.id}: the key {key} cannot bound a reconciliation; mend the row"
-        )
-    return tuple(str(part) for part in key)
+    return canonical_requests([after], visit.plan)[after]

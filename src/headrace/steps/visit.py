@@ -16,6 +16,7 @@ import pyarrow as pa
 from headrace import metrics
 from headrace.domain import digests, payload
 from headrace.domain.digests import Provisional
+from headrace.domain.events import key_json
 from headrace.domain.position import Fence, Position, saved_position
 from headrace.domain.vocabulary import BatchKind, FeedClass, RunId, SourceId
 from headrace.errors import RoutingChangedError
@@ -41,7 +42,9 @@ from headrace.ports import (
 from headrace.steps import reconcile
 from headrace.steps.page import (
     CutPage,
+    Key,
     canonical_keys,
+    canonical_requests,
     cut,
     deletes,
     row_batches,
@@ -111,6 +114,8 @@ class Visit:
     strays: int = 0
     """Times that keys which were asked for were journalled."""
     _open_rejected: frozenset[str] = field(default_factory=frozenset)
+    _reads_many: bool = False
+    """Lanes with many rows are read too: once for each reconciliation, by the visit that begins it."""
     _class: tuple[FeedClass | None, str] = (None, "")
 
     def run(self) -> None:
@@ -119,8 +124,10 @@ class Visit:
             self.complete = False
             return
         self._open_rejected = self.feeds.open_rejected_keys(self.claimed.lease.feed_id)
+        self._reads_many = reconcile.begins(self)
         self.answer_requests()
-        self.read_changes()
+        if self.complete:
+            self.read_changes()
         if self.complete:
             reconcile.run(self)
 
@@ -137,42 +144,55 @@ class Visit:
         if not self.complete:
             return
         self._lane("null", NullCursors())
-        if fence.now is not None:
+        if fence.now is not None and self.complete:
             self._lane("beyond", Beyond(fence.now))
+        self._reads_many = False
 
     def _stream(self, fence: Fence) -> None:
+        if not self._streamed(fence, Provisional(self.state.digests)):
+            self._streamed(fence, Provisional({}))
+
+    def _streamed(self, fence: Fence, provisional: Provisional) -> bool:
+        """The stream is journalled. False, with nothing journalled: known rows that had passed turned out
+        to be others than they were."""
         kind = BatchKind.ROWS if self.state.first_stream_done else BatchKind.LOAD
-        provisional = Provisional(self.state.digests, limit=self.limits.page_rows)
-        selection = Since(self.state.saved, fence.now)
-        with self.reader.read(self.plan.read, selection) as pages:
+        with self.reader.read(self.plan.read, Since(self.state.saved, fence.now)) as pages:
             for page in pages:
                 fresh = provisional.without_known(page.rows)
+                if fresh is None:
+                    return False
                 state = self._advanced(page, fence, provisional)
+                if provisional.undecided:
+                    continue
                 if fresh.num_rows:
                     self.journal(fresh, kind, state)
                 elif state != self.state:
                     self.append((), state)
                 if self.must_yield():
                     self.complete = False
-                    return
-        self._settle(fence)
+                    return True
+        if provisional.undecided:
+            return False
+        self._settle(fence, provisional)
+        return True
 
     def _advanced(self, page: Page, fence: Fence, provisional: Provisional) -> FeedState:
         """The feed's state once this page is journalled."""
         read = self.plan.read
         saved = saved_position(lead=page.end, fence=fence, rank=lambda text: self.reader.rank(read, text))
-        provisional.keep(page.rows, self._first_provisional(page.rows, saved))
+        start = self._first_provisional(page.rows, saved)
+        provisional.keep(page.rows, start, anchor=self.reader.rank(read, saved.cursor))
         return replace(
             self.state,
             lead=page.end,
             saved=saved,
             fence_state=fence.state,
-            digests=digests.journalled(
-                self.state.digests,
-                Provisional.PART,
-                provisional.mark,
-                changed=provisional.changed,
-            ),
+            digests=self._with_mark(provisional),
+        )
+
+    def _with_mark(self, provisional: Provisional) -> Mapping[str, str]:
+        return digests.journalled(
+            self.state.digests, Provisional.PART, provisional.mark, changed=provisional.changed
         )
 
     def _first_provisional(self, rows: pa.Table, saved: Position) -> int:
@@ -190,16 +210,19 @@ class Visit:
                 high = middle
         return low
 
-    def _settle(self, fence: Fence) -> None:
-        """The stream came to its end: note so, and what the fence alone moves."""
+    def _settle(self, fence: Fence, provisional: Provisional) -> None:
+        """The stream came to its end: note so, what the fence alone moves, and that no row is provisional
+        any more when none came."""
         state = replace(self.state, first_stream_done=True, fence_state=fence.state)
+        if not provisional.mark and state.digests.get(Provisional.PART):
+            state = replace(state, digests={**state.digests, Provisional.PART: ""})
         if state != self.state:
             self.append((), state)
 
     def _lane(self, name: str, selection: Selection) -> None:
         """Rows outside the order of cursors, journalled when they are not as last time."""
         known = self.state.digests
-        if digests.was_last(known, name, MANY) and self.claimed.reconcile is None:
+        if digests.was_last(known, name, MANY) and not self._reads_many:
             return
         with self.reader.read(self.plan.read, selection) as pages:
             few, more = _up_to(pages, self.limits.lane_rows)
@@ -209,8 +232,13 @@ class Visit:
             if digest != MANY and digests.is_known(known, name, digest):
                 return
             changed = digest == MANY or not digests.was_last(known, name, digest)
+            # Before its first page: who dies between pages must not leave a digest that allows to skip.
+            going = replace(self.state, digests=digests.all_stale(known) if changed else known)
             for page in chain(few, [more] if more is not None else [], pages):
-                self.journal(page.rows, BatchKind.ROWS, self.state)
+                self.journal(page.rows, BatchKind.ROWS, going)
+                if self.stopping():
+                    self.complete = False
+                    return
         marks = digests.journalled(self.state.digests, name, digest, changed=changed)
         self.append((), replace(self.state, digests=marks))
 
@@ -220,21 +248,28 @@ class Visit:
         """Keys that were asked for are fetched; those that the source lacks are deletes."""
         feed_id = self.claimed.lease.feed_id
         while requests := self.feeds.key_requests(feed_id, limit=self.limits.key_requests):
-            wanted = {r.key for r in requests}
+            wanted = canonical_requests([r.key for r in requests], self.plan)
             found: set[tuple[str | None, ...]] = set()
-            selection = ExactKeys(tuple(sorted(wanted)))
-            with self.reader.read(self.plan.read, selection) as pages:
-                for page in pages:
-                    stale = digests.all_stale(self.state.digests)
-                    self.journal(page.rows, BatchKind.ROWS, replace(self.state, digests=stale))
-                    found.update(canonical_keys(page.rows, self.plan))
+            if wanted:
+                with self.reader.read(self.plan.read, ExactKeys(tuple(sorted(wanted)))) as pages:
+                    for page in pages:
+                        self.journal(page.rows, BatchKind.ROWS, self._all_stale())
+                        found.update(canonical_keys(page.rows, self.plan))
             self.strays += 1
-            self._journal_deletes(wanted - found, tuple(r.id for r in requests))
+            gone = {asked: key for asked, key in wanted.items() if key not in found}
+            self._journal_deletes(gone, answered=tuple(r.id for r in requests))
+            if self.stopping():
+                self.complete = False
+                return
 
-    def _journal_deletes(self, keys: set[tuple[str, ...]], answered: tuple[int, ...]) -> None:
+    def _journal_deletes(self, keys: Mapping[Key, Key], *, answered: tuple[int, ...]) -> None:
+        """
+        Args:
+            keys: canonical texts by those that were asked for.
+        """
         batches: list[NewBatch] = []
-        if keys:
-            table = deletes(sorted(keys), self.plan)
+        if keys and self.plan.deletes != "ignore":
+            table = deletes(sorted(set(keys.values())), self.plan)
             encoded = payload.encode(table)
             batches = [
                 NewBatch(
@@ -245,7 +280,13 @@ class Visit:
                 )
                 for target in self.feeds.written_data_sources(self.claimed.lease.feed_id)
             ]
-        self.append(batches, self.state, answered_requests=answered)
+        # A row that comes back as it was must be journalled again.
+        state = self._all_stale() if batches else self.state
+        closed = self._open_rejected & {key_json(key) for key in keys}
+        self.append(batches, state, answered_requests=answered, seen_keys=tuple(sorted(closed)))
+
+    def _all_stale(self) -> FeedState:
+        return replace(self.state, digests=digests.all_stale(self.state.digests))
 
     # --- the journal ----------------------------------------------------------------------------
 
@@ -279,8 +320,9 @@ class Visit:
                 )
             except RoutingChangedError:
                 continue
-            for code in page.rejected:
-                metrics.ROWS_REJECTED.labels(source=self.claimed.source_id, reason=code.code).inc()
+            for row in page.rejected:
+                metrics.ROWS_REJECTED.labels(source=self.claimed.source_id, reason=row.code).inc()
+            self._open_rejected |= {row.key for row in page.rejected}
             return page
         raise RoutingChangedError("routing changes faster than a page can be resolved")
 
