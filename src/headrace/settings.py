@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     """A worker that has died is replaced after this time; a living one renews its leases."""
     tick_every_s: Seconds = 0.25
     sweep_every_s: Seconds = 15.0
+    resend_after_s: Seconds = 30.0
+    """A poll that was sent and that no worker has taken is sent again after this time."""
+    nudge_lost_s: Seconds = 15.0
+    """A batch that has waited for so long has lost its nudge: the sweeper repeats it."""
     stop_within_s: Seconds = 20.0
     """How long a process that was asked to stop waits for what is running."""
     page_rows: Count = 50_000

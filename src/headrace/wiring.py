@@ -50,8 +50,6 @@ DUE_FEEDS = 200
 """Feeds that one tick of a scheduler claims at most."""
 CATALOGUE_S = 1.0
 """How old the definitions may be that this process works by."""
-NUDGE_LOST_S = 15.0
-"""A batch that waits for so long has lost its nudge."""
 
 Target = tuple[DataSourceId, ModelId]
 
@@ -126,7 +124,7 @@ class Application:
         self.commands = SqlCommands(self.engine)
         self.runs = SqlRuns(self.engine)
         self.status = SqlStatus(self.engine)
-        self.scheduling = SqlSchedule(self.engine)
+        self.scheduling = SqlSchedule(self.engine, resend_after_s=settings.resend_after_s)
         self.sweeping = SqlSweep(self.engine)
         self.readers = ReaderPool(self._app_url, self._connect_app, per_app=settings.threads + 2)
         self.stores = StorePool(self._data_source_body, self._connect_store)
@@ -295,7 +293,7 @@ class Application:
         """What was lost is nudged again, what has had its time is gone; gives the nudges."""
         for feed_id in self.sweeping.expired_leases():
             self.nudge.poll(feed_id)
-        lost = self.sweeping.unmerged(older_than_s=NUDGE_LOST_S)
+        lost = self.sweeping.unmerged(older_than_s=self.settings.nudge_lost_s)
         for target in lost:
             self.nudge.merge(*target)
         self.recognise_restored()

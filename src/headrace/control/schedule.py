@@ -13,6 +13,7 @@ from headrace.domain.schedule import Duration, next_cron, next_tick
 from headrace.domain.vocabulary import FeedId
 
 RESEND_AFTER_S = 30.0
+"""When a poll that was sent and not taken is sent again, unless the settings say otherwise."""
 """A nudge that nobody claimed for so long is taken for lost."""
 
 
@@ -30,24 +31,26 @@ _IS_DUE = sa.and_(
     sa.not_(feed.c.paused),
     sa.or_(feed.c.lease_until.is_(None), feed.c.lease_until < now()),
     sa.or_(feed.c.next_due <= now(), feed.c.again, feed.c.lease_id.is_not(None)),
-    sa.or_(feed.c.sent_at.is_(None), feed.c.sent_at < from_now(-RESEND_AFTER_S)),
 )
 
 
 class SqlSchedule:
     """The scheduler's side of the feeds. Any number of schedulers may share the database."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, *, resend_after_s: float = RESEND_AFTER_S) -> None:
         self._engine = engine
+        self._is_due = sa.and_(
+            _IS_DUE, sa.or_(feed.c.sent_at.is_(None), feed.c.sent_at < from_now(-resend_after_s))
+        )
 
     def claim_due(self, limit: int) -> list[FeedId]:
         """Mark at most `limit` due feeds as sent, the longest due first, and return them: the caller
-        nudges each. Until one is claimed, or 30 s have passed, it is not returned to anybody again."""
+        nudges each. Until one is claimed, or `resend_after_s` have passed, it is not returned to anybody again."""
         # Two statements, not UPDATE … WHERE id IN (SELECT … SKIP LOCKED): PostgreSQL may evaluate
         # that subquery more than once, and so lock more rows than the limit.
         due = (
             sa.select(feed.c.id)
-            .where(_IS_DUE)
+            .where(self._is_due)
             .order_by(feed.c.next_due.asc().nulls_first())
             .limit(limit)
             .with_for_update(skip_locked=True)
