@@ -13,8 +13,7 @@ from headrace.domain.schedule import Duration, next_cron, next_tick
 from headrace.domain.vocabulary import FeedId
 
 RESEND_AFTER_S = 30.0
-"""When a poll that was sent and not taken is sent again, unless the settings say otherwise."""
-"""A nudge that nobody claimed for so long is taken for lost."""
+"""A nudge that nobody claimed for so long is taken for lost, unless the settings say otherwise."""
 
 
 def next_due(feed_id: str, *, every_s: float | None, cron: str | None, after: datetime) -> datetime | None:
@@ -45,7 +44,7 @@ class SqlSchedule:
 
     def claim_due(self, limit: int) -> list[FeedId]:
         """Mark at most `limit` due feeds as sent, the longest due first, and return them: the caller
-        nudges each. Until one is claimed, or `resend_after_s` have passed, it is not returned to anybody again."""
+        nudges each. Until one is claimed, or `resend_after_s` have passed, it is returned to nobody."""
         # Two statements, not UPDATE … WHERE id IN (SELECT … SKIP LOCKED): PostgreSQL may evaluate
         # that subquery more than once, and so lock more rows than the limit.
         due = (
