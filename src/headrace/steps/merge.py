@@ -7,11 +7,10 @@ afterwards. So a crash at any point is repaired by running this again, anywhere.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import takewhile
-from typing import Any
 
 import pyarrow as pa
 
@@ -19,7 +18,7 @@ from headrace import logs, metrics
 from headrace.domain import payload
 from headrace.domain.schedule import backoff_s
 from headrace.domain.shape import ModelShape
-from headrace.domain.vocabulary import BatchId, BatchKind, DataSourceId, ModelId
+from headrace.domain.vocabulary import BatchId, BatchKind, DataSourceId, LogId, ModelId
 from headrace.errors import DataRejectedError, InvariantError, LeaseLostError, RetryableError
 from headrace.ports import (
     Applied,
@@ -29,7 +28,6 @@ from headrace.ports import (
     FeedLog,
     FeedScope,
     Journal,
-    KeyChunk,
     KeysOutcome,
     MergeCounts,
     MergeTransaction,
@@ -37,6 +35,8 @@ from headrace.ports import (
     Stores,
     WaitingBatch,
 )
+from headrace.steps.chunk import key_chunk
+from headrace.steps.standing import Standing, standing
 
 log = logs.get(__name__)
 
@@ -71,35 +71,6 @@ class MergeReport:
             held=max(self.held, later.held),
             errors=tuple(dict.fromkeys(self.errors + later.errors)),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """Where the store stands in a log: the seq to go on from, or why the log must begin anew."""
-
-    applied_seq: int
-    restored: str | None = None
-
-
-def standing(
-    feed_log: FeedLog, applied: Applied | None, batch_at: Callable[[int], BatchId | None]
-) -> _Standing:
-    """Compare the store's mark with control's, to notice that one was restored from a backup.
-
-    Args:
-        batch_at: the id of the journalled batch with a seq of this log, None when there is none.
-    """
-    if applied is None or applied.log_id != feed_log.log_id:
-        if feed_log.merged_seq == 0:
-            return _Standing(0)
-        return _Standing(0, "the store does not have the log that control has merged")
-    if applied.seq < feed_log.merged_seq:
-        return _Standing(0, "the store is behind what control marked merged")
-    if applied.seq > feed_log.seq:
-        return _Standing(0, "the store is ahead of the journal")
-    if batch_at(applied.seq) != applied.batch_id:
-        return _Standing(0, "the store applied another batch under this number")
-    return _Standing(applied.seq)
 
 
 def _one_kind(batches: Sequence[WaitingBatch], fingerprint: str | None) -> list[WaitingBatch]:
@@ -138,10 +109,13 @@ class MergeStep:
             RetryableError: store or control is unavailable; attempts were given back.
         """
         total = MergeReport(state=MergeState.DRAINED)
+        logs = self.journal.logs(data_source_id, model_id)
         while True:
-            report = self._visit(data_source_id, model_id)
+            report = self._visit(logs)
             total = total.then(report)
-            if report.batches == 0:
+            # Once more after each visit: whoever found its lock taken has left what it came for.
+            before, logs = logs, self.journal.logs(data_source_id, model_id)
+            if report.batches == 0 and _ends(logs) == _ends(before):
                 return total
 
     def recognise_restored(self, data_source_id: DataSourceId, model_id: ModelId) -> None:
@@ -157,19 +131,23 @@ class MergeStep:
             if self.standing_of(feed_log, mark).restored is not None:
                 _LogRun(step=self, catalogue=catalogue, feed_log=feed_log).run()
 
-    def standing_of(self, feed_log: FeedLog, applied: Applied | None) -> _Standing:
+    def standing_of(self, feed_log: FeedLog, applied: Applied | None) -> Standing:
         return standing(feed_log, applied, lambda seq: self.journal.batch_at(feed_log, seq))
 
-    def _visit(self, data_source_id: DataSourceId, model_id: ModelId) -> MergeReport:
+    def _visit(self, logs: Sequence[FeedLog]) -> MergeReport:
         """One run of each log of the model; what is in the way of one is not in that of others."""
         total = MergeReport(state=MergeState.DRAINED)
         catalogue = self.catalogue()
-        for feed_log in self.journal.logs(data_source_id, model_id):
+        for feed_log in logs:
             if feed_log.seq > feed_log.merged_seq:
                 report = _LogRun(step=self, catalogue=catalogue, feed_log=feed_log).run()
                 worst = max(total.state, report.state, key=list(MergeState).index)
                 total = replace(total.then(report), state=worst)
         return total
+
+
+def _ends(logs: Sequence[FeedLog]) -> dict[LogId, int]:
+    return {feed_log.log_id: feed_log.seq for feed_log in logs}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +173,8 @@ class _LogRun:
     step: MergeStep
     catalogue: Catalogue
     feed_log: FeedLog
-    attempted: list[BatchId] = field(default_factory=list)
+    attempted: Sequence[WaitingBatch] = ()
+    """Batches whose attempt is counted, as they were before."""
 
     @property
     def model(self) -> ModelShape:
@@ -209,40 +188,50 @@ class _LogRun:
     def run(self) -> MergeReport:
         started = self.step.clock.monotonic()
         try:
-            report = self._committed(single=False)
-        except DataRejectedError as error:
-            report = self._isolated(error)
+            report = self._tried_whole_then_alone()
         except RetryableError:
-            self.step.journal.give_back_attempt(self.attempted)
+            self._give_back()
             raise
         if report.batches:
             duration = self.step.clock.monotonic() - started
             metrics.MERGE_DURATION.labels(model=self.model.id).observe(duration)
         return report
 
-    def _isolated(self, error: DataRejectedError) -> MergeReport:
-        """A run was refused: try its first batch alone; a batch that is refused alone backs off, and
-        with it the later ones of this log, nothing else."""
-        if len(self.attempted) > 1:
-            self.step.journal.give_back_attempt(self.attempted)
-            try:
-                return self._committed(single=True)
-            except DataRejectedError as alone:
-                error = alone
-        batch_id = self.attempted[0]
-        self.step.journal.back_off([batch_id], str(error), delay_s=backoff_s(1, self.step.random))
+    def _tried_whole_then_alone(self) -> MergeReport:
+        """A run that was refused is tried by its first batch alone."""
+        try:
+            return self._committed(single=False)
+        except DataRejectedError as error:
+            if len(self.attempted) == 1:
+                return self._refused(error)
+        self._give_back()
+        try:
+            return self._committed(single=True)
+        except DataRejectedError as error:
+            return self._refused(error)
+
+    def _give_back(self) -> None:
+        self.step.journal.give_back_attempt([batch.id for batch in self.attempted])
+        self.attempted = ()
+
+    def _refused(self, error: DataRejectedError) -> MergeReport:
+        """A batch that is refused alone backs off, longer each time, and with it the later ones of this
+        log, nothing else."""
+        (batch,) = self.attempted
+        delay_s = backoff_s(batch.attempts + 1, self.step.random)
+        self.step.journal.back_off([batch.id], str(error), delay_s=delay_s)
         log.error(
             "batch refused",
             feed=self.feed_log.feed_id,
             source=self.feed_log.source_id,
-            batch=batch_id,
+            batch=batch.id,
+            delay_s=round(delay_s, 1),
             error=str(error),
         )
         return MergeReport(state=MergeState.BLOCKED, errors=(str(error),))
 
     def _committed(self, *, single: bool) -> MergeReport:
         """The run is in the store, and then control knows it."""
-        self.attempted = []
         store = self.step.stores.open(self.feed_log.data_source_id)
         with store.merging(self.model) as transaction:
             if transaction is None:
@@ -316,8 +305,8 @@ class _LogRun:
     def _apply_run(
         self, transaction: MergeTransaction, feed_log: FeedLog, run: Sequence[WaitingBatch]
     ) -> _Tried:
-        self.attempted = [b.id for b in run]
-        self.step.journal.count_attempt(self.attempted)
+        self.step.journal.count_attempt([b.id for b in run])
+        self.attempted = run
         payloads = [self.step.journal.payload(b.id) for b in run]
         plan = self.catalogue.feed(feed_log.source_id, feed_log.app_id)
         scope = FeedScope(
@@ -383,17 +372,6 @@ def _added(total: KeysOutcome, outcome: KeysOutcome) -> KeysOutcome:
         held=max(total.held, outcome.held),
         counts=total.counts + outcome.counts,
     )
-
-
-def key_chunk(meta: Mapping[str, Any]) -> KeyChunk:
-    """The chunk that a batch of keys speaks for, from its `meta` (`chunk_meta` made it)."""
-    bounds = {name: tuple(meta[name]) if meta[name] is not None else None for name in ("after", "upto")}
-    return KeyChunk(**{**meta, **bounds})
-
-
-def chunk_meta(chunk: KeyChunk) -> dict[str, Any]:
-    """The chunk as JSON."""
-    return asdict(chunk)
 
 
 def _count(model: ModelId, counts: MergeCounts) -> None:

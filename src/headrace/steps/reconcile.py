@@ -19,7 +19,7 @@ from headrace.domain import digests, payload
 from headrace.domain.vocabulary import ARROW_TYPES, CUSTOMER, DELETED, BatchKind, DataSourceId
 from headrace.errors import SourceDriftError
 from headrace.ports import FeedState, KeyChunk, KeyRange, NewBatch, ReadPlan, Reconciliation
-from headrace.steps.merge import chunk_meta
+from headrace.steps.chunk import chunk_meta
 from headrace.steps.page import CutPage, canonical_keys, canonical_requests, complete, row_batches
 
 if TYPE_CHECKING:
