@@ -6,15 +6,16 @@ Order of locks, here and everywhere: feed, routing_version, feed_log, batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from headrace.control.append import json_key
-from headrace.control.engine import insert_or, reading, writing
+from headrace.control.engine import insert_in, reading, writing
 from headrace.control.feeds import new_uuid
 from headrace.control.tables import batch, batch_payload, feed, feed_log, key_request, run
-from headrace.control.types import from_now, now
+from headrace.control.types import from_now, now, seconds_named
 from headrace.domain.vocabulary import (
     AppId,
     BatchId,
@@ -30,6 +31,82 @@ from headrace.ports import FeedLog, WaitingBatch
 
 _KEYS_A_STATEMENT = 5_000
 
+# Built once, as in `append`.
+
+_LOGS = (
+    sa.select(feed_log, feed.c.source_id, feed.c.app_id)
+    .join(feed, feed.c.id == feed_log.c.feed_id)
+    .where(
+        feed_log.c.data_source_id == sa.bindparam("data_source"),
+        feed_log.c.model_id == sa.bindparam("model"),
+        feed.c.state == "active",
+    )
+    .order_by(feed.c.source_id, feed.c.app_id)
+)
+_BATCH_AT = sa.select(batch.c.id).where(
+    batch.c.log_id == sa.bindparam("log"), batch.c.seq == sa.bindparam("at")
+)
+_FOLLOWING = (  # served by batch_log_idx (log_id, seq)
+    sa.select(batch, (batch.c.next_attempt_at > now()).label("backs_off"))
+    .where(
+        batch.c.log_id == sa.bindparam("log"), batch.c.seq > sa.bindparam("after"), batch.c.state == "pending"
+    )
+    .order_by(batch.c.seq)
+    .limit(sa.bindparam("at_most", type_=sa.Integer()))
+)
+_PAYLOAD = sa.select(batch_payload.c.payload).where(batch_payload.c.batch_id == sa.bindparam("batch"))
+
+_OF_BATCHES = batch.c.id.in_(sa.bindparam("batches", expanding=True))
+_CHANGE_PENDING = sa.update(batch).where(_OF_BATCHES, batch.c.state == "pending")
+_COUNT_ATTEMPT = _CHANGE_PENDING.values(attempts=batch.c.attempts + 1)
+_GIVE_BACK_ATTEMPT = _CHANGE_PENDING.values(
+    attempts=sa.case((batch.c.attempts > 0, batch.c.attempts - 1), else_=0)
+)
+_BACK_OFF = _CHANGE_PENDING.values(
+    error=sa.bindparam("why"), next_attempt_at=from_now(seconds_named("wait_s"))
+)
+
+_LAST_OF_LOGS = (
+    sa.select(batch.c.log_id, sa.func.max(batch.c.seq).label("seq"))
+    .where(_OF_BATCHES)
+    .group_by(batch.c.log_id)
+    .order_by(batch.c.log_id)
+)
+_MOVE_MERGED = (
+    sa.update(feed_log)
+    .where(feed_log.c.log_id == sa.bindparam("log"), feed_log.c.merged_seq < sa.bindparam("upto"))
+    .values(merged_seq=sa.bindparam("upto"))
+)
+_MARK_MERGED = (
+    sa.update(batch)
+    .where(
+        batch.c.log_id == sa.bindparam("log"), batch.c.seq <= sa.bindparam("upto"), batch.c.state == "pending"
+    )
+    .values(state="merged", merged_at=now(), next_attempt_at=None, error=None)
+    .returning(batch.c.id, batch.c.run_id, batch.c.seq)
+)
+_DROP_PAYLOADS = sa.delete(batch_payload).where(
+    batch_payload.c.batch_id.in_(sa.bindparam("batches", expanding=True))
+)
+_COUNT_MERGED = (
+    sa.update(run)
+    .where(run.c.id == sa.bindparam("of_run"))
+    .values(rows_merged=run.c.rows_merged + sa.bindparam("more", type_=sa.BigInteger()))
+)
+
+_SET_AGAIN = (
+    sa.update(feed).where(feed.c.id == sa.bindparam("of_feed")).values(again=True).returning(feed.c.epoch)
+)
+_FORGET_KEYS = sa.delete(key_request).where(
+    key_request.c.feed_id == sa.bindparam("of_feed"),
+    key_request.c.key.in_(sa.bindparam("keys", expanding=True)),
+)
+
+
+@cache
+def _request_keys(dialect: str) -> sa.Executable:
+    return insert_in(dialect, key_request).values(asked_at=now()).on_conflict_do_nothing()
+
 
 class SqlJournal:
     """The journal in the control database. Safe to share between threads.
@@ -43,36 +120,20 @@ class SqlJournal:
         self._new_id = new_id
 
     def logs(self, data_source_id: DataSourceId, model: ModelId) -> tuple[FeedLog, ...]:
-        of_active_feeds = (
-            sa.select(feed_log, feed.c.source_id, feed.c.app_id)
-            .join(feed, feed.c.id == feed_log.c.feed_id)
-            .where(
-                feed_log.c.data_source_id == data_source_id,
-                feed_log.c.model_id == model,
-                feed.c.state == "active",
-            )
-            .order_by(feed.c.source_id, feed.c.app_id)
-        )
+        where = {"data_source": data_source_id, "model": model}
         with reading(self._engine) as connection:
-            return tuple(_feed_log(row) for row in connection.execute(of_active_feeds))
+            return tuple(_feed_log(row) for row in connection.execute(_LOGS, where))
 
     def batch_at(self, log: FeedLog, seq: int) -> BatchId | None:
-        at = sa.select(batch.c.id).where(batch.c.log_id == log.log_id, batch.c.seq == seq)
         with reading(self._engine) as connection:
-            return connection.execute(at).scalar_one_or_none()
+            return connection.execute(_BATCH_AT, {"log": log.log_id, "at": seq}).scalar_one_or_none()
 
     def waiting(
         self, log: FeedLog, *, after_seq: int, max_batches: int, max_bytes: int
     ) -> tuple[WaitingBatch, ...]:
-        # Served by batch_log_idx (log_id, seq).
-        following = (
-            sa.select(batch, (batch.c.next_attempt_at > now()).label("backs_off"))
-            .where(batch.c.log_id == log.log_id, batch.c.seq > after_seq, batch.c.state == "pending")
-            .order_by(batch.c.seq)
-            .limit(max_batches)
-        )
+        which = {"log": log.log_id, "after": after_seq, "at_most": max_batches}
         with reading(self._engine) as connection:
-            rows = connection.execute(following).all()
+            rows = connection.execute(_FOLLOWING, which).all()
         found: list[WaitingBatch] = []
         size = 0
         for seq, row in enumerate(rows, start=after_seq + 1):
@@ -83,43 +144,33 @@ class SqlJournal:
         return tuple(found)
 
     def payload(self, batch_id: BatchId) -> bytes | None:
-        of_batch = sa.select(batch_payload.c.payload).where(batch_payload.c.batch_id == batch_id)
         with reading(self._engine) as connection:
-            return connection.execute(of_batch).scalar_one_or_none()
+            return connection.execute(_PAYLOAD, {"batch": batch_id}).scalar_one_or_none()
 
     def count_attempt(self, batch_ids: Sequence[BatchId]) -> None:
-        self._change_pending(batch_ids, attempts=batch.c.attempts + 1)
+        self._change_pending(_COUNT_ATTEMPT, batch_ids)
 
     def give_back_attempt(self, batch_ids: Sequence[BatchId]) -> None:
-        fewer = sa.case((batch.c.attempts > 0, batch.c.attempts - 1), else_=0)
-        self._change_pending(batch_ids, attempts=fewer)
+        self._change_pending(_GIVE_BACK_ATTEMPT, batch_ids)
 
     def back_off(self, batch_ids: Sequence[BatchId], error: str, *, delay_s: float) -> None:
-        self._change_pending(batch_ids, error=error, next_attempt_at=from_now(delay_s))
+        self._change_pending(_BACK_OFF, batch_ids, why=error, wait_s=delay_s)
 
-    def _change_pending(self, batch_ids: Sequence[BatchId], **values: Any) -> None:
-        pending = sa.and_(batch.c.id.in_(batch_ids), batch.c.state == "pending")
+    def _change_pending(self, statement: sa.Update, batch_ids: Sequence[BatchId], **values: Any) -> None:
         with writing(self._engine) as connection:
-            connection.execute(sa.update(batch).where(pending).values(values))
+            connection.execute(statement, {"batches": batch_ids, **values})
 
     def mark_merged(self, batch_ids: Sequence[BatchId], *, rows_changed: int) -> None:
         """See the port. All batches of a log up to the last of these are merged, for a store applies a
         log in order; those of a log that was ended meanwhile are gone, and nothing is marked."""
-        of_log = (
-            sa.select(batch.c.log_id, sa.func.max(batch.c.seq).label("seq"))
-            .where(batch.c.id.in_(batch_ids))
-            .group_by(batch.c.log_id)
-            .order_by(batch.c.log_id)
-        )
         with writing(self._engine) as connection:
             runs = [
                 run_id
-                for log_id, seq in connection.execute(of_log).all()
+                for log_id, seq in connection.execute(_LAST_OF_LOGS, {"batches": batch_ids}).all()
                 for run_id in _mark_log(connection, log_id, seq)
             ]
             if runs:
-                counted = sa.update(run).where(run.c.id == runs[-1])
-                connection.execute(counted.values(rows_merged=run.c.rows_merged + rows_changed))
+                connection.execute(_COUNT_MERGED, {"of_run": runs[-1], "more": rows_changed})
 
     def request_keys(self, feed_id: FeedId, keys: Sequence[tuple[str, ...]]) -> None:
         """See the port. A key that was asked for already gets a new id: a fetch that is under way may
@@ -168,34 +219,25 @@ def add_key_requests(connection: sa.Connection, feed_id: FeedId, keys: Sequence[
     _set_again(connection, feed_id)
     for start in range(0, len(wanted), _KEYS_A_STATEMENT):
         some = wanted[start : start + _KEYS_A_STATEMENT]
-        connection.execute(
-            sa.delete(key_request).where(key_request.c.feed_id == feed_id, key_request.c.key.in_(some))
-        )
-    insert = insert_or(connection, key_request).values(feed_id=feed_id, asked_at=now())
-    connection.execute(insert.on_conflict_do_nothing(), [{"key": key} for key in wanted])
+        connection.execute(_FORGET_KEYS, {"of_feed": feed_id, "keys": some})
+    requests = [{"feed_id": feed_id, "key": key} for key in wanted]
+    connection.execute(_request_keys(connection.dialect.name), requests)
 
 
 def _set_again(connection: sa.Connection, feed_id: FeedId) -> int:
     """Lock the feed, ask for one more poll; its epoch."""
-    ask = sa.update(feed).where(feed.c.id == feed_id).values(again=True).returning(feed.c.epoch)
-    return int(connection.execute(ask).scalar_one())
+    return int(connection.execute(_SET_AGAIN, {"of_feed": feed_id}).scalar_one())
 
 
 def _mark_log(connection: sa.Connection, log_id: LogId, seq: int) -> list[RunId]:
     """The runs of the batches that are merged by this call, in order."""
-    move = sa.update(feed_log).where(feed_log.c.log_id == log_id, feed_log.c.merged_seq < seq)
-    if connection.execute(move.values(merged_seq=seq)).rowcount == 0:
+    upto = {"log": log_id, "upto": seq}
+    if connection.execute(_MOVE_MERGED, upto).rowcount == 0:
         return []
-    mark = (
-        sa.update(batch)
-        .where(batch.c.log_id == log_id, batch.c.seq <= seq, batch.c.state == "pending")
-        .values(state="merged", merged_at=now(), next_attempt_at=None, error=None)
-        .returning(batch.c.id, batch.c.run_id, batch.c.seq)
-    )
-    merged = sorted(connection.execute(mark).all(), key=lambda row: int(row.seq))
+    merged = sorted(connection.execute(_MARK_MERGED, upto).all(), key=lambda row: int(row.seq))
     for start in range(0, len(merged), _KEYS_A_STATEMENT):
         ids = [row.id for row in merged[start : start + _KEYS_A_STATEMENT]]
-        connection.execute(sa.delete(batch_payload).where(batch_payload.c.batch_id.in_(ids)))
+        connection.execute(_DROP_PAYLOADS, {"batches": ids})
     return [RunId(row.run_id) for row in merged]
 
 

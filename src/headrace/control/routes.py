@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 
 import sqlalchemy as sa
 
-from headrace.control.engine import insert_or, reading, writing
+from headrace.control.engine import insert_in, reading, writing
 from headrace.control.feeds import new_uuid
 from headrace.control.tables import (
     binding,
@@ -28,6 +29,39 @@ DEFAULT_CUSTOMER = "default"
 UNKNOWN_CUSTOMER = "unknown customer"
 
 _CUSTOMERS_A_STATEMENT = 5_000
+
+# Built once, as in `append`.
+
+_VERSION = sa.select(routing_version.c.version)
+_DEFAULTS = sa.select(default_data_source)
+_TARGETS = sa.select(
+    data_source.c.id, data_source.c.schema, data_source.c.state, data_source_group.c.visibility_group
+).outerjoin_from(data_source, data_source_group, data_source_group.c.data_source_id == data_source.c.id)
+
+_PARENT = customer.alias("parent")
+_TENANTS = (
+    sa.select(customer.c.provided_id, _PARENT.c.provided_id.label("above"), binding.c.data_source_id)
+    .select_from(
+        customer.outerjoin(
+            _PARENT,
+            # A parent of another group is none: its data sources are not this group's.
+            sa.and_(
+                _PARENT.c.id == customer.c.parent_id, _PARENT.c.visibility_group == sa.bindparam("group")
+            ),
+        ).outerjoin(
+            binding,
+            sa.and_(binding.c.customer_id == customer.c.id, binding.c.schema == sa.bindparam("schema")),
+        )
+    )
+    .where(customer.c.visibility_group == sa.bindparam("group"))
+)
+_SOME_TENANTS = _TENANTS.where(customer.c.provided_id.in_(sa.bindparam("names", expanding=True)))
+
+
+@cache
+def _make(dialect: str) -> sa.Executable:
+    insert = insert_in(dialect, customer).values(origin="row", properties={}, made_at=now())
+    return insert.on_conflict_do_nothing()
 
 
 class SqlRoutes:
@@ -67,15 +101,15 @@ class SqlRoutes:
 
     def _make(self, connection: sa.Connection, visibility_group: str, names: Sequence[str]) -> None:
         """Insert customers that rows name; routing's version stays, for nobody had resolved them."""
-        insert = insert_or(connection, customer).values(
-            visibility_group=visibility_group, origin="row", properties={}, made_at=now()
-        )
-        rows = [{"id": self._new_id(), "provided_id": name, "name": name} for name in names]
-        connection.execute(insert.on_conflict_do_nothing(), rows)
+        rows = [
+            {"id": self._new_id(), "provided_id": name, "name": name, "visibility_group": visibility_group}
+            for name in names
+        ]
+        connection.execute(_make(connection.dialect.name), rows)
 
 
 def _version(connection: sa.Connection) -> int:
-    return int(connection.execute(sa.select(routing_version.c.version)).scalar_one())
+    return int(connection.execute(_VERSION).scalar_one())
 
 
 def routes_of(
@@ -89,13 +123,12 @@ def routes_of(
     As many statements as there are levels of parents, for thousands of customers.
     """
     tenants = _tenants(connection, schema, visibility_group, customers)
-    defaults = sa.select(default_data_source)
     table = RoutingTable(
         customers=tenants,
         data_sources=_targets(connection),
         defaults={
             (row.visibility_group, row.schema): DataSourceId(row.data_source_id)
-            for row in connection.execute(defaults)
+            for row in connection.execute(_DEFAULTS)
         },
     )
     named = tenants.keys() if customers is None else tenants.keys() & set(customers)
@@ -103,10 +136,11 @@ def routes_of(
 
 
 def _targets(connection: sa.Connection) -> dict[DataSourceId, Target]:
+    rows = connection.execute(_TARGETS).all()
     groups: dict[str, set[str]] = {}
-    for row in connection.execute(sa.select(data_source_group)):
-        groups.setdefault(row.data_source_id, set()).add(row.visibility_group)
-    rows = connection.execute(sa.select(data_source.c.id, data_source.c.schema, data_source.c.state))
+    for row in rows:
+        if row.visibility_group is not None:
+            groups.setdefault(row.id, set()).add(row.visibility_group)
     return {
         DataSourceId(row.id): Target(
             schema=row.schema,
@@ -134,17 +168,12 @@ def _tenants(
 def _read_tenants(
     connection: sa.Connection, schema: str, group: str, names: Sequence[str] | None
 ) -> Iterator[tuple[str, Tenant]]:
-    parent = customer.alias("parent")
-    # A parent of another group is none: its data sources are not this group's.
-    is_parent = sa.and_(parent.c.id == customer.c.parent_id, parent.c.visibility_group == group)
-    is_bound = sa.and_(binding.c.customer_id == customer.c.id, binding.c.schema == schema)
-    query = (
-        sa.select(customer.c.provided_id, parent.c.provided_id.label("above"), binding.c.data_source_id)
-        .select_from(customer.outerjoin(parent, is_parent).outerjoin(binding, is_bound))
-        .where(customer.c.visibility_group == group)
-    )
+    where = {"group": group, "schema": schema}
     for some in _slices(names):
-        rows = connection.execute(query if some is None else query.where(customer.c.provided_id.in_(some)))
+        if some is None:
+            rows = connection.execute(_TENANTS, where)
+        else:
+            rows = connection.execute(_SOME_TENANTS, {**where, "names": some})
         for name, above, bound in rows:
             bindings: Mapping[str, DataSourceId] = {} if bound is None else {schema: DataSourceId(bound)}
             yield name, Tenant(visibility_group=group, parent=above, bindings=bindings)
