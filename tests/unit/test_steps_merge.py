@@ -1,0 +1,294 @@
+"""Batches are applied in order, once, and what is in the way of one log is in the way of no other."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from headrace.domain.vocabulary import BatchId, BatchKind, FeedId, LogId
+from headrace.errors import (
+    ControlUnavailableError,
+    DataRejectedError,
+    InvariantError,
+    LeaseLostError,
+    StoreUnavailableError,
+)
+from headrace.ports import Applied, FeedLog, KeyChunk
+from headrace.steps.chunk import chunk_meta, key_chunk
+from headrace.steps.merge import MergeReport, MergeState, MergeStep
+from headrace.steps.standing import standing
+from tests.unit.fakes import (
+    APP,
+    MODEL,
+    PURCHASES,
+    STORE,
+    USERS,
+    FakeJournal,
+    FakeStore,
+    FixedCatalogue,
+    FixedClock,
+    Told,
+)
+
+
+class Most(random.Random):
+    """The greatest chance always."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+class Merge:
+    """A step over fakes."""
+
+    def __init__(self, *, run_batches: int = 8) -> None:
+        self.journal, self.store, self.told = FakeJournal(), FakeStore(), Told()
+        self.catalogue = FixedCatalogue()
+        self.step = MergeStep(
+            journal=self.journal,
+            stores=self.store,
+            catalogue=self.catalogue,
+            nudge=self.told,
+            clock=FixedClock(),
+            random=Most(),
+            run_batches=run_batches,
+        )
+
+    def drain(self) -> MergeReport:
+        return self.step.drain(STORE, MODEL)
+
+    def merged(self) -> list[int]:
+        return [id_ for _, id_ in self.store.rows]
+
+    def pending(self) -> int:
+        return sum(log.seq - log.merged_seq for log in self.journal.logs_of.values())
+
+
+@pytest.fixture
+def merge() -> Merge:
+    return Merge()
+
+
+FEED = FeedId("feed")
+LOG = FeedLog(
+    feed_id=FEED,
+    source_id=USERS,
+    app_id=APP,
+    data_source_id=STORE,
+    log_id=LogId("log"),
+    seq=5,
+    merged_seq=3,
+)
+
+
+def mark(seq: int, *, log: str = "log", batch: str | None = None) -> Applied:
+    return Applied(LogId(log), seq, BatchId(batch or f"batch-{seq}"))
+
+
+@pytest.mark.parametrize(
+    ("feed_log", "applied", "goes_on_from", "words"),
+    [
+        (replace(LOG, merged_seq=0), None, 0, None),
+        (replace(LOG, merged_seq=0), mark(9, log="older"), 0, None),
+        (LOG, None, None, "does not have the log"),
+        (LOG, mark(3, log="older"), None, "does not have the log"),
+        (LOG, mark(2), None, "behind"),
+        (LOG, mark(6), None, "ahead"),
+        (LOG, mark(4, batch="another"), None, "another batch"),
+        (LOG, mark(3), 3, None),
+        (LOG, mark(4), 4, None),
+        (LOG, mark(5), 5, None),
+    ],
+)
+def test_a_store_stands_in_a_log_or_one_of_both_was_restored(
+    feed_log: FeedLog, applied: Applied | None, goes_on_from: int | None, words: str | None
+) -> None:
+    where = standing(feed_log, applied, lambda seq: BatchId(f"batch-{seq}"))
+    if words is None:
+        assert (where.applied_seq, where.restored) == (goes_on_from, None)
+    else:
+        assert words in (where.restored or "")
+
+
+def test_batches_are_applied_in_order_in_few_transactions(merge: Merge) -> None:
+    for id_ in range(20):
+        merge.journal.append([id_], kind=BatchKind.LOAD if id_ < 3 else BatchKind.ROWS)
+    report = merge.drain()
+    assert merge.merged() == list(range(20))
+    assert merge.store.runs == [8, 8, 4]
+    assert (report.state, report.batches, report.rows) == (MergeState.DRAINED, 20, 20)
+    assert merge.pending() == 0
+
+
+def test_a_worker_that_died_before_it_told_control_left_nothing_to_apply_twice(merge: Merge) -> None:
+    merge.journal.append([1])
+    merge.journal.append([2])
+
+    def die() -> None:
+        raise ControlUnavailableError("gone")
+
+    merge.journal.marking = die
+    with pytest.raises(ControlUnavailableError):
+        merge.drain()
+    merge.journal.marking = lambda: None
+    merge.journal.append([3])
+    assert merge.drain().state is MergeState.DRAINED
+    assert merge.merged() == [1, 2, 3]
+    assert merge.pending() == 0
+
+
+def test_a_refused_batch_backs_off_alone_and_longer_each_time(merge: Merge) -> None:
+    merge.store.refused[3] = DataRejectedError("bad row")
+    good, bad, later = (merge.journal.append([id_]) for id_ in (1, 3, 4))
+    merge.journal.append([7], source=PURCHASES)
+    report = merge.drain()
+    assert sorted(merge.merged()) == [1, 7]
+    assert (report.state, report.errors) == (MergeState.BLOCKED, ("bad row",))
+    for _ in range(3):
+        merge.journal.backs_off.clear()
+        assert merge.drain().state is MergeState.BLOCKED
+    assert merge.journal.delays == {bad: [2.0, 4.0, 8.0, 16.0]}
+    assert merge.journal.attempts(bad) == 4
+    assert merge.journal.attempts(later) == 0
+    assert merge.journal.attempts(good) == 1
+    merge.store.refused.clear()
+    merge.journal.backs_off.clear()
+    assert merge.drain().state is MergeState.DRAINED
+    assert sorted(merge.merged()) == [1, 3, 4, 7]
+
+
+def test_an_outage_gives_attempts_back(merge: Merge) -> None:
+    batches = [merge.journal.append([id_]) for id_ in (1, 2)]
+    merge.store.refused[1] = StoreUnavailableError("gone")
+    with pytest.raises(StoreUnavailableError):
+        merge.drain()
+    assert [merge.journal.attempts(b) for b in batches] == [0, 0]
+    assert merge.merged() == []
+
+
+def test_an_outage_gives_attempts_back_also_when_a_batch_is_tried_alone(merge: Merge) -> None:
+    batches = [merge.journal.append([id_]) for id_ in (1, 2)]
+    merge.store.refused[2] = DataRejectedError("the run is refused")
+    times = iter(range(9))
+
+    def out_the_second_time() -> bool:
+        if next(times) == 1:
+            merge.store.refused[1] = StoreUnavailableError("gone")
+        return False
+
+    merge.store.locked = out_the_second_time
+    with pytest.raises(StoreUnavailableError):
+        merge.drain()
+    assert [merge.journal.attempts(b) for b in batches] == [0, 0]
+    assert merge.merged() == []
+
+
+def test_batches_of_another_shape_wait_for_apply_and_nothing_is_tried(merge: Merge) -> None:
+    merge.journal.append([1])
+    newer = merge.journal.append([2], shape="shape-2")
+    report = merge.drain()
+    assert (merge.merged(), report.state) == ([1], MergeState.BLOCKED)
+    assert merge.journal.attempts(newer) == 0
+    merge.catalogue.fingerprint = "shape-2"
+    assert merge.drain().state is MergeState.BLOCKED
+    merge.store.shape = "shape-2"
+    assert merge.drain().state is MergeState.DRAINED
+    assert merge.merged() == [1, 2]
+
+
+def test_a_nudge_that_found_the_lock_taken_is_served_by_who_held_it(merge: Merge) -> None:
+    merge.journal.append([1])
+    merge.journal.backs_off.add(merge.journal.append([2]))
+    merge.drain()
+    looks = []
+
+    def journalled_meanwhile() -> bool:
+        if not looks:
+            looks.append(merge.journal.append([9], source=PURCHASES))
+        return False
+
+    merge.store.locked = journalled_meanwhile
+    assert merge.drain().state is MergeState.BLOCKED
+    assert merge.merged() == [1, 9]
+
+
+def test_a_merge_that_finds_the_lock_taken_leaves(merge: Merge) -> None:
+    merge.journal.append([1])
+    merge.store.locked = lambda: True
+    assert merge.drain().state is MergeState.LOCKED
+    assert merge.merged() == []
+
+
+def test_a_run_ends_where_the_kind_of_batch_changes(merge: Merge) -> None:
+    chunk = KeyChunk(reconciliation="r", after=("1",), upto=None, closes=True)
+    merge.store.missing = (("5",), ("6",))
+    merge.journal.append([1])
+    merge.journal.append([1], kind=BatchKind.KEYS, meta=chunk_meta(chunk))
+    merge.journal.append([2])
+    merge.journal.append([0], kind=BatchKind.DROP, meta={"customer": "acme", "binding_epoch": 3})
+    report = merge.drain()
+    assert merge.store.runs == [1, 0, 1, 0]
+    assert merge.store.chunks == [chunk] == [key_chunk(chunk_meta(chunk))]
+    assert merge.store.dropped == [("acme", 3)]
+    assert merge.journal.requested == [("5",), ("6",)]
+    assert merge.told.polls == [FeedId("feed-users")]
+    assert (report.held, report.counts.changed) == (2, 4)
+
+
+def test_a_restored_store_begins_a_new_log_and_its_feed_is_asked(merge: Merge) -> None:
+    merge.journal.append([1])
+    merge.drain()
+    merge.store.marks.clear()
+    merge.step.recognise_restored(STORE, MODEL)
+    assert merge.journal.reasons == ["the store does not have the log that control has merged"]
+    assert merge.told.polls == [FeedId("feed-users")]
+    merge.step.recognise_restored(STORE, MODEL)
+    assert len(merge.journal.reasons) == 1
+
+
+def test_a_log_that_another_worker_began_anew_is_begun_once(merge: Merge) -> None:
+    merge.journal.append([1])
+    merge.drain()
+    merge.store.marks.clear()
+    merge.journal.append([2])
+
+    def begun_meanwhile() -> bool:
+        merge.journal.begin_new_log(merge.journal.logs_of[USERS], "the other one")
+        merge.store.locked = lambda: False
+        return False
+
+    merge.store.locked = begun_meanwhile
+    merge.drain()
+    assert merge.journal.reasons == ["the other one"]
+
+
+def test_a_feed_that_ended_under_the_lock_is_left(merge: Merge) -> None:
+    merge.journal.append([1])
+
+    def ended() -> bool:
+        merge.journal.logs_of.clear()
+        return False
+
+    merge.store.locked = ended
+    assert merge.drain().state is MergeState.DRAINED
+    assert merge.merged() == []
+
+
+def test_batches_that_are_gone_under_the_lock_are_not_applied(merge: Merge) -> None:
+    batch = merge.journal.append([1])
+    merge.journal.payloads.clear()
+    with pytest.raises(LeaseLostError):
+        merge.drain()
+    assert merge.merged() == []
+    assert merge.journal.attempts(batch) == 0
+
+
+def test_a_hole_in_a_log_is_our_fault(merge: Merge) -> None:
+    for id_ in (1, 2):
+        merge.journal.append([id_])
+    log_id = merge.journal.logs_of[USERS].log_id
+    del merge.journal.batches[log_id][0]
+    with pytest.raises(InvariantError):
+        merge.drain()
