@@ -16,7 +16,7 @@ from headrace import logs
 from headrace.definition.compiled import Compiled, compile_definitions
 from headrace.definition.definitions import Definitions
 from headrace.domain.shape import ModelShape, dump_json, load_json
-from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, SourceId
+from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import Fault, HeadraceError, StoreUnavailableError
 from headrace.ports import (
     AppliedFeed,
@@ -145,10 +145,16 @@ class ApplyStep:
             # What cannot be asked or does not fit stays as it was applied: its feed says what is wrong.
             facts |= {i: old[i] for i in lacking}
             compiled, _ = compile_definitions(definitions, facts)
+        models, plans = dict(compiled.models), dict(compiled.feeds)
+        if previous is not None and (kept := _kept(previous, definitions, lacking - _sources(compiled))):
+            models |= {m.id: m for m in previous.models if m.id in kept}
+            plans = {feed: plan for feed, plan in plans.items() if plan.source.model not in kept}
+            plans |= _plans_of(previous, definitions, kept)
+            facts |= {source: old[source] for (source, _), plan in plans.items() if plan.source.model in kept}
         document = AppliedDocument(
-            models=tuple(compiled.models.values()),
-            feeds=tuple(compiled.feeds.values()),
-            facts={i: f for i, f in facts.items() if i in _sources(compiled)},
+            models=tuple(models.values()),
+            feeds=tuple(plans.values()),
+            facts={source: facts[source] for source, _ in plans},
             urls={i: app.url.template for i, app in definitions.apps.items()},
         )
         document = replace(document, drops=_drops(previous, document))
@@ -195,6 +201,23 @@ class ApplyStep:
 
 def _sources(compiled: Compiled) -> set[SourceId]:
     return {source for source, _ in compiled.feeds}
+
+
+def _kept(previous: AppliedDocument, definitions: Definitions, lacking: set[SourceId]) -> set[ModelId]:
+    """Models that stay whole as they were applied, since a source of theirs does not compile: without it,
+    what the stores have of it would be dropped for a misspelt column."""
+    of_source = {plan.source.id: plan.source.model for plan in previous.feeds}
+    return {of_source[i] for i in lacking} & definitions.models.keys()
+
+
+def _plans_of(
+    previous: AppliedDocument, definitions: Definitions, models: set[ModelId]
+) -> dict[tuple[SourceId, AppId], FeedPlan]:
+    """The feeds of these models as they were applied, that are still defined."""
+    feeds = set(definitions.feeds())
+    return {
+        feed: plan for feed, plan in previous.plans.items() if plan.source.model in models and feed in feeds
+    }
 
 
 def _reread(
