@@ -37,6 +37,7 @@ class FeedResult:
     rows_read: int = 0
     batches: int = 0
     rejected: int = 0
+    invalid: int = 0
     error: str | None = None
 
 
@@ -143,6 +144,7 @@ def _added(result: FeedResult, report: PollReport) -> FeedResult:
         rows_read=result.rows_read + report.rows_read,
         batches=result.batches + report.batches,
         rejected=result.rejected + report.rejected,
+        invalid=result.invalid + report.invalid,
         error=report.error,
     )
 

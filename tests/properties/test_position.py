@@ -15,7 +15,7 @@ import pytest
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.position import Fence, Position, saved_position
+from headrace.domain.position import Fence, Position, promised_class, saved_position
 from headrace.domain.vocabulary import FeedClass
 
 Save = Callable[[Position, Fence], Position]
@@ -172,3 +172,21 @@ def test_the_saved_position_is_the_lead_once_the_fence_has_passed_it() -> None:
     assert right(lead, tied) == Position("5", None)
     before = Fence(now="9", bound="3", feed_class=FeedClass.EXACT)
     assert right(lead, before) == Position("3", None)
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        ("database", FeedClass.EXACT),
+        ("skew:5s", FeedClass.EVENTUAL),
+        ("business", FeedClass.EVENTUAL),
+        ("undeclared", FeedClass.EVENTUAL),
+    ],
+)
+def test_a_perfect_fence_makes_a_feed_exact_only_with_the_databases_clock(
+    clock: str, expected: FeedClass
+) -> None:
+    fence = Fence(now="2", bound="1", feed_class=FeedClass.EXACT)
+    feed_class, reason = promised_class(clock, fence)
+    assert feed_class is expected
+    assert (reason == "") == (expected is FeedClass.EXACT)

@@ -62,7 +62,7 @@ def sync(
         report = run_watched(app, wanted, trigger="sync")
         print_report(app, report, as_json=json)
         tell_faults(definitions, applied)
-        if report.failed or applied.failed or (strict and unclean(report)):
+        if report.failed or applied.failed or (strict and unclean(app, report)):
             raise typer.Exit(1)
 
 

@@ -15,7 +15,7 @@ from headrace.domain.vocabulary import SourceId
 if TYPE_CHECKING:
     from headrace.steps.visit import Progress
     from headrace.wiring import Application
-    from workers.sync import FeedResult, SyncReport
+    from workers.sync import SyncReport
 
 _TOLD_EVERY_ROWS: Final = 500_000
 """A plain line for each so many rows of a source: a long sync shows that it lives."""
@@ -76,14 +76,9 @@ def _lines() -> Progress:
     return progress
 
 
-def unclean(report: SyncReport) -> bool:
-    """Some row was rejected, or some value set aside."""
-    return any(feed.rejected or invalid_values(feed) for feed in report.feeds)
-
-
-def invalid_values(feed: FeedResult) -> int:
-    """Rows of this feed with a value that did not fit and is null in the record."""
-    return getattr(feed, "invalid", 0)
+def unclean(app: Application, report: SyncReport) -> bool:
+    """A row is rejected, now or since an earlier sync, or a value was set aside."""
+    return any(feed.rejected or feed.invalid for feed in report.feeds) or bool(app.runs.rejected(limit=1))
 
 
 def print_report(app: Application, report: SyncReport, *, as_json: bool) -> None:
@@ -99,7 +94,7 @@ def print_report(app: Application, report: SyncReport, *, as_json: bool) -> None
             screen.print_line(breaker_line(source_id, rows), markup=False)
         if any(feed.rejected for feed in report.feeds):
             screen.print_line("Rejected rows, with their reasons: headrace rejected list")
-        if any(invalid_values(feed) for feed in report.feeds):
+        if any(feed.invalid for feed in report.feeds):
             screen.print_line(
                 "Values that did not fit are null; a record's _invalid has each with its reason."
             )
@@ -115,8 +110,7 @@ def _print_tables(report: SyncReport) -> None:
     names = ("rows read", "batches", "rejected rows", "invalid values")
     columns = [screen.Column("source"), screen.Column("app"), *(screen.Column(n, right=True) for n in names)]
     rows: list[list[Any]] = [
-        [f.source_id, f.app_id, f"{f.rows_read:,}", f.batches, f.rejected, invalid_values(f)]
-        for f in report.feeds
+        [f.source_id, f.app_id, f"{f.rows_read:,}", f.batches, f.rejected, f.invalid] for f in report.feeds
     ]
     screen.print_table(columns, rows)
     screen.print_line()
@@ -155,7 +149,7 @@ def _as_json(report: SyncReport, held: dict[str, int]) -> dict[str, Any]:
                 "rows_read": feed.rows_read,
                 "batches": feed.batches,
                 "rejected": feed.rejected,
-                "invalid": invalid_values(feed),
+                "invalid": feed.invalid,
                 "held": held.get(feed.source_id, 0),
                 "error": feed.error,
             }

@@ -64,3 +64,21 @@ def saved_position(*, lead: Position, fence: Fence, rank: Rank) -> Position:
     if rank(lead.cursor) < rank(fence.bound):
         return lead
     return Position(fence.bound, None)
+
+
+def promised_class(clock: str, fence: Fence) -> tuple[FeedClass, str]:
+    """What a feed can promise, and why it is not more (empty when it is exact).
+
+    Args:
+        clock: what the definition promises of the cursor: `database`, `skew:<duration>`, `business` or
+            `undeclared`. Without the database's clock the fence says nothing about the cursor, however
+            good it is.
+    """
+    match clock.partition(":")[0]:
+        case "database":
+            return fence.feed_class, fence.reason
+        case "business":
+            return FeedClass.EVENTUAL, "the cursor is a date of the business: reconciliation finds the rest"
+        case "skew":
+            return FeedClass.EVENTUAL, "a skew does not lower the fence yet: reconciliation finds the rest"
+    return FeedClass.EVENTUAL, "no clock is declared for the cursor: reconciliation finds what it misses"

@@ -15,6 +15,7 @@ from headrace import logs, metrics
 from headrace.domain.vocabulary import FeedId, RunId, SourceId
 from headrace.errors import (
     HeadraceError,
+    InvariantError,
     LeaseLostError,
     RetryableError,
     SourceDriftError,
@@ -43,6 +44,7 @@ class PollReport:
         held: False when another worker holds the feed, or it is paused: nothing was read.
         complete: the source was read to its end; False when it stopped early (backpressure, error).
         again: somebody asked for another poll meanwhile.
+        rejected, invalid: rows that were set aside; rows kept with a value that did not fit.
         error: why it failed, for a person; None when it did not.
     """
 
@@ -54,6 +56,7 @@ class PollReport:
     rows_read: int = 0
     batches: int = 0
     rejected: int = 0
+    invalid: int = 0
     error: str | None = None
     retryable: bool = True
 
@@ -82,7 +85,13 @@ class FetchStep:
         run_id = RunId(str(uuid4()))
         started = self.clock.monotonic()
         with logs.context(feed=feed_id, source=claimed.source_id, run=run_id):
-            visit, error = self._visited(claimed, run_id, trigger, progress)
+            try:
+                visit, error = self._visited(claimed, run_id, trigger, progress)
+            except Exception:
+                # A bug is loud, but it must not keep the feed from others until the lease runs out.
+                bug = InvariantError("a bug of Headrace ended the poll; its log has the traceback")
+                self._release(claimed, run_id, bug, complete=False)
+                raise
             complete = error is None and visit is not None and visit.complete
             again = self._release(claimed, run_id, error, complete=complete)
         self._measure(claimed.source_id, trigger, started, visit, error)
@@ -94,6 +103,7 @@ class FetchStep:
             rows_read=visit.rows_read if visit else 0,
             batches=visit.batches if visit else 0,
             rejected=visit.rejected if visit else 0,
+            invalid=visit.invalid if visit else 0,
             error=str(error) if error else None,
             retryable=isinstance(error, RetryableError),
         )

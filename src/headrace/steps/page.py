@@ -14,7 +14,7 @@ from headrace.domain import events, payload
 from headrace.domain.arrow import Array
 from headrace.domain.coercion import canonical_text, coerce
 from headrace.domain.events import RejectCode, SetAside, coerce_page, key_json, set_aside
-from headrace.domain.vocabulary import CUSTOMER, BatchKind, DataSourceId
+from headrace.domain.vocabulary import CUSTOMER, INVALID, BatchKind, DataSourceId
 from headrace.ports import FeedPlan, NewBatch, RejectedRow, Routes
 
 Key = tuple[str, ...]
@@ -30,6 +30,11 @@ class CutPage:
     routing_version: int
     accepted: pa.Table
     """The source's own rows of all events, in order."""
+
+    @property
+    def invalid(self) -> int:
+        """Events with a value that did not fit."""
+        return sum(t.num_rows - t.column(INVALID).null_count for t in self.events.values())
 
 
 def cut(rows: pa.Table, plan: FeedPlan, routes: Routes) -> CutPage:

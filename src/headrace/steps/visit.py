@@ -17,7 +17,7 @@ from headrace import metrics
 from headrace.domain import digests, payload
 from headrace.domain.digests import Provisional
 from headrace.domain.events import key_json
-from headrace.domain.position import Fence, Position, saved_position
+from headrace.domain.position import Fence, Position, promised_class, saved_position
 from headrace.domain.vocabulary import BatchKind, FeedClass, RunId, SourceId
 from headrace.errors import RoutingChangedError
 from headrace.ports import (
@@ -110,6 +110,7 @@ class Visit:
     rows_read: int = 0
     batches: int = 0
     rejected: int = 0
+    invalid: int = 0
     complete: bool = True
     strays: int = 0
     """Times that keys which were asked for were journalled."""
@@ -123,6 +124,8 @@ class Visit:
         if self.must_yield():
             self.complete = False
             return
+        if self.plan.read.cursor is None:
+            self._class = (FeedClass.EVENTUAL, "it has no cursor: each poll reads it whole")
         self._open_rejected = self.feeds.open_rejected_keys(self.claimed.lease.feed_id)
         self._reads_many = reconcile.begins(self)
         self.answer_requests()
@@ -139,7 +142,7 @@ class Visit:
         if read.cursor is None:
             return
         fence = self.reader.fence(read, self.state.fence_state)
-        self._class = (fence.feed_class, fence.reason)
+        self._class = promised_class(self.plan.clock, fence)
         self._stream(fence)
         if not self.complete:
             return
@@ -323,6 +326,7 @@ class Visit:
             for row in page.rejected:
                 metrics.ROWS_REJECTED.labels(source=self.claimed.source_id, reason=row.code).inc()
             self._open_rejected |= {row.key for row in page.rejected}
+            self.invalid += page.invalid
             return page
         raise RoutingChangedError("routing changes faster than a page can be resolved")
 
