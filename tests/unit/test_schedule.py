@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.schedule import Duration, backoff_s, jitter, next_cron, next_tick
+from headrace.domain.schedule import Duration, backoff_s, jitter, next_cron, next_due, next_tick
 from headrace.domain.vocabulary import FeedId
 
 DURATIONS = st.integers(1, 10**10).map(Duration)
@@ -99,3 +99,11 @@ def test_backoff_uses_its_whole_range() -> None:
     waits = [backoff_s(20, chance) for _ in range(1000)]
     assert min(waits) < 10
     assert max(waits) > 290
+
+
+def test_a_feed_without_interval_and_cron_is_never_due() -> None:
+    after = datetime(2024, 1, 1, 0, 0, 30, tzinfo=UTC)
+    feed = FeedId("feed")
+    assert next_due(feed, every_s=None, cron=None, after=after) is None
+    assert next_due(feed, every_s=None, cron="* * * * *", after=after) == after + timedelta(seconds=30)
+    assert next_due(feed, every_s=0.5, cron=None, after=after) == next_tick(Duration(500), feed, after=after)

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from headrace.control.engine import clock
 from headrace.control.feeds import end_run_of_lost_lease
 from headrace.control.journal import drop_pending, new_log_values
-from headrace.control.schedule import next_due
 from headrace.control.state import columns_of
 from headrace.control.tables import PausedBy, batch, feed, feed_log, key_request, rejected_row
 from headrace.control.types import from_now, now
+from headrace.domain.schedule import next_due
 from headrace.domain.vocabulary import FeedId
 from headrace.ports import AppliedFeed, FeedState
 
@@ -166,7 +166,7 @@ def _pause() -> dict[str, Any]:
 
 
 def _due(feed_id: str, wanted: AppliedFeed, at: datetime) -> datetime | None:
-    return next_due(feed_id, every_s=wanted.every_s, cron=wanted.cron, after=at)
+    return next_due(FeedId(feed_id), every_s=wanted.every_s, cron=wanted.cron, after=at)
 
 
 def _reconcile_due(wanted: AppliedFeed) -> Any:

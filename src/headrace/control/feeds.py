@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from headrace.control import append
 from headrace.control.append import HOLDS, RENEW, holder
 from headrace.control.engine import reading, writing
-from headrace.control.schedule import next_due
 from headrace.control.state import state_of
 from headrace.control.tables import (
     PausedBy,
@@ -26,7 +25,7 @@ from headrace.control.tables import (
     run,
 )
 from headrace.control.types import Timestamp, from_now, now, seconds_named
-from headrace.domain.schedule import backoff_s
+from headrace.domain.schedule import backoff_s, next_due
 from headrace.domain.vocabulary import AppId, BatchId, DataSourceId, FeedId, LeaseId, SourceId
 from headrace.errors import LeaseLostError
 from headrace.ports import ClaimedFeed, JournalEntry, KeyRequest, Lease, PollOutcome

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import sqlalchemy as sa
 
 from headrace.control.engine import writing
 from headrace.control.tables import feed
 from headrace.control.types import from_now, now
-from headrace.domain.schedule import Duration, next_cron, next_tick
 from headrace.domain.vocabulary import FeedId
 
 RESEND_AFTER_S = 30.0
 """A nudge that nobody claimed for so long is taken for lost, unless the settings say otherwise."""
-
-
-def next_due(feed_id: str, *, every_s: float | None, cron: str | None, after: datetime) -> datetime | None:
-    """The first due time later than `after`; None for a feed that is only polled when asked."""
-    if every_s is not None:
-        return next_tick(Duration(round(every_s * 1000)), FeedId(feed_id), after=after)
-    return None if cron is None else next_cron(cron, after=after)
 
 
 # A live lease is polled already: its `again` is seen at the release. An expired one is a poll that

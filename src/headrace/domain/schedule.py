@@ -53,6 +53,13 @@ class Duration:
         return timedelta(milliseconds=self.milliseconds)
 
 
+def next_due(feed_id: FeedId, *, every_s: float | None, cron: str | None, after: datetime) -> datetime | None:
+    """The first due time later than `after`; None for a feed that is only polled when asked."""
+    if every_s is not None:
+        return next_tick(Duration(round(every_s * 1000)), feed_id, after=after)
+    return None if cron is None else next_cron(cron, after=after)
+
+
 def next_tick(every: Duration, feed_id: FeedId, *, after: datetime) -> datetime:
     """The first tick of the feed later than `after` (aware), in UTC.
 
