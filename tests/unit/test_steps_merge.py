@@ -221,7 +221,7 @@ def test_a_merge_that_finds_the_lock_taken_leaves(merge: Merge) -> None:
     assert merge.merged() == []
 
 
-def test_a_run_ends_where_the_kind_of_batch_changes(merge: Merge) -> None:
+def test_a_run_takes_batches_of_every_kind(merge: Merge) -> None:
     chunk = KeyChunk(reconciliation="r", after=("1",), upto=None, closes=True)
     merge.store.missing = (("5",), ("6",))
     merge.journal.append([1])
@@ -229,7 +229,7 @@ def test_a_run_ends_where_the_kind_of_batch_changes(merge: Merge) -> None:
     merge.journal.append([2])
     merge.journal.append([0], kind=BatchKind.DROP, meta={"customer": "acme", "binding_epoch": 3})
     report = merge.drain()
-    assert merge.store.runs == [1, 0, 1, 0]
+    assert (merge.store.runs, merge.merged()) == ([2], [1, 2])
     assert merge.store.chunks == [chunk] == [key_chunk(chunk_meta(chunk))]
     assert merge.store.dropped == [("acme", 3)]
     assert merge.journal.requested == [("5",), ("6",)]

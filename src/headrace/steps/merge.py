@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import takewhile
+from itertools import groupby, takewhile
 
 import pyarrow as pa
 
@@ -73,14 +73,13 @@ class MergeReport:
         )
 
 
-def _one_kind(batches: Sequence[WaitingBatch], fingerprint: str | None) -> list[WaitingBatch]:
-    """The longest run from the start that one transaction can take: of one kind (`load` is a hint,
-    such batches are rows), and made for the shape that the store has."""
-    kind = _kind(batches[0])
-    return list(takewhile(lambda b: _kind(b) is kind and b.shape_fingerprint == fingerprint, batches))
+def _of_shape(batches: Sequence[WaitingBatch], fingerprint: str | None) -> list[WaitingBatch]:
+    """The longest run from the start that was made for the shape that the store has."""
+    return list(takewhile(lambda b: b.shape_fingerprint == fingerprint, batches))
 
 
 def _kind(batch: WaitingBatch) -> BatchKind:
+    """`load` is a hint: such batches are rows."""
     return BatchKind.ROWS if batch.kind is BatchKind.LOAD else batch.kind
 
 
@@ -295,7 +294,7 @@ class _LogRun:
             # model would leave out what a new one has staged; the sweeper comes back.
             log.info("merge waits for apply", model=self.model.id)
             return _Tried(report=MergeReport(state=MergeState.BLOCKED))
-        run = _one_kind(waiting, contract.get(feed_log.source_id)) if waiting else []
+        run = _of_shape(waiting, contract.get(feed_log.source_id))
         if not run:
             return _Tried(report=MergeReport(state=MergeState.BLOCKED))
         if run[0].seq != applied_seq + 1:
@@ -338,11 +337,15 @@ class _LogRun:
         run: Sequence[WaitingBatch],
         tables: Sequence[pa.Table],
     ) -> KeysOutcome:
-        if _kind(run[0]) is BatchKind.ROWS:
-            return _outcome(transaction.apply_rows(scope, pa.concat_tables(tables)))
         total = _outcome(MergeCounts())
-        for batch, table in zip(run, tables, strict=True):
-            total = _added(total, self._apply_one(transaction, scope, batch, table))
+        for kind, group in groupby(zip(run, tables, strict=True), lambda pair: _kind(pair[0])):
+            pairs = list(group)
+            if kind is BatchKind.ROWS:
+                rows = pa.concat_tables([table for _, table in pairs])
+                total = _added(total, _outcome(transaction.apply_rows(scope, rows)))
+                continue
+            for batch, table in pairs:
+                total = _added(total, self._apply_one(transaction, scope, batch, table))
         if total.missing:
             # Asked for before the target commits: a crash asks for too much, never too little.
             self.step.journal.request_keys(scope.feed_id, total.missing)
