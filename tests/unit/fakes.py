@@ -242,6 +242,8 @@ class FakeStore:
     missing: tuple[tuple[str, ...], ...] = ()
     chunks: list[KeyChunk] = field(default_factory=list)
     dropped: list[tuple[str, int]] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    """Kinds of what was applied, in order."""
     runs: list[int] = field(default_factory=list)
     """How many rows each committed transaction applied."""
 
@@ -268,6 +270,7 @@ class FakeStore:
         return {USERS: self.shape, PURCHASES: self.shape}
 
     def apply_rows(self, scope: FeedScope, rows: pa.Table) -> MergeCounts:
+        self.order.append("rows")
         for id_ in rows.column("id").to_pylist():
             if id_ in self.refused:
                 raise self.refused[id_]
@@ -275,10 +278,12 @@ class FakeStore:
         return MergeCounts(inserted=rows.num_rows)
 
     def apply_keys(self, scope: FeedScope, keys: pa.Table, chunk: KeyChunk) -> KeysOutcome:
+        self.order.append("keys")
         self.chunks.append(chunk)
         return KeysOutcome(missing=self.missing, removed=1, held=2, counts=MergeCounts(deleted=1))
 
     def drop_customer(self, scope: FeedScope, customer: str, binding_epoch: int) -> MergeCounts:
+        self.order.append("drop")
         self.dropped.append((customer, binding_epoch))
         return MergeCounts(deleted=1)
 
