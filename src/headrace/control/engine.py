@@ -14,7 +14,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.errors import ConfigurationError, ControlUnavailableError, InvariantError
 
-_WRITES = "headrace_writes"
 _NOT_UPGRADED = "the control database lacks a table or column: run `headrace db upgrade`"
 
 
@@ -67,7 +66,6 @@ def _sqlite_engine(url: sa.URL, *, wait_s: float, pool_size: int) -> sa.Engine:
         connect_args={"timeout": wait_s, "check_same_thread": False},
     )
     sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -78,33 +76,32 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
 
 
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A deferred transaction that reads first cannot wait for the write lock: it fails at once.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    # Past SQLAlchemy, whose way to run a statement costs more than most of ours.
-    raw = connection.connection.driver_connection
-    if raw is None:
-        raise InvariantError("a transaction begins on a connection that is closed")
-    raw.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that may write; committed when the block ends without an error.
 
-    On SQLite it holds the write lock from its start.
+    On SQLite it holds the write lock from its start: a deferred transaction that reads first cannot wait
+    for that lock, it fails at once.
     """
-    with _translated(), engine.connect() as connection:
-        connection.execution_options(**{_WRITES: True})
-        with connection.begin():
-            yield connection
+    with _translated(), engine.begin() as connection:
+        _begin_sqlite(connection, "BEGIN IMMEDIATE")
+        yield connection
 
 
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that only reads; on SQLite it sees one snapshot, on PostgreSQL one a statement."""
     with _translated(), engine.begin() as connection:
+        _begin_sqlite(connection, "BEGIN")
         yield connection
+
+
+def _begin_sqlite(connection: sa.Connection, begin: str) -> None:
+    """What the driver was told not to do by itself, nor SQLAlchemy does."""
+    if connection.dialect.name == "sqlite":
+        # Past SQLAlchemy, whose way to run a statement costs more than most of ours.
+        raw: Any = connection.connection.driver_connection
+        raw.execute(begin)
 
 
 @contextmanager
