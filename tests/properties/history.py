@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-
 from headrace import wiring
-from headrace.control.engine import control_engine
 from headrace.definition.loader import load
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
 from headrace.errors import LeaseLostError
@@ -142,20 +139,21 @@ class FusedStores:
     def __init__(self, stores: Any, fuse: Fuse) -> None:
         self._stores, self._fuse = stores, fuse
 
-    def open(self, data_source_id: DataSourceId) -> Any:
-        store, fuse = self._stores.open(data_source_id), self._fuse
+    def open(self, data_source_id: DataSourceId) -> FusedStore:
+        return FusedStore(self._stores.open(data_source_id), self._fuse)
 
-        class Store:
-            applied = store.applied
 
-            @contextmanager
-            def merging(self, model: Any) -> Iterator[Any]:
-                with store.merging(model) as transaction:
-                    yield None if transaction is None else Fused(transaction, fuse)
-                    fuse.tick()
-                fuse.tick()
+class FusedStore:
+    def __init__(self, store: Any, fuse: Fuse) -> None:
+        self._store, self._fuse = store, fuse
+        self.applied = store.applied
 
-        return Store()
+    @contextmanager
+    def merging(self, model: Any) -> Iterator[Any]:
+        with self._store.merging(model) as transaction:
+            yield None if transaction is None else Fused(transaction, self._fuse)
+            self._fuse.tick()
+        self._fuse.tick()
 
 
 @dataclass
@@ -174,36 +172,18 @@ class Nudges:
         self.waiting.append(("poll", feed_id))
 
 
-class Place:
-    """Where control is now. One engine serves all histories: SQLAlchemy compiles each statement once an
-    engine, and that is most of what a small history costs."""
-
-    def __init__(self) -> None:
-        self.file: Path | None = None
-        self.engine = control_engine(f"sqlite:///{tempfile.gettempdir()}/elsewhere.db")
-        sa.event.listen(self.engine, "do_connect", self._connect)
-
-    def _connect(self, dialect: Any, record: Any, arguments: list[Any], options: Any) -> None:
-        arguments[0] = str(self.file)
-
-
-PLACE = Place()
-
-
 class World:
     """One source, one control database, two stores, in a directory of their own."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        PLACE.engine.dispose()
-        PLACE.file = directory / "control.db"
         self.source = self._writer()
+        self.control = self._connect_control()
         self.late: sqlite3.Connection | None = None
         self.nudges = Nudges()
-        self._feeds: list[FeedId] = []
         self.fuse = Fuse()
         self.app = self._start()
-        self.backups = 0
+        self.feeds = self._feeds("true")
 
     @staticmethod
     def prepare(directory: Path, environ: dict[str, str]) -> None:
@@ -217,13 +197,16 @@ class World:
         with sqlite3.connect(directory / "source.db") as source:
             source.executescript(SCHEMA)
         source.close()
-        PLACE.file = directory / "control.db"
         with wiring.build(_settings(directory), process="test") as app:
             report = app.apply(load(directory / "config", environ))
             assert not report.failed, report
 
     def _writer(self) -> sqlite3.Connection:
         return sqlite3.connect(self.directory / "source.db", isolation_level=None, timeout=0.1)
+
+    def _connect_control(self) -> sqlite3.Connection:
+        """Past the application: what no process of it does."""
+        return sqlite3.connect(self.directory / "control.db", isolation_level=None)
 
     def _start(self) -> wiring.Application:
         app = wiring.build(_settings(self.directory), process="test")
@@ -236,28 +219,23 @@ class World:
     def restart(self) -> None:
         """The process is gone, as it was; another one starts later, when its leases have run out."""
         self.fuse.calls_left = self.fuse.visitor = None
-        self.app.close()
+        _end(self.app)
         self.expire_leases()
         self.app = self._start()
 
     def expire_leases(self) -> None:
-        with sqlite3.connect(self.directory / "control.db") as control:
-            control.execute(
-                "UPDATE feed SET lease_until = '2000-01-01T00:00:00.000Z' WHERE lease_id IS NOT NULL"
-            )
-            control.execute("UPDATE batch SET next_attempt_at = NULL")
-        control.close()
+        self.control.execute(
+            "UPDATE feed SET lease_until = '2000-01-01T00:00:00.000Z' WHERE lease_id IS NOT NULL"
+        )
+        self.control.execute("UPDATE batch SET next_attempt_at = NULL WHERE next_attempt_at IS NOT NULL")
 
-    def feeds(self) -> list[FeedId]:
-        if not self._feeds:
-            self._feeds = [f.feed_id for f in self.app.status.feed_status()]
-        return self._feeds
+    def _feeds(self, which: str) -> list[FeedId]:
+        rows = self.control.execute(f"SELECT id FROM feed WHERE {which} ORDER BY source_id")
+        return [FeedId(id_) for (id_,) in rows]
 
     def pending(self) -> int:
         """Batches that are journalled and, as far as control knows, not merged."""
-        control = sqlite3.connect(self.directory / "control.db")
-        (count,) = control.execute("SELECT count(*) FROM batch WHERE state = 'pending'").fetchone()
-        control.close()
+        (count,) = self.control.execute("SELECT count(*) FROM batch WHERE state = 'pending'").fetchone()
         return int(count)
 
     # --- what happens ---------------------------------------------------------------------------
@@ -298,7 +276,7 @@ class World:
             try:
                 other.poll(feed_id)
             finally:
-                other.close()
+                _end(other)
 
         self.fuse.visitor, self.fuse.calls_left = visit, calls
         try:
@@ -322,7 +300,9 @@ class World:
         backup = self.directory / f"{name}.backup"
         if backup.exists():
             self.app.close()
+            self.control.close()
             _copy(backup, self.directory / f"{name}.db")
+            self.control = self._connect_control()
             self.restart()
 
     # --- how it ends ----------------------------------------------------------------------------
@@ -336,14 +316,15 @@ class World:
         self.settle()
 
     def settle(self) -> None:
+        self.app.recognise_restored()
+        asked = self.feeds
         for _ in range(30):
-            self.app.recognise_restored()
-            for feed_id in self.feeds():
+            for feed_id in asked:
                 report = self.app.poll(feed_id)
                 assert report.error is None, report
             for target in self.app.targets():
                 self.app.merge(*target)
-            asked = any(self.app.feeds.is_asked_again(f) for f in self.feeds())
+            asked = self._feeds("again")
             if not self.pending() and not asked:
                 return
         raise AssertionError("the world does not come to rest")
@@ -369,11 +350,25 @@ class World:
         if self.late is not None:
             self.late.close()
         self.source.close()
+        self.control.close()
         self.app.close()
 
 
+def _end(app: wiring.Application) -> None:
+    """The process is gone, with its sessions on sources and stores and all that it knew; the engine of
+    control serves the next one, and no transaction is open on it."""
+    app.readers.close()
+    app.stores.close()
+
+
 def _settings(directory: Path) -> Settings:
-    return Settings(control_url=f"sqlite:///{directory}/control.db", config_dir=directory / "config")
+    urls = {"control_url": f"sqlite:///{directory}/control.db", "config_dir": directory / "config"}
+    return _environment().model_copy(update=urls)
+
+
+@cache
+def _environment() -> Settings:
+    return Settings()  # reading it costs as much as a poll
 
 
 def _copy(origin: Path, target: Path) -> None:

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from headrace import wiring
-from tests.properties.history import NOW, PLACE, World, copy_world
+from headrace.control.engine import control_engine
+from tests.properties.history import NOW, World, copy_world
 
 HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "150"))
 STEPS = 50
 PHASES = [Phase.generate, *([Phase.shrink] if "HEADRACE_SHRINK" in os.environ else [])]
 LEAST_SHARE_CRASHED = 0.3
+WORLD = "world"
 
 IDS = st.integers(1, 6)
 TENANTS = st.sampled_from(["e", "f", "w"])
@@ -43,10 +45,9 @@ class Histories(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="history-", dir=self.template.parent))
-        os.environ["WORLD"] = str(self.directory / "world")
-        copy_world(self.template, self.directory / "world")
-        self.world = World(self.directory / "world")
+        self.directory = self.template.with_name(WORLD)
+        copy_world(self.template, self.directory)
+        self.world = World(self.directory)
         self.crashed_between = False
         tally["histories"] += 1
 
@@ -98,12 +99,12 @@ class Histories(RuleBasedStateMachine):
 
     @rule(feed=FEEDS, calls=SOMETIMES)
     def poll(self, feed: int, calls: int | None) -> None:
-        feed_id = self.world.feeds()[feed]
+        feed_id = self.world.feeds[feed]
         self._done(died=self.world.crashing(calls, lambda: self.world.app.poll(feed_id)))
 
     @rule(feed=FEEDS, calls=CALLS)
     def taken_over(self, feed: int, calls: int) -> None:
-        self.world.taken_over(calls, self.world.feeds()[feed])
+        self.world.taken_over(calls, self.world.feeds[feed])
         self._done(died=False)
 
     @rule(place=st.integers(0, 1), calls=SOMETIMES)
@@ -113,7 +114,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(feed=FEEDS)
     def poll_and_die(self, feed: int) -> None:
-        self.world.app.poll(self.world.feeds()[feed])
+        self.world.app.poll(self.world.feeds[feed])
         self._done(died=True)
 
     @rule(place=st.integers(0, 30), twice=st.booleans())
@@ -160,14 +161,21 @@ class Histories(RuleBasedStateMachine):
 
 @pytest.fixture
 def template(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An applied world, moved from the place where each history has its copy.
+
+    One place and one engine serve all of them: SQLAlchemy compiles each statement once an engine, and
+    that is most of what a small history costs.
+    """
     memory = Path("/dev/shm")
     directory = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
-    prepared = directory / "template"
-    prepared.mkdir()
-    monkeypatch.setenv("WORLD", str(prepared))
-    monkeypatch.setattr(wiring, "control_engine", lambda url: PLACE.engine)
-    World.prepare(prepared, dict(os.environ))
-    yield prepared
+    world = directory / WORLD
+    world.mkdir()
+    engine = control_engine(f"sqlite:///{world}/control.db")
+    monkeypatch.setenv("WORLD", str(world))
+    monkeypatch.setattr(wiring, "control_engine", lambda url: engine)
+    World.prepare(world, dict(os.environ))
+    yield world.rename(directory / "template")
+    engine.dispose()
     shutil.rmtree(directory)
 
 
