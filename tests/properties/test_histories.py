@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,7 @@ def template(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     engine = control_engine(f"sqlite:///{world}/control.db")
     monkeypatch.setenv("WORLD", str(world))
     monkeypatch.setattr(wiring, "control_engine", lambda url: engine)
+    monkeypatch.setattr(wiring, "load_json", cache(wiring.load_json))  # of one text, and immutable
     World.prepare(world, dict(os.environ))
     yield world.rename(directory / "template")
     engine.dispose()

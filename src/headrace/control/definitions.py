@@ -20,6 +20,11 @@ from headrace.ports import AppliedFeed
 Bodies = Mapping[tuple[str, str], Any]
 """Definitions as they were written (JSON), by kind and id: `("data_sources", "main")`."""
 
+# Built once, as in `append`.
+_LAST = sa.select(definition_version).order_by(definition_version.c.version.desc()).limit(1)
+_LAST_VERSION = sa.select(sa.func.max(definition_version.c.version))
+_BODIES = sa.select(definition)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
@@ -54,9 +59,7 @@ class SqlDefinitions:
     def current(self) -> Applied | None:
         """None before the first `publish`."""
         with reading(self._engine) as connection:
-            last = connection.execute(
-                sa.select(definition_version).order_by(definition_version.c.version.desc()).limit(1)
-            ).one_or_none()
+            last = connection.execute(_LAST).one_or_none()
             if last is None:
                 return None
             return Applied(version=last.version, compiled=last.compiled, bodies=_bodies(connection))
@@ -88,7 +91,7 @@ class SqlDefinitions:
 
 
 def _version(connection: sa.Connection) -> int:
-    return connection.execute(sa.select(sa.func.max(definition_version.c.version))).scalar() or 0
+    return connection.execute(_LAST_VERSION).scalar() or 0
 
 
 def _compiled(connection: sa.Connection, version: int) -> str | None:
@@ -97,7 +100,7 @@ def _compiled(connection: sa.Connection, version: int) -> str | None:
 
 
 def _bodies(connection: sa.Connection) -> dict[tuple[str, str], Any]:
-    return {(row.kind, row.id): row.body for row in connection.execute(sa.select(definition))}
+    return {(row.kind, row.id): row.body for row in connection.execute(_BODIES)}
 
 
 def _changed(before: Bodies, after: Bodies) -> dict[tuple[str, str], Any]:
