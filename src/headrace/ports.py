@@ -578,8 +578,11 @@ class MergeTransaction(Protocol):
         """Fingerprints of the source shapes that the store's tables were made for."""
         ...
 
-    def apply_rows(self, scope: FeedScope, rows: pa.Table) -> MergeCounts:
-        """Apply rows of one or more batches, in order; of rows with one key the last wins."""
+    def apply_rows(
+        self, scope: FeedScope, rows: pa.Table, *, kind: BatchKind = BatchKind.ROWS
+    ) -> MergeCounts:
+        """Apply rows of one or more batches, in order; of rows with one key the last wins. `load` is a
+        hint that they are new."""
         ...
 
     def apply_keys(self, scope: FeedScope, keys: pa.Table, chunk: KeyChunk) -> KeysOutcome:

@@ -342,7 +342,9 @@ class _LogRun:
             pairs = list(group)
             if kind is BatchKind.ROWS:
                 rows = pa.concat_tables([table for _, table in pairs])
-                total = _added(total, _outcome(transaction.apply_rows(scope, rows)))
+                load = all(batch.kind is BatchKind.LOAD for batch, _ in pairs)
+                hint = BatchKind.LOAD if load else BatchKind.ROWS
+                total = _added(total, _outcome(transaction.apply_rows(scope, rows, kind=hint)))
                 continue
             for batch, table in pairs:
                 total = _added(total, self._apply_one(transaction, scope, batch, table))

@@ -72,6 +72,8 @@ class Dialect(Protocol):
     timestamp: str
     now: str
     """The transaction's moment, in the type `timestamp`."""
+    now_by_default: bool
+    """Whether `now` may be a column's default, so that a load need not carry it row by row."""
     driving_join: str
     """JOIN, or the word that makes the left side the outer loop where the planner needs telling."""
 
@@ -148,6 +150,11 @@ class Session(Protocol):
         """Append the rows, whose columns are those of the table, in order."""
         ...
 
+    def load_new(self, table: str, rows: pa.Table) -> bool:
+        """Append the rows to the columns that they name; False, with nothing written, when one of them
+        has the key of a row that is there."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingTable:
@@ -194,3 +201,9 @@ EMPTY_VALUES: Final[Mapping[Aggregation, str]] = {
 def empty_value(shape: PropertyShape) -> str:
     """The SQL literal of a secondary property without rows behind it."""
     return EMPTY_VALUES.get(shape.aggregation, "NULL")
+
+
+def empty_text(shape: PropertyShape) -> str | None:
+    """As `empty_value`, as the text that a load takes; None for null."""
+    literal = EMPTY_VALUES.get(shape.aggregation)
+    return None if literal is None else literal.strip("'")

@@ -47,9 +47,13 @@ class GoneRows:
 
     def forget_applied(self, batch: Temp) -> None:
         """The keys of rows that were seen again are gone no more."""
-        binds = self._frame.binds()
-        if self._frame.exists(f"SELECT 1 FROM {self._notes} AS g WHERE {self._mine(binds, 'g')}", binds):
+        if self.noted():
             self._forget(f"{batch.name} AS b WHERE NOT b.{self._frame.q(DELETED)}")
+
+    def noted(self) -> bool:
+        """A row of the feed is noted as gone."""
+        binds = self._frame.binds()
+        return self._frame.exists(f"SELECT 1 FROM {self._notes} AS g WHERE {self._mine(binds, 'g')}", binds)
 
     def begin(self, chunk: KeyChunk, batch: Temp) -> None:
         """Older reconciliations are discarded; the chunk's missing rows are noted, or taken out again."""

@@ -27,6 +27,8 @@ class TableColumn:
     type: str
     """As the dialect writes it in a definition."""
     nullable: bool = True
+    default: str = ""
+    """As it stands in a definition, ` DEFAULT …`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +64,12 @@ def index_name(table: str, columns: Iterable[str]) -> str:
 def model_layout(model: ModelShape, dialect: Dialect) -> TableLayout:
     """The table of records."""
     key = (CUSTOMER, *(c.name for c in model.key))
+    now = f" DEFAULT {dialect.now}" if dialect.now_by_default else ""
     columns = (
         TableColumn(CUSTOMER, dialect.text, nullable=False),
         *_columns(model.columns, key, dialect),
-        TableColumn(CREATED, dialect.timestamp, nullable=False),
-        TableColumn(UPDATED, dialect.timestamp, nullable=False),
+        TableColumn(CREATED, dialect.timestamp, nullable=False, default=now),
+        TableColumn(UPDATED, dialect.timestamp, nullable=False, default=now),
         TableColumn(INVALID, dialect.json),
     )
     return TableLayout(
@@ -121,7 +124,10 @@ def system_layouts(dialect: Dialect) -> tuple[TableLayout, ...]:
 
 
 def create_table(layout: TableLayout, dialect: Dialect) -> str:
-    columns = [f"{dialect.quote(c.name)} {c.type}{'' if c.nullable else ' NOT NULL'}" for c in layout.columns]
+    columns = [
+        f"{dialect.quote(c.name)} {c.type}{'' if c.nullable else ' NOT NULL'}{c.default}"
+        for c in layout.columns
+    ]
     key = ", ".join(map(dialect.quote, layout.key))
     return f"CREATE TABLE {dialect.table(layout.name)} ({', '.join(columns)}, PRIMARY KEY ({key}))"
 

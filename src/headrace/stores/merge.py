@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from headrace.domain.vocabulary import CUSTOMER, BatchId, FeedId, LogId, SourceId
+from headrace.domain.vocabulary import CUSTOMER, BatchId, BatchKind, FeedId, LogId, SourceId
 from headrace.ports import Applied, FeedScope, KeyChunk, KeysOutcome, MergeCounts
 from headrace.stores.batch import last_rows, storable_invalid
 from headrace.stores.frame import Frame, names_of
 from headrace.stores.gone import GoneRows
 from headrace.stores.layout import APPLIED, CONTRACT, MOVED
+from headrace.stores.new_records import append_new
 from headrace.stores.recompute import Recompute
 from headrace.stores.record_rows import RecordRows
 from headrace.stores.staged_rows import StagedRows
@@ -42,14 +43,20 @@ class SqlMerge:
         )
         return {SourceId(source): fingerprint for source, fingerprint in rows}
 
-    def apply_rows(self, scope: FeedScope, rows: pa.Table) -> MergeCounts:
+    def apply_rows(
+        self, scope: FeedScope, rows: pa.Table, *, kind: BatchKind = BatchKind.ROWS
+    ) -> MergeCounts:
         self._sources[scope.feed_id] = scope.source.id
         if not rows.num_rows:
             return _NOTHING
         frame = self._frame
         rows = storable_invalid(last_rows(rows, names_of(scope.source.key)))
+        gone = GoneRows(frame, self.touched, scope)
+        may_append = kind is BatchKind.LOAD and scope.source.primary and not gone.noted()
+        if may_append and append_new(frame, self.touched, scope, rows):
+            return MergeCounts(inserted=rows.num_rows)
         batch = frame.load_rows(scope.source, rows)
-        GoneRows(frame, self.touched, scope).forget_applied(batch)
+        gone.forget_applied(batch)
         counts = _NOTHING
         if scope.source.primary:
             counts = self._records.apply(scope, rows, batch)

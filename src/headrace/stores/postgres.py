@@ -95,6 +95,15 @@ class PostgresSession:
                 csv.write_csv(piece, buffer, options)
                 copy.write(memoryview(buffer.getvalue()))
 
+    def load_new(self, table: str, rows: pa.Table) -> bool:
+        columns = ", ".join(map(self.dialect.quote, rows.column_names))
+        try:
+            with self._connection.transaction():  # a savepoint
+                self.load(f"{table} ({columns})", rows)
+        except pg.UniqueViolation:
+            return False
+        return True
+
 
 def _without_zones(rows: pa.Table) -> pa.Table:
     """Date-times without their zone, which is UTC as the session's is: pyarrow writes them eight times

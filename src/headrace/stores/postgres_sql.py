@@ -31,6 +31,7 @@ class PostgresDialect:
     json = "jsonb"
     timestamp = "timestamp with time zone"
     now = "transaction_timestamp()"
+    now_by_default = True
     driving_join = "JOIN"
 
     def __init__(self, namespace: str) -> None:

@@ -75,6 +75,18 @@ class SqliteSession:
                 f"INSERT INTO {table} VALUES ({markers})", zip(*columns, strict=True)
             )
 
+    def load_new(self, table: str, rows: pa.Table) -> bool:
+        columns = ", ".join(map(self.dialect.quote, rows.column_names))
+        self.run("SAVEPOINT load_new")
+        try:
+            self.load(f"{table} ({columns})", rows)
+        except sqlite3.IntegrityError:
+            self.run("ROLLBACK TO load_new")
+            return False
+        finally:
+            self.run("RELEASE load_new")
+        return True
+
 
 def _storable(column: pa.Array[Any]) -> pa.Array[Any]:
     """Values as the file keeps them: booleans as 0 and 1, dates and datetimes as text."""

@@ -32,6 +32,7 @@ class SqliteDialect:
     json = "TEXT"
     timestamp = "TEXT"
     now = "headrace_now()"
+    now_by_default = False  # the function is ours: others could not insert any more
     driving_join = "CROSS JOIN"
 
     def quote(self, name: str) -> str:
