@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench lock clean
+.PHONY: setup demo test histories check bench lock clean
 
 setup: .venv/.stamp
 
@@ -19,6 +19,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2
+
+# Two thousand; `make test` runs fewer. Says how many of them crashed between journal and merge.
+histories: setup
+	HEADRACE_HISTORIES=2000 $(BIN)/python -m pytest tests/properties/test_histories.py -n 2 -rP --show-capture=stdout
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,10 +1,11 @@
 """Whatever is killed, delayed, doubled, reordered or restored: every record equals the oracle.
 
-`HEADRACE_HISTORIES` says how many histories are run (default 150; `make histories` runs 2,000).
+`HEADRACE_HISTORIES` says how many histories are run (default 200; `make histories` runs 2,000).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -21,7 +22,7 @@ from headrace import wiring
 from headrace.control.engine import control_engine
 from tests.properties.history import NOW, World, copy_world
 
-HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "150"))
+HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "200"))
 STEPS = 50
 PHASES = [Phase.generate, *([Phase.shrink] if "HEADRACE_SHRINK" in os.environ else [])]
 LEAST_SHARE_CRASHED = 0.3
@@ -176,7 +177,9 @@ def template(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(wiring, "control_engine", lambda url: engine)
     monkeypatch.setattr(wiring, "load_json", cache(wiring.load_json))  # of one text, and immutable
     World.prepare(world, dict(os.environ))
+    logging.disable(logging.WARNING)  # of lost leases and restored logs there are thousands
     yield world.rename(directory / "template")
+    logging.disable(logging.NOTSET)
     engine.dispose()
     shutil.rmtree(directory)
 
