@@ -239,8 +239,8 @@ def _reread(
 
 
 def _drops(previous: AppliedDocument | None, document: AppliedDocument) -> tuple[Drop, ...]:
-    """Rows that no feed's reconciliation will find: of a source with several apps, the records of a
-    customer whom none of them has any more, and the staged rows of an app that is gone."""
+    """Rows that no reconciliation will remove by itself: the records of a customer whom no feed of the
+    source has any more (the breaker would hold so many back), and the staged rows of an app that is gone."""
     if previous is None:
         return ()
     plans = document.plans
@@ -248,9 +248,10 @@ def _drops(previous: AppliedDocument | None, document: AppliedDocument) -> tuple
     left = {
         Drop(source_id, app_id, plan.customer)
         for (source_id, app_id), plan in previous.plans.items()
-        if plan.source.many_apps and plan.customer is not None
+        if plan.customer is not None
     }
     primary = {model.primary.id for model in document.models}
+    many = {source.id for model in document.models for source in model.sources if source.many_apps}
     found = [
         drop
         for drop in left | set(previous.drops)
@@ -258,7 +259,7 @@ def _drops(previous: AppliedDocument | None, document: AppliedDocument) -> tuple
         and (
             (drop.source_id, drop.customer) not in served
             if drop.source_id in primary
-            else (drop.source_id, drop.app_id) not in plans
+            else drop.source_id in many and (drop.source_id, drop.app_id) not in plans
         )
     ]
     return tuple(sorted(found, key=lambda d: (d.source_id, d.app_id, d.customer)))
