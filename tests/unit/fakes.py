@@ -269,7 +269,9 @@ class FakeStore:
     def contract(self) -> Mapping[SourceId, str]:
         return {USERS: self.shape, PURCHASES: self.shape}
 
-    def apply_rows(self, scope: FeedScope, rows: pa.Table) -> MergeCounts:
+    def apply_rows(
+        self, scope: FeedScope, rows: pa.Table, *, kind: BatchKind = BatchKind.ROWS
+    ) -> MergeCounts:
         self.order.append("rows")
         for id_ in rows.column("id").to_pylist():
             if id_ in self.refused:
