@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import HeadraceError
 from headrace.steps.fetch import PollReport
-from headrace.steps.merge import MergeReport, MergeState
+from headrace.steps.merge_report import MergeReport, MergeState
 from headrace.steps.visit import Progress, no_progress
 from headrace.wiring import Application
 
@@ -43,16 +43,27 @@ class FeedResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
-    """What a sync did, by feed and by (data source, model)."""
+    """What a sync did, by feed and by (data source, model).
+
+    Attributes:
+        models: those of the feeds; merges of others are told, but do not make the sync fail.
+    """
 
     feeds: tuple[FeedResult, ...]
     merges: dict[Target, MergeReport]
+    models: frozenset[ModelId]
 
     @property
     def failed(self) -> bool:
+        """A feed was not read to its end, or something of it waits to be merged."""
         return any(f.error for f in self.feeds) or any(
-            m.state is MergeState.BLOCKED for m in self.merges.values()
+            self._waits(report) for (_, model), report in self.merges.items() if model in self.models
         )
+
+    def _waits(self, report: MergeReport) -> bool:
+        mine = {feed.source_id for feed in self.feeds}
+        in_the_way = not report.blocked or not mine.isdisjoint(report.blocked)
+        return report.state is MergeState.BLOCKED and in_the_way
 
 
 def run_sync(
@@ -75,7 +86,9 @@ def run_sync(
                 merging.merge(*target)
             feeds = _poll_all(app, _feeds_of(app, sources), merging, progress, trigger)
         merges = merging.finished()
-    return SyncReport(feeds=feeds, merges=merges)
+    read = {feed.source_id for feed in feeds}
+    models = frozenset(p.source.model for p in app.catalogue().plans.values() if p.source.id in read)
+    return SyncReport(feeds=feeds, merges=merges, models=models)
 
 
 def _feeds_of(app: Application, sources: Sequence[SourceId]) -> list[tuple[FeedId, SourceId, AppId]]:

@@ -414,6 +414,10 @@ class Journal(Protocol):
         first one that is in backoff; at least one if there is any, whatever its size."""
         ...
 
+    def back_off_reason(self, log: FeedLog, seq: int) -> str | None:
+        """What the unmerged batch with this seq was refused with; None when it was not, or is not there."""
+        ...
+
     def payload(self, batch_id: BatchId) -> bytes | None:
         """None when another worker merged it meanwhile."""
         ...

@@ -39,7 +39,8 @@ from headrace.sources.connect import open_reader
 from headrace.sources.pool import ReaderPool
 from headrace.steps.apply import AppliedDocument, ApplyReport, ApplyStep
 from headrace.steps.fetch import FetchStep, PollReport
-from headrace.steps.merge import MergeReport, MergeStep
+from headrace.steps.merge import MergeStep
+from headrace.steps.merge_report import MergeReport
 from headrace.steps.visit import Limits, Progress, no_progress
 from headrace.stores.connect import open_store
 from headrace.stores.pool import StorePool

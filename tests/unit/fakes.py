@@ -128,9 +128,12 @@ class FakeJournal:
     payloads: dict[BatchId, bytes] = field(default_factory=dict)
     delays: dict[BatchId, list[float]] = field(default_factory=dict)
     backs_off: set[BatchId] = field(default_factory=set)
+    refusals: dict[BatchId, str] = field(default_factory=dict)
     requested: list[tuple[str, ...]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     marking: Callable[[], None] = lambda: None
+    asked: Callable[[], None] = lambda: None
+    """Told before it says what waits: here another worker does something in between."""
 
     def append(
         self,
@@ -181,14 +184,19 @@ class FakeJournal:
     def waiting(
         self, log: FeedLog, *, after_seq: int, max_batches: int, max_bytes: int
     ) -> tuple[WaitingBatch, ...]:
-        found = []
-        for batch in self.batches.get(log.log_id, ()):
-            if batch.seq <= after_seq:
-                continue
-            if batch.id in self.backs_off or len(found) == max_batches:
+        self.asked()
+        merged = self.logs_of[log.source_id].merged_seq
+        pending = [b for b in self.batches.get(log.log_id, ()) if b.seq > max(after_seq, merged)]
+        found: list[WaitingBatch] = []
+        for seq, batch in enumerate(pending[:max_batches], start=after_seq + 1):
+            if batch.seq != seq or batch.id in self.backs_off:
                 break
             found.append(batch)
         return tuple(found)
+
+    def back_off_reason(self, log: FeedLog, seq: int) -> str | None:
+        batch_id = self.batch_at(log, seq)
+        return self.refusals.get(batch_id, "refused") if batch_id in self.backs_off and batch_id else None
 
     def payload(self, batch_id: BatchId) -> bytes | None:
         return self.payloads.get(batch_id)
@@ -208,6 +216,7 @@ class FakeJournal:
     def back_off(self, batch_ids: Sequence[BatchId], error: str, *, delay_s: float) -> None:
         for batch_id in batch_ids:
             self.delays.setdefault(batch_id, []).append(delay_s)
+            self.refusals[batch_id] = error
             self.backs_off.add(batch_id)
 
     def mark_merged(self, batch_ids: Sequence[BatchId], *, rows_changed: int) -> None:

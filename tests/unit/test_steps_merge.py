@@ -15,9 +15,10 @@ from headrace.errors import (
     LeaseLostError,
     StoreUnavailableError,
 )
-from headrace.ports import Applied, FeedLog, KeyChunk
+from headrace.ports import Applied, FeedLog, KeyChunk, MergeCounts
 from headrace.steps.chunk import chunk_meta, key_chunk
-from headrace.steps.merge import MergeReport, MergeState, MergeStep
+from headrace.steps.merge import WAITS_FOR_APPLY, MergeStep
+from headrace.steps.merge_report import MergeReport, MergeState
 from headrace.steps.standing import standing
 from tests.unit.fakes import (
     APP,
@@ -145,7 +146,9 @@ def test_a_refused_batch_backs_off_alone_and_longer_each_time(merge: Merge) -> N
     merge.journal.append([7], source=PURCHASES)
     report = merge.drain()
     assert sorted(merge.merged()) == [1, 7]
-    assert (report.state, report.errors) == (MergeState.BLOCKED, ("bad row",))
+    assert (report.state, report.blocked) == (MergeState.BLOCKED, (USERS,))
+    assert report.errors == ("source users: bad row",)
+    assert merge.drain() == replace(report, batches=0, rows=0, counts=MergeCounts())
     for _ in range(3):
         merge.journal.backs_off.clear()
         assert merge.drain().state is MergeState.BLOCKED
@@ -190,6 +193,7 @@ def test_batches_of_another_shape_wait_for_apply_and_nothing_is_tried(merge: Mer
     newer = merge.journal.append([2], shape="shape-2")
     report = merge.drain()
     assert (merge.merged(), report.state) == ([1], MergeState.BLOCKED)
+    assert report.errors == (f"source users: {WAITS_FOR_APPLY}",)
     assert merge.journal.attempts(newer) == 0
     merge.catalogue.fingerprint = "shape-2"
     assert merge.drain().state is MergeState.BLOCKED
@@ -212,6 +216,47 @@ def test_a_nudge_that_found_the_lock_taken_is_served_by_who_held_it(merge: Merge
     merge.store.locked = journalled_meanwhile
     assert merge.drain().state is MergeState.BLOCKED
     assert merge.merged() == [1, 9]
+
+
+def test_what_another_worker_marks_merged_meanwhile_hides_nothing_that_follows(merge: Merge) -> None:
+    """It had let go of the lock, and tells control between this one's two looks at the journal."""
+    batches = [merge.journal.append([id_]) for id_ in (1, 2)]
+
+    def die() -> None:
+        raise ControlUnavailableError("slow")
+
+    merge.journal.marking = die
+    with pytest.raises(ControlUnavailableError):
+        merge.drain()
+    merge.journal.marking = lambda: None
+    merge.journal.append([3])
+
+    def told() -> None:
+        merge.journal.mark_merged(batches, rows_changed=0)
+
+    merge.journal.asked = told
+    report = merge.drain()
+    assert (report.state, report.errors) == (MergeState.DRAINED, ())
+    assert merge.merged() == [1, 2, 3]
+
+
+def test_a_log_that_is_ended_between_two_looks_is_left(merge: Merge) -> None:
+    merge.journal.append([1])
+
+    def ended() -> None:
+        merge.journal.begin_new_log(merge.journal.logs_of[USERS], "the other one")
+        merge.journal.batches.clear()
+
+    merge.journal.asked = ended
+    assert merge.drain().state is MergeState.DRAINED
+
+
+def test_a_source_that_waits_is_told_apart_from_others(merge: Merge) -> None:
+    waits = merge.journal.append([1], source=PURCHASES)
+    merge.journal.back_off([waits], "bad row", delay_s=9.0)
+    merge.journal.append([2])
+    report = merge.drain()
+    assert (report.state, report.blocked, merge.merged()) == (MergeState.BLOCKED, (PURCHASES,), [2])
 
 
 def test_a_merge_that_finds_the_lock_taken_leaves(merge: Merge) -> None:

@@ -54,6 +54,12 @@ _FOLLOWING = (  # served by batch_log_idx (log_id, seq)
     .order_by(batch.c.seq)
     .limit(sa.bindparam("at_most", type_=sa.Integer()))
 )
+_BACK_OFF_REASON = sa.select(sa.func.coalesce(batch.c.error, "")).where(
+    batch.c.log_id == sa.bindparam("log"),
+    batch.c.seq == sa.bindparam("at"),
+    batch.c.state == "pending",
+    batch.c.next_attempt_at.is_not(None),
+)
 _PAYLOAD = sa.select(batch_payload.c.payload).where(batch_payload.c.batch_id == sa.bindparam("batch"))
 
 _OF_BATCHES = batch.c.id.in_(sa.bindparam("batches", expanding=True))
@@ -142,6 +148,11 @@ class SqlJournal:
                 break
             found.append(_waiting_batch(row))
         return tuple(found)
+
+    def back_off_reason(self, log: FeedLog, seq: int) -> str | None:
+        with reading(self._engine) as connection:
+            where = {"log": log.log_id, "at": seq}
+            return connection.execute(_BACK_OFF_REASON, where).scalar_one_or_none()
 
     def payload(self, batch_id: BatchId) -> bytes | None:
         with reading(self._engine) as connection:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from itertools import groupby, takewhile
 
 import pyarrow as pa
@@ -36,41 +35,12 @@ from headrace.ports import (
     WaitingBatch,
 )
 from headrace.steps.chunk import key_chunk
+from headrace.steps.merge_report import MergeReport, MergeState, blocked
 from headrace.steps.standing import Standing, standing
 
 log = logs.get(__name__)
 
-
-class MergeState(StrEnum):
-    DRAINED = "drained"
-    """Nothing waits that could be applied now."""
-    LOCKED = "locked"
-    """Another worker holds the lock; it looks once more after it lets go."""
-    BLOCKED = "blocked"
-    """A batch is in backoff, or waits for `apply`; the sweeper nudges again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MergeReport:
-    """What one visit did: records written, batches applied, rows that a breaker holds back."""
-
-    state: MergeState
-    counts: MergeCounts = field(default_factory=MergeCounts)
-    batches: int = 0
-    rows: int = 0
-    held: int = 0
-    errors: tuple[str, ...] = ()
-
-    def then(self, later: MergeReport) -> MergeReport:
-        """Both visits as one, in the state that the later one left."""
-        return MergeReport(
-            state=later.state,
-            counts=self.counts + later.counts,
-            batches=self.batches + later.batches,
-            rows=self.rows + later.rows,
-            held=max(self.held, later.held),
-            errors=tuple(dict.fromkeys(self.errors + later.errors)),
-        )
+WAITS_FOR_APPLY = "its tables and definitions are not of one apply; run `headrace apply`"
 
 
 def _of_shape(batches: Sequence[WaitingBatch], fingerprint: str | None) -> list[WaitingBatch]:
@@ -139,9 +109,7 @@ class MergeStep:
         catalogue = self.catalogue()
         for feed_log in logs:
             if feed_log.seq > feed_log.merged_seq:
-                report = _LogRun(step=self, catalogue=catalogue, feed_log=feed_log).run()
-                worst = max(total.state, report.state, key=list(MergeState).index)
-                total = replace(total.then(report), state=worst)
+                total = total.beside(_LogRun(step=self, catalogue=catalogue, feed_log=feed_log).run())
         return total
 
 
@@ -227,7 +195,7 @@ class _LogRun:
             delay_s=round(delay_s, 1),
             error=str(error),
         )
-        return MergeReport(state=MergeState.BLOCKED, errors=(str(error),))
+        return blocked(self.feed_log.source_id, str(error))
 
     def _committed(self, *, single: bool) -> MergeReport:
         """The run is in the store, and then control knows it."""
@@ -264,15 +232,21 @@ class _LogRun:
             return _Tried(report=MergeReport(state=MergeState.DRAINED))
         where = self.step.standing_of(feed_log, transaction.applied().get(feed_log.feed_id))
         if where.restored is not None:
-            report = MergeReport(state=MergeState.BLOCKED)
+            report = blocked(feed_log.source_id, f"its log begins anew: {where.restored}")
             return _Tried(report=report, restored=(feed_log, where.restored))
-        waiting = self.step.journal.waiting(
+        waiting = self._waiting(feed_log, feed_log.merged_seq, single=single)
+        if not waiting and where.applied_seq > feed_log.merged_seq:
+            # Who applied them has told control since the logs were read: what follows them may still wait.
+            waiting = self._waiting(feed_log, where.applied_seq, single=single)
+        return self._apply_waiting(transaction, feed_log, waiting, where.applied_seq)
+
+    def _waiting(self, feed_log: FeedLog, after_seq: int, *, single: bool) -> tuple[WaitingBatch, ...]:
+        return self.step.journal.waiting(
             feed_log,
-            after_seq=feed_log.merged_seq,
+            after_seq=after_seq,
             max_batches=1 if single else self.step.run_batches,
             max_bytes=self.step.run_bytes,
         )
-        return self._apply_waiting(transaction, feed_log, waiting, where.applied_seq)
 
     def _apply_waiting(
         self,
@@ -288,18 +262,27 @@ class _LogRun:
             return _Tried(report=report, merged=done)
         if feed_log.seq == applied_seq:
             return _Tried(report=MergeReport(state=MergeState.DRAINED))
+        if not waiting:
+            return _Tried(report=self._held_up(feed_log, applied_seq + 1))
         contract = transaction.contract()
-        if contract != self.catalogue.contract(self.model.id):
-            # Tables and definitions are not of one apply. Merging with the old shape of any source of the
-            # model would leave out what a new one has staged; the sweeper comes back.
-            log.info("merge waits for apply", model=self.model.id)
-            return _Tried(report=MergeReport(state=MergeState.BLOCKED))
-        run = _of_shape(waiting, contract.get(feed_log.source_id))
+        # Tables and definitions may not be of one apply. Merging with the old shape of any source of the
+        # model would leave out what a new one has staged; the sweeper comes back.
+        fits = contract == self.catalogue.contract(self.model.id)
+        run = _of_shape(waiting, contract.get(feed_log.source_id)) if fits else []
         if not run:
-            return _Tried(report=MergeReport(state=MergeState.BLOCKED))
-        if run[0].seq != applied_seq + 1:
-            raise InvariantError(f"log {feed_log.log_id} has no batch {applied_seq + 1}")
+            log.info("merge waits for apply", model=self.model.id, source=feed_log.source_id)
+            return _Tried(report=blocked(feed_log.source_id, WAITS_FOR_APPLY))
         return self._apply_run(transaction, feed_log, run)
+
+    def _held_up(self, feed_log: FeedLog, seq: int) -> MergeReport:
+        """Why the next batch of a log is not given out, though only who holds the lock may merge it."""
+        reason = self.step.journal.back_off_reason(feed_log, seq)
+        if reason is not None:
+            return blocked(feed_log.source_id, reason)
+        logs = self.step.journal.logs(feed_log.data_source_id, self.model.id)
+        if feed_log.log_id in _ends(logs):
+            raise InvariantError(f"log {feed_log.log_id} has no batch {seq}")
+        return MergeReport(state=MergeState.DRAINED)  # it was ended meanwhile
 
     def _apply_run(
         self, transaction: MergeTransaction, feed_log: FeedLog, run: Sequence[WaitingBatch]

@@ -38,6 +38,8 @@ def test_a_batch_in_backoff_blocks_those_behind_it_until_its_time(control: Contr
     log, ids = control.journalled(rows(), rows(), rows())
     control.journal.back_off(ids[1:2], "the store is full", delay_s=60)
     assert control.waiting(log) == [1]
+    reasons = [control.journal.back_off_reason(log, seq) for seq in (1, 2, 3, 4)]
+    assert reasons == [None, "the store is full", None, None]
     assert (control.seen().backing_off, control.seen().merge_error) == (True, "the store is full")
     control.journal.back_off(ids[1:2], "the store is full", delay_s=-1)
     assert control.waiting(log) == [1, 2, 3]
