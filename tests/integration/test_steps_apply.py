@@ -62,20 +62,20 @@ def apply(world: Seen) -> ApplyReport:
 
 
 def test_applying_the_same_again_changes_nothing(world: Seen) -> None:
-    feeds = world.feeds()
+    feeds = world.active_feeds()
     version = world.app.definitions_table.version()
     report = apply(world)
     assert (report.failed, report.reread, report.version) == (False, (), version)
     assert all(not store.changes for store in report.stores)
-    assert world.feeds() == feeds
+    assert world.active_feeds() == feeds
 
 
 def test_a_misspelt_column_is_a_fault_and_drops_nothing(world: Seen) -> None:
-    feeds = world.feeds()
+    feeds = world.active_feeds()
     define(world, "sources/purchases", with_column("itme"))
     report = apply(world)
     assert [Path(fault.file).name for fault in report.faults] == ["purchases.json"]
-    assert (world.feeds(), report.reread) == (feeds, ())
+    assert (world.active_feeds(), report.reread) == (feeds, ())
     assert records(world) == [("Ann", 1, "pen")]
     world.write(f"INSERT INTO purchases VALUES (2, 1, '5', 'ink', 'e', {NOW})", ())
     world.settle()
@@ -83,13 +83,13 @@ def test_a_misspelt_column_is_a_fault_and_drops_nothing(world: Seen) -> None:
 
 
 def test_a_source_that_cannot_be_asked_keeps_its_shape_and_its_feed(world: Seen) -> None:
-    feeds = world.feeds()
+    feeds = world.active_feeds()
     source = world.directory / "source.db"
     source.rename(source.with_suffix(".away"))
     plan, report = world.app.plan(load(world.directory / "config", dict(os.environ))), apply(world)
     assert report.failed
     assert plan.faults == report.faults
-    assert (world.feeds(), report.reread) == (feeds, ())
+    assert (world.active_feeds(), report.reread) == (feeds, ())
     assert records(world) == [("Ann", 1, "pen")]
     define(world, "sources/purchases", with_column("amount"))
     assert apply(world).failed

@@ -192,11 +192,11 @@ def test_rows_that_are_held_are_no_deletes_when_their_keys_are_asked_for(
         world.merge()
         assert world.user_names() == {("w", 1): "Ann"}
         open_rows = "SELECT key, code FROM rejected_row WHERE state = 'open' AND key = '[\"1\"]'"
-        assert world.control(open_rows) == [('["1"]', "customer_refused")]
+        assert world.asked(open_rows) == [('["1"]', "customer_refused")]
         world.write("DELETE FROM users WHERE id = 1", ())
         world.app.journal.request_keys(world.feed(USERS), [("1",)])
         world.poll(USERS)
-        assert world.control(open_rows) == []
+        assert world.asked(open_rows) == []
 
 
 def test_a_row_that_is_mended_while_it_is_polled_closes_its_rejection(
@@ -215,7 +215,7 @@ def test_a_row_that_is_mended_while_it_is_polled_closes_its_rejection(
 
         world.watch(mend)
         world.poll(USERS)
-        assert world.control("SELECT key FROM rejected_row WHERE state = 'open' AND key = '[\"2\"]'") == []
+        assert world.asked("SELECT key FROM rejected_row WHERE state = 'open' AND key = '[\"2\"]'") == []
 
 
 # --- lanes ------------------------------------------------------------------------------------------
@@ -341,5 +341,5 @@ def test_keys_that_fit_no_type_do_not_bound_a_chunk(tmp_path: Path, monkeypatch:
             world.account(id_, name)
         report = world.poll(ACCOUNTS)
         assert report.error is None
-        assert len(world.control("SELECT 1 FROM rejected_row WHERE state = 'open'")) == 2
+        assert len(world.asked("SELECT 1 FROM rejected_row WHERE state = 'open'")) == 2
         assert is_idle(world, ACCOUNTS)

@@ -134,7 +134,7 @@ def test_whoever_lost_the_lease_writes_nothing(world: Seen, calls: int) -> None:
     world.settle()
     assert len(world.user_names()) == 5
     seqs = "SELECT data_source_id, count(*) - max(seq) FROM batch WHERE feed_id = ? GROUP BY log_id"
-    assert all(gap <= 0 for _, gap in world.control(seqs, world.feed(USERS)))
+    assert all(gap <= 0 for _, gap in world.asked(seqs, world.feed(USERS)))
 
 
 def test_a_feed_that_another_worker_holds_is_left(world: Seen) -> None:
@@ -182,10 +182,10 @@ def test_a_restored_store_is_reconciled_alone(world: Seen) -> None:
     world.restore("west")
     assert ("w", 2) not in world.user_names()
     east = "SELECT count(*) FROM batch WHERE feed_id = ? AND data_source_id = 'east' AND kind = 'keys'"
-    before = world.control(east, world.feed(USERS))
+    before = world.asked(east, world.feed(USERS))
     world.settle()
     assert world.user_names() == {("e", 1): "east", ("w", 3): "west too"}
-    assert world.control(east, world.feed(USERS)) == before
+    assert world.asked(east, world.feed(USERS)) == before
 
 
 def test_what_the_breaker_held_is_removed_when_confirmed(world: Seen) -> None:
@@ -226,4 +226,4 @@ def test_keys_without_a_shared_order_are_one_chunk(tmp_path: Path, monkeypatch: 
         store = world.app.stores.open(east)
         assert store.count(world.app.catalogue().model(model)) == 39 + 1
         opened = "SELECT count(*) FROM batch WHERE feed_id = ? AND meta LIKE '%\"opens\": true%'"
-        assert world.control(opened, world.feed(USERS))[0][0] == 4  # two beginnings, in two data sources
+        assert world.asked(opened, world.feed(USERS))[0][0] == 4  # two beginnings, in two data sources

@@ -48,6 +48,9 @@ class Seen(World):
     def feed(self, source_id: str) -> FeedId:
         return next(f.feed_id for f in self.app.status.feed_status() if f.source_id == source_id)
 
+    def active_feeds(self) -> list[FeedId]:
+        return [f.feed_id for f in self.app.status.feed_status()]
+
     def poll(self, source_id: str) -> PollReport:
         report = self.app.poll(self.feed(source_id))
         assert report.error is None, report
@@ -88,14 +91,15 @@ class Seen(World):
         self.app.commands.request_reconcile(source_id, full=full, confirm=False)
         return self.poll(source_id)
 
-    def control(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    def asked(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What the control database answers."""
         with closing(sqlite3.connect(self.directory / "control.db")) as control:
             return control.execute(query, values).fetchall()
 
     def batches(self, source_id: str, kind: str | None = None) -> int:
         """Batches of a feed that are in the journal, merged ones too."""
         query = "SELECT count(*) FROM batch WHERE feed_id = ? AND kind = coalesce(?, kind)"
-        return int(self.control(query, self.feed(source_id), kind)[0][0])
+        return int(self.asked(query, self.feed(source_id), kind)[0][0])
 
     def user_names(self) -> dict[tuple[str, int], str | None]:
         names: dict[tuple[str, int], str | None] = {}

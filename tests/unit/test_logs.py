@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -107,7 +109,9 @@ def test_levels_below_the_set_one_are_silent() -> None:
     assert stream.getvalue() == ""
 
 
-def test_unconfigured_logs_never_reach_stdout(capsys: pytest.CaptureFixture[str], caplog: Any) -> None:
-    logs.get("headrace.test").warning("hello", url="redis://u:pw12@host", process="fetch")
-    assert capsys.readouterr().out == ""
-    assert "event='hello' url='redis://u:***@host' process='fetch'" in caplog.text
+def test_unconfigured_logs_never_reach_stdout() -> None:
+    line = "logs.get('headrace.test').warning('hello', url='redis://u:pw12@host', process='fetch')"
+    script = [sys.executable, "-c", f"from headrace import logs; {line}"]
+    ran = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert ran.stdout == ""
+    assert "event='hello' url='redis://u:***@host' process='fetch'" in ran.stderr
