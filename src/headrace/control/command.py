@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from headrace.control.append import json_key
 from headrace.control.engine import reading, writing
-from headrace.control.feeds import reconcile_asked
 from headrace.control.journal import add_key_requests
 from headrace.control.tables import PausedBy, feed
 from headrace.domain.vocabulary import FeedId
@@ -48,7 +47,7 @@ class SqlCommands:
     def request_reconcile(self, source_id: str, *, full: bool, confirm: bool) -> list[FeedId]:
         """Each feed is reconciled by a reconciliation that begins after this, of its own kind or full;
         `confirm`: also remove what the breaker held back."""
-        values = reconcile_asked(full=full)
+        values = _reconciliation(full=full)
         if confirm:
             values["reconcile_confirm"] = True
         return self._change(_active(source_id, None), **values)
@@ -76,7 +75,7 @@ class SqlCommands:
 
 
 def _reconciliation(*, full: bool) -> dict[str, Any]:
-    """What asks for one that begins under a later epoch than now."""
+    """Asks for one that begins under a later epoch than now; a full one that was asked for stays full."""
     is_full = feed.c.reconcile_wanted == "full"
     wanted: Any = "full" if full else sa.case((is_full, "full"), else_=feed.c.reconcile_kind)
     return {"reconcile_wanted": wanted, "reconcile_asked_epoch": feed.c.epoch, "again": True}

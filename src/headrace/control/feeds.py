@@ -203,12 +203,6 @@ class SqlFeeds:
         with reading(self._engine) as connection:
             return connection.execute(_RUNNABLE, {"of_feed": feed_id}).one_or_none() is None
 
-    def request_reconcile(self, feed_id: FeedId, *, full: bool) -> None:
-        """The feed is reconciled by a reconciliation that begins after this, of the feed's own kind or
-        full; `again` is set."""
-        with writing(self._engine) as connection:
-            connection.execute(sa.update(feed).where(is_active(feed_id)).values(reconcile_asked(full=full)))
-
     def key_requests(self, feed_id: FeedId, *, limit: int) -> tuple[KeyRequest, ...]:
         with reading(self._engine) as connection:
             rows = connection.execute(_KEY_REQUESTS, {"of_feed": feed_id, "at_most": limit}).all()
@@ -228,17 +222,6 @@ class SqlFeeds:
         values = {"of_feed": feed_id, "batches": max_batches, "bytes": max_bytes}
         with reading(self._engine) as connection:
             return frozenset(connection.execute(_BLOCKED, values).scalars())
-
-
-def is_active(feed_id: FeedId) -> sa.ColumnElement[bool]:
-    return sa.and_(feed.c.id == feed_id, feed.c.state == "active")
-
-
-def reconcile_asked(*, full: bool) -> dict[str, Any]:
-    """What a feed's row is after a reconciliation was asked for: a full one that was already, stays."""
-    is_full = feed.c.reconcile_wanted == "full"
-    wanted = "full" if full else sa.case((is_full, "full"), else_=feed.c.reconcile_kind)
-    return {"reconcile_wanted": wanted, "reconcile_asked_epoch": feed.c.epoch, "again": True}
 
 
 def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:
