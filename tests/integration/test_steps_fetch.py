@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headrace.ports import NullCursors
 from tests.integration.world import ACCOUNTS, USERS, Seen, prepared, world_of
 
 T0, T1, T2, T3 = (f"2024-01-01 00:00:0{n}.000" for n in range(4))
@@ -243,6 +245,67 @@ def test_a_row_that_leaves_a_lane_and_returns_as_it_was_is_journalled(world: See
     assert world.user_names() == {("e", 1): "Ann"}
     world.poll(USERS)
     assert is_idle(world, USERS)
+
+
+def test_ties_and_a_lane_do_not_wake_each_other(world: Seen) -> None:
+    for id_ in (1, 2):
+        world.user(id_, "tie", T1)
+        world.user(10 + id_, "undated", None)
+    world.poll(USERS)
+    assert is_idle(world, USERS)
+    world.user(12, "changed", None)
+    world.poll(USERS)
+    assert is_idle(world, USERS)
+
+
+def between_ties_and_lane(world: Seen, change: Callable[[], None]) -> None:
+    """Poll; the change happens once, after the ties were journalled and before the lane is read."""
+    reader_pool, left = world.app.readers, [change]
+    lend = reader_pool.lend
+
+    class Lent:
+        def __init__(self, reader: Any) -> None:
+            self._reader = reader
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._reader, name)
+
+        def read(self, plan: Any, selection: Any) -> Any:
+            if isinstance(selection, NullCursors) and left:
+                left.pop()()
+            return self._reader.read(plan, selection)
+
+    @contextmanager
+    def lend_watched(app_id: Any) -> Iterator[Any]:
+        with lend(app_id) as reader:
+            yield Lent(reader)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader_pool, "lend", lend_watched)
+        world.poll(USERS)
+    assert not left
+
+
+def test_a_tie_that_moves_into_the_lane_within_a_poll_and_back_as_it_was_is_journalled(world: Seen) -> None:
+    world.user(1, "tie", T1)
+    world.user(2, "undated", None)
+    between_ties_and_lane(world, lambda: world.user(1, "moved", None))
+    world.user(1, "tie", T1)
+    world.poll(USERS)
+    world.merge()
+    assert world.user_names()["e", 1] == "tie"
+
+
+def test_a_row_that_moves_twice_around_an_unchanged_lane_is_journalled(world: Seen) -> None:
+    """The lane is as it was last, and yet its row writes over what the ties were journalled with."""
+    world.user(1, "undated", None)
+    world.poll(USERS)
+    world.user(1, "tie", T1)
+    between_ties_and_lane(world, lambda: world.user(1, "undated", None))
+    world.user(1, "tie", T1)
+    world.poll(USERS)
+    world.merge()
+    assert world.user_names()["e", 1] == "tie"
 
 
 def test_a_lane_of_many_rows_is_read_once_for_each_reconciliation(world: Seen) -> None:

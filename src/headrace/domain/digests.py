@@ -1,14 +1,18 @@
 """What a feed remembers of the parts of its source, so that an idle part is not journalled again.
 
 A part (the rows that a poll reads again, a lane, a whole table) may be skipped while its digest is the
-one that was journalled last, *and* no other part has journalled anything new since. Without the second
-condition a row that leaves a part, is journalled elsewhere with other values, and comes back as it was
-would be skipped, and its other values would stay in the store (tests/unit/test_digests.py).
+one that was noted last and is not *stale*. What holds of a digest that is not stale: each row that it
+stands for was journalled last with the very values that it stands for. So a source that gives the same
+digest again may be skipped, however often its rows have left the part and come back meanwhile.
+
+Therefore rows that are journalled make every other part stale, except one whose keys, as they were when
+its digest was taken, are none of theirs: no value that its digest stands for was written over
+(tests/unit/test_digests.py, tests/integration/test_steps_fetch.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +21,10 @@ from headrace.domain import payload
 
 STALE = "~"
 """Marks a digest that tells a change from no change, but no longer allows to skip."""
+
+
+KEYS_HELD = 1_000_000
+"""Keys of provisional rows that a poll holds in memory, at most: some 30 MB."""
 
 
 def is_known(digests: Mapping[str, str], part: str, digest: str) -> bool:
@@ -29,15 +37,9 @@ def was_last(digests: Mapping[str, str], part: str, digest: str) -> bool:
     return digests.get(part, "").removeprefix(STALE) == digest
 
 
-def journalled(digests: Mapping[str, str], part: str, digest: str, *, changed: bool) -> dict[str, str]:
-    """The digests after a part was journalled; when it had changed, the others are stale."""
-    others = {name: d for name, d in digests.items() if name != part}
-    return {**(all_stale(others) if changed else others), part: digest}
-
-
-def all_stale(digests: Mapping[str, str]) -> dict[str, str]:
-    """The digests after rows of no part (requested keys, a reconciliation) were journalled."""
-    return {name: d if d.startswith(STALE) else STALE + d for name, d in digests.items()}
+def all_stale(digests: Mapping[str, str], *, but: Collection[str] = ()) -> dict[str, str]:
+    """The digests after rows were journalled that may be rows of any part but these."""
+    return {name: d if name in but or d.startswith(STALE) else STALE + d for name, d in digests.items()}
 
 
 class Provisional:
@@ -48,7 +50,11 @@ class Provisional:
 
     PART = "provisional"
 
-    def __init__(self, digests: Mapping[str, str]) -> None:
+    def __init__(self, digests: Mapping[str, str], key: Sequence[str]) -> None:
+        """
+        Args:
+            key: the columns of the source's key.
+        """
         mark = digests.get(self.PART, "")
         count, _, self._digest = mark.removeprefix(STALE).partition(":")
         self._left = int(count or 0)
@@ -56,7 +62,8 @@ class Provisional:
         self._seen = payload.RowsDigest()
         self._kept = payload.RowsDigest()
         self._anchor: Any = None
-        self.changed = not self._left
+        self._key = list(key)
+        self._keys: list[pa.Table] = []
 
     @property
     def undecided(self) -> bool:
@@ -69,11 +76,10 @@ class Provisional:
         None: they are not, and earlier pages of them have passed: read again, by a `Provisional({})`.
         """
         if not self._left:
-            self.changed = True
             return rows
         first = not self._seen.rows
         if first and self._left > rows.num_rows and not self._skips:
-            self._left, self.changed = 0, True
+            self._left = 0
             return rows
         known = rows.slice(0, self._left)
         self._seen.add(known)
@@ -81,9 +87,7 @@ class Provisional:
         if self._left:
             return known.slice(0, 0)
         if self._seen.hexdigest() == self._digest:
-            self.changed = rows.num_rows > known.num_rows
             return rows.slice(known.num_rows) if self._skips else rows
-        self.changed = True
         return rows if first else None
 
     def keep(self, rows: pa.Table, start: int, *, anchor: object) -> None:
@@ -94,9 +98,15 @@ class Provisional:
             anchor: the rank of the cursor that reading resumes at.
         """
         if start > 0 or anchor != self._anchor:
-            self._kept = payload.RowsDigest()
+            self._kept, self._keys = payload.RowsDigest(), []
         self._anchor = anchor
         self._kept.add(rows.slice(start))
+        self._keys.append(rows.slice(start).select(self._key))
+
+    @property
+    def keys(self) -> list[pa.Table] | None:
+        """The keys of the rows that the mark stands for; None when they are too many to be held."""
+        return self._keys if self._kept.rows <= KEYS_HELD else None
 
     @property
     def mark(self) -> str:

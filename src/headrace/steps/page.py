@@ -167,3 +167,22 @@ def canonical_keys(rows: pa.Table, plan: FeedPlan) -> list[tuple[str | None, ...
         for c in plan.source.key
     ]
     return list(zip(*parts, strict=True))
+
+
+def share_a_key(some: Sequence[pa.Table], others: Sequence[pa.Table], plan: FeedPlan) -> bool:
+    """A key is in both; by value, since a source may write one value in two ways. Keys that do not fit
+    their type are all taken to be the same."""
+    wanted = pa.concat_arrays([_joined_keys(rows, plan) for rows in others])
+    return any(bool(pc.any(pc.is_in(_joined_keys(rows, plan), value_set=wanted)).as_py()) for rows in some)
+
+
+def _joined_keys(rows: pa.Table, plan: FeedPlan) -> pa.Array[Any]:
+    """One text a row, the same only for the same key: each part with its length before it, null as none."""
+    texts = []
+    for column in plan.source.key:
+        values = coerce(rows.column(column.source_column), column.type, time_zone=plan.read.time_zone).values
+        text = canonical_text(values)
+        size = pc.binary_length(text).cast(pa.string())
+        texts += [size, text]
+    joined = pc.binary_join_element_wise(*texts, ":", null_handling="replace", null_replacement="")
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined

@@ -49,6 +49,7 @@ from headrace.steps.page import (
     deletes,
     row_batches,
     seen_keys,
+    share_a_key,
 )
 
 Progress = Callable[[SourceId, int], None]
@@ -117,6 +118,8 @@ class Visit:
     _open_rejected: frozenset[str] = field(default_factory=frozenset)
     _reads_many: bool = False
     """Lanes with many rows are read too: once for each reconciliation, by the visit that begins it."""
+    _keys: dict[str, list[pa.Table] | None] = field(default_factory=dict)
+    """By part: the key columns of the rows that its digest stands for, as this visit read them."""
     _class: tuple[FeedClass | None, str] = (None, "")
 
     def run(self) -> None:
@@ -152,8 +155,9 @@ class Visit:
         self._reads_many = False
 
     def _stream(self, fence: Fence) -> None:
-        if not self._streamed(fence, Provisional(self.state.digests)):
-            self._streamed(fence, Provisional({}))
+        key = self.plan.read.key
+        if not self._streamed(fence, Provisional(self.state.digests, key)):
+            self._streamed(fence, Provisional({}, key))
 
     def _streamed(self, fence: Fence, provisional: Provisional) -> bool:
         """The stream is journalled. False, with nothing journalled: known rows that had passed turned out
@@ -164,7 +168,7 @@ class Visit:
                 fresh = provisional.without_known(page.rows)
                 if fresh is None:
                     return False
-                state = self._advanced(page, fence, provisional)
+                state = self._advanced(page, fence, provisional, fresh)
                 if provisional.undecided:
                     continue
                 if fresh.num_rows:
@@ -179,23 +183,19 @@ class Visit:
         self._settle(fence, provisional)
         return True
 
-    def _advanced(self, page: Page, fence: Fence, provisional: Provisional) -> FeedState:
-        """The feed's state once this page is journalled."""
+    def _advanced(self, page: Page, fence: Fence, provisional: Provisional, fresh: pa.Table) -> FeedState:
+        """The feed's state once the fresh rows of this page are journalled."""
         read = self.plan.read
         saved = saved_position(lead=page.end, fence=fence, rank=lambda text: self.reader.rank(read, text))
         start = self._first_provisional(page.rows, saved)
         provisional.keep(page.rows, start, anchor=self.reader.rank(read, saved.cursor))
+        known, mark = self.state.digests, provisional.mark
         return replace(
             self.state,
             lead=page.end,
             saved=saved,
             fence_state=fence.state,
-            digests=self._with_mark(provisional),
-        )
-
-    def _with_mark(self, provisional: Provisional) -> Mapping[str, str]:
-        return digests.journalled(
-            self.state.digests, Provisional.PART, provisional.mark, changed=provisional.changed
+            digests={**(digests.all_stale(known) if fresh.num_rows else known), Provisional.PART: mark},
         )
 
     def _first_provisional(self, rows: pa.Table, saved: Position) -> int:
@@ -216,6 +216,7 @@ class Visit:
     def _settle(self, fence: Fence, provisional: Provisional) -> None:
         """The stream came to its end: note so, what the fence alone moves, and that no row is provisional
         any more when none came."""
+        self._keys[Provisional.PART] = provisional.keys
         state = replace(self.state, first_stream_done=True, fence_state=fence.state)
         if not provisional.mark and state.digests.get(Provisional.PART):
             state = replace(state, digests={**state.digests, Provisional.PART: ""})
@@ -230,20 +231,40 @@ class Visit:
         with self.reader.read(self.plan.read, selection) as pages:
             few, more = _up_to(pages, self.limits.lane_rows)
             digest = MANY if more is not None else _digest(few)
+            self._keys[name] = None if digest == MANY else [p.rows.select(self.plan.read.key) for p in few]
             if digest == NOTHING and name not in known:
                 return
             if digest != MANY and digests.is_known(known, name, digest):
                 return
-            changed = digest == MANY or not digests.was_last(known, name, digest)
             # Before its first page: who dies between pages must not leave a digest that allows to skip.
-            going = replace(self.state, digests=digests.all_stale(known) if changed else known)
+            going = replace(self.state, digests=digests.all_stale(known, but=self._untouched(name, digest)))
             for page in chain(few, [more] if more is not None else [], pages):
                 self.journal(page.rows, BatchKind.ROWS, going)
                 if self.stopping():
                     self.complete = False
                     return
-        marks = digests.journalled(self.state.digests, name, digest, changed=changed)
-        self.append((), replace(self.state, digests=marks))
+        self.append((), replace(self.state, digests={**going.digests, name: digest}))
+
+    def _untouched(self, lane: str, digest: str) -> set[str]:
+        """The other parts none of whose rows, as this visit read them, is in the lane now.
+
+        A row that was in one of them and is in the lane has moved between the two reads: the lane writes
+        over what that part's digest stands for. A part that this visit has not read may have any of them;
+        one of too many rows to be held is taken to have one when the lane has changed at all, or the two
+        would wake each other at every poll.
+        """
+        rows = self._keys[lane]
+        if rows is None:
+            return set()
+        if not rows:
+            return set(self.state.digests) - {lane}
+        same = digests.was_last(self.state.digests, lane, digest)
+        others = {name: keys for name, keys in self._keys.items() if name != lane}
+        return {
+            name
+            for name, keys in others.items()
+            if (same if keys is None else not share_a_key(keys, rows, self.plan))
+        }
 
     # --- requested keys -------------------------------------------------------------------------
 
