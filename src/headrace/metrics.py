@@ -36,7 +36,6 @@ PlatformCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
 
 _DURATIONS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
-_FRESHNESS_S: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43_200, 86_400)
 
 RUNS: Final = Counter(
     "headrace_runs",
@@ -49,7 +48,7 @@ ROWS_FETCHED: Final = Counter(
 )
 ROWS_MERGED: Final = Counter(
     "headrace_rows_merged",
-    "Records written by merges (result: inserted, updated, unchanged or deleted).",
+    "Records written by merges (result: inserted, updated or deleted).",
     ["model", "result"],
     registry=REGISTRY,
 )
@@ -69,10 +68,6 @@ RUN_DURATION: Final = Histogram(
 MERGE_DURATION: Final = Histogram(
     "headrace_merge_duration_seconds", "A transaction in a data source, its lock included.", ["model"],
     buckets=_DURATIONS_S, registry=REGISTRY,
-)  # fmt: skip
-FRESHNESS: Final = Histogram(
-    "headrace_freshness_seconds", "From a change at the source to visible in the store.", ["source"],
-    buckets=_FRESHNESS_S, registry=REGISTRY,
 )  # fmt: skip
 NUDGES: Final = Counter(
     "headrace_nudges", "Nudges for the broker (outcome: sent, coalesced or failed).", ["queue", "outcome"],

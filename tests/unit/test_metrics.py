@@ -9,7 +9,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from headrace import metrics
 from headrace.metrics import Pending, PendingBatches
 
-CATALOGUE = Path(__file__).parents[2] / "docs" / "metrics.md"
+ROOT = Path(__file__).parents[2]
+CATALOGUE = ROOT / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(headrace_\w+)` \| (\w+) \| ([\w, ]*)\|", re.MULTILINE)
 
 
@@ -35,6 +36,21 @@ def registered() -> dict[str, tuple[str, frozenset[str]]]:
 
 def test_the_catalogue_lists_exactly_the_metrics_that_exist_with_their_types_and_labels() -> None:
     assert documented() == registered()
+
+
+def test_every_metric_of_the_catalogue_is_fed_somewhere() -> None:
+    names = {
+        name
+        for name, value in vars(metrics).items()
+        if isinstance(value, MetricWrapperBase) and name != "BUILD"
+    }
+    modules = [path for part in ("src", "workers", "producers") for path in (ROOT / part).rglob("*.py")]
+    fed = {
+        name
+        for path in modules
+        for name in re.findall(r"\b([A-Z_]+)\.labels\(", path.read_text(encoding="utf-8"))
+    }
+    assert names == names & fed
 
 
 def exposed(registry: CollectorRegistry) -> str:
