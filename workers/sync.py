@@ -174,7 +174,7 @@ class _Merging:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def poll(self, feed_id: FeedId) -> None:
-        """Its poller asks `wants_poll` when the merges are done."""
+        """Its poller asks `feeds.is_asked_again` when the merges are done."""
 
     def reconcile(self, feed_id: FeedId, *, full: bool) -> None:
         """As `poll`."""

@@ -369,7 +369,7 @@ class Feeds(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedLog:
-    """Control's side of one log: the last journalled and the last merged seq, and the merged one's id."""
+    """Control's side of one log, with the last journalled (`seq`) and the last merged seq."""
 
     feed_id: FeedId
     source_id: SourceId
@@ -658,7 +658,6 @@ class FeedPlan:
         shape_fingerprint: `shape_fingerprint(source)`: travels with every batch.
         deleted_column: set means gone; None when deletes are found by reconciliation.
         chunkable: the key's order is the same at source and store.
-        column_types: the type that each of `source`'s columns is read as is in the shape.
     """
 
     source: SourceShape
