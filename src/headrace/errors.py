@@ -49,10 +49,6 @@ class SourceDriftError(HeadraceError):
     """The source no longer fits its definition (missing column, changed type): that feed stops."""
 
 
-class RoutingError(HeadraceError):
-    """A customer leads to no usable data source; never answered by the default one."""
-
-
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fault of a definition: where it is, what is wrong and what would be right."""

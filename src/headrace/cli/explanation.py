@@ -110,7 +110,6 @@ def _source_as_json(source: ExplainedSource) -> dict[str, Any]:
 
 def explain_record(app: Application, model: ModelShape, record: Found) -> Explanation:
     """What the applied definitions, the data source and the control database know of a record."""
-
     feeds = app.status.feed_status()
     invalid = record.values["_invalid"] or {}
     return Explanation(
@@ -137,7 +136,6 @@ def explain_record(app: Application, model: ModelShape, record: Found) -> Explan
 def _explained_source(
     app: Application, source: SourceShape, record: Found, model: ModelShape, feeds: list[FeedStatus]
 ) -> ExplainedSource:
-
     mine = [feed for feed in feeds if feed.source_id == source.id]
     runs = app.runs.runs(limit=1, source_id=source.id)
     rows = [] if source.primary else _rows_behind(app, source, record, model)

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-call"
-"""dramatiq's Redis broker, made to survive what was measured (docs/adr/0007-broker-only-nudges.md)."""
+"""dramatiq's Redis broker, made to survive what was measured (docs/adr/0004-broker-only-nudges.md)."""
 
 from __future__ import annotations
 
