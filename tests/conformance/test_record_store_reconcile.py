@@ -132,6 +132,15 @@ def test_an_emptied_source_is_held_until_confirmed(filled: RecordStore) -> None:
     assert filled.held_rows() == {}
 
 
+def test_confirming_removes_nothing_that_a_reconciliation_under_way_has_noted(filled: RecordStore) -> None:
+    reconcile(filled, USERS, range(5), KeyChunk(reconciliation="r1", upto=("9",)))
+    outcome = reconcile(filled, USERS, [], KeyChunk(reconciliation="r2", confirmed=True))
+    assert (outcome.removed, ids(filled)) == (0, list(range(10)))
+    last = KeyChunk(reconciliation="r1", after=("9",), closes=True)
+    assert reconcile(filled, USERS, [], last).removed == 5
+    assert ids(filled) == list(range(5))
+
+
 def test_a_newer_reconciliation_releases_what_was_held(filled: RecordStore) -> None:
     reconcile(filled, ORDERS, [])
     assert filled.held_rows() == {scope(ORDERS).feed_id: 10}

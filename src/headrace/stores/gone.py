@@ -5,7 +5,7 @@ A note is the JSON array of a row's key as text, for records with the customer b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -20,6 +20,8 @@ from headrace.stores.layout import GONE
 from headrace.stores.touched import Touched, mapped_column
 
 _CUSTOMER_COLUMN = Column(name=CUSTOMER, type=PropertyType.STRING, source_column=CUSTOMER)
+_Notes = Callable[[Binds, str], str]
+"""Which notes, as a condition on this alias."""
 _HELD_ROWS = 100
 _HELD_SHARE = 100
 
@@ -86,29 +88,32 @@ class GoneRows:
 
     def close(self, chunk: KeyChunk) -> Closed:
         """Remove what is still noted, unless that is too much of the feed's rows to be believed."""
-        self._drop_notes(without_row=True)
+        self._drop_notes(self._without_row)
         if chunk.forbid_removal:
-            self._drop_notes()
+            self._drop_notes(self._mine)
             return Closed(0, 0)
-        left = self._count_notes()
+        left = self._count_notes(self._mine)
         if not left or not self._trips(left):
-            return Closed(self.remove(), 0)
+            return Closed(self._remove(self._mine), 0)
         frame, binds = self._frame, self._frame.binds()
         held = binds.typed("true", PropertyType.BOOLEAN)
         mine = self._mine(binds, "g")
         frame.run(f"UPDATE {self._notes} AS g SET {frame.q('held')} = {held} WHERE {mine}", binds)
         return Closed(0, left)
 
-    def remove(self) -> int:
-        """Remove every row that is noted, and the notes."""
-        frame = self._frame
-        if not self._count_notes():
+    def remove_held(self) -> int:
+        """Remove every row that a breaker holds; what a reconciliation under way has noted stays noted."""
+        return self._remove(self._held)
+
+    def _remove(self, which: _Notes) -> int:
+        """Remove every row that is noted so, and the notes."""
+        if not self._count_notes(which):
             return 0
-        binds = frame.binds()
+        binds = self._frame.binds()
         using = f"{self._notes} AS g"
-        on = f"{self._mine(binds, 'g')} AND {self._is_noted('r')} AND {self._feeds(binds, 'r')}"
+        on = f"{which(binds, 'g')} AND {self._is_noted('r')} AND {self._feeds(binds, 'r')}"
         removed = self.delete(using=using, on=on, binds=binds)
-        self._drop_notes()
+        self._drop_notes(which)
         return removed
 
     def remove_customer(self, customer: str) -> int:
@@ -174,19 +179,14 @@ class GoneRows:
             binds,
         )
 
-    def _drop_notes(self, *, without_row: bool = False) -> None:
-        frame, binds = self._frame, self._frame.binds()
-        where = self._mine(binds, "g")
-        if without_row:
-            is_noted, feeds = self._is_noted("r"), self._feeds(binds, "r")
-            where += f" AND NOT EXISTS (SELECT 1 FROM {self._rows} AS r WHERE {is_noted} AND {feeds})"
-        frame.run(f"DELETE FROM {self._notes} AS g WHERE {where}", binds)
-
-    def _count_notes(self) -> int:
+    def _drop_notes(self, which: _Notes) -> None:
         binds = self._frame.binds()
-        where = self._mine(binds, "g")
-        rows = self._frame.session.all(f"SELECT count(*) FROM {self._notes} AS g WHERE {where}", binds)
-        return int(rows[0][0])
+        self._frame.run(f"DELETE FROM {self._notes} AS g WHERE {which(binds, 'g')}", binds)
+
+    def _count_notes(self, which: _Notes) -> int:
+        binds = self._frame.binds()
+        count = f"SELECT count(*) FROM {self._notes} AS g WHERE {which(binds, 'g')}"
+        return int(self._frame.session.all(count, binds)[0][0])
 
     def _trips(self, left: int) -> bool:
         binds = self._frame.binds()
@@ -206,6 +206,16 @@ class GoneRows:
 
     def _mine(self, binds: Binds, alias: str) -> str:
         return f"{alias}.{self._frame.q('feed')} = {binds.text(self._scope.feed_id)}"
+
+    def _held(self, binds: Binds, alias: str) -> str:
+        return f"{self._mine(binds, alias)} AND {alias}.{self._frame.q('held')}"
+
+    def _without_row(self, binds: Binds, alias: str) -> str:
+        """Notes of rows that are gone already; `_is_noted` knows notes as g."""
+        mine, feeds = self._mine(binds, alias), self._feeds(binds, "r")
+        return (
+            f"{mine} AND NOT EXISTS (SELECT 1 FROM {self._rows} AS r WHERE {self._is_noted('r')} AND {feeds})"
+        )
 
     def _note_of(self, alias: str) -> str:
         dialect, q = self._frame.dialect, self._frame.q

@@ -69,7 +69,7 @@ class SqlMerge:
         self._sources[scope.feed_id] = scope.source.id
         gone = GoneRows(self._frame, self.touched, scope)
         if chunk.confirmed:
-            removed = gone.remove()
+            removed = gone.remove_held()
             return KeysOutcome(missing=(), removed=removed, held=0, counts=_record_deletes(scope, removed))
         keys = last_rows(keys, (CUSTOMER, *names_of(scope.source.key)))
         batch = self._frame.load_keys(scope.source.key, keys)
