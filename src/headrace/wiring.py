@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 from headrace import logs
 from headrace.control.command import SqlCommands
 from headrace.control.definitions import SqlDefinitions
@@ -225,7 +227,12 @@ class Application:
         current = self.definitions_table.current()
         if current is None:
             raise ConfigurationError("nothing is applied yet; run `headrace apply`")
-        document = load_json(AppliedDocument, current.compiled)
+        try:
+            document = load_json(AppliedDocument, current.compiled)
+        except ValidationError:
+            raise ConfigurationError(
+                "another version of Headrace applied the definitions; run `headrace apply`"
+            ) from None
         return AppliedCatalogue(
             version=current.version,
             plans=document.plans,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from headrace.definition.loader import load
+from headrace.errors import ConfigurationError
 from headrace.steps.apply import ApplyReport
 from tests.integration.world import ACCOUNTS, PURCHASES, USERS, Seen, prepared, world_of
 from tests.properties.history import NOW, PREPARED
@@ -75,6 +76,7 @@ def test_a_misspelt_column_is_a_fault_and_drops_nothing(world: Seen) -> None:
     define(world, "sources/purchases", with_column("itme"))
     report = apply(world)
     assert [Path(fault.file).name for fault in report.faults] == ["purchases.json"]
+    assert "model users is left as it was applied" in report.faults[0].message
     assert (world.active_feeds(), report.reread) == (feeds, ())
     assert records(world) == [("Ann", 1, "pen")]
     world.write(f"INSERT INTO purchases VALUES (2, 1, '5', 'ink', 'e', {NOW})", ())
@@ -151,3 +153,15 @@ def test_a_data_source_that_cannot_follow_stops_no_other_and_merges_when_it_can(
     assert not apply(world).failed
     world.settle()
     assert world.pending() == 0
+
+
+def test_what_another_version_applied_is_read_again(world: Seen) -> None:
+    with closing(sqlite3.connect(world.directory / "control.db")) as control, control:
+        control.execute("""UPDATE definition_version SET compiled = '{"shapes": []}'""")
+    world.restart()
+    with pytest.raises(ConfigurationError, match="another version"):
+        world.app.catalogue()
+    report = apply(world)
+    assert (report.failed, len(report.reread)) == (False, len(world.active_feeds()))
+    world.settle()
+    assert records(world) == [("Ann", 1, "pen")]

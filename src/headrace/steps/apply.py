@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from headrace import logs
 from headrace.definition.compiled import Compiled, compile_definitions
 from headrace.definition.definitions import Definitions
@@ -136,7 +138,8 @@ class ApplyStep:
         )
 
     def _compiled(self, definitions: Definitions) -> _Compilation:
-        previous = self._previous()
+        text = self.registry.compiled()
+        previous = None if text is None else _readable(text)
         facts, faults = self._facts(definitions)
         compiled, wrong = compile_definitions(definitions, facts)
         old = previous.facts if previous else {}
@@ -145,8 +148,10 @@ class ApplyStep:
             # What cannot be asked or does not fit stays as it was applied: its feed says what is wrong.
             facts |= {i: old[i] for i in lacking}
             compiled, _ = compile_definitions(definitions, facts)
+        told = (*faults, *wrong)
         models, plans = dict(compiled.models), dict(compiled.feeds)
         if previous is not None and (kept := _kept(previous, definitions, lacking - _sources(compiled))):
+            told = _told_as_kept(told, definitions, kept)
             models |= {m.id: m for m in previous.models if m.id in kept}
             plans = {feed: plan for feed, plan in plans.items() if plan.source.model not in kept}
             plans |= _plans_of(previous, definitions, kept)
@@ -158,11 +163,8 @@ class ApplyStep:
             urls={i: app.url.template for i, app in definitions.apps.items()},
         )
         document = replace(document, drops=_drops(previous, document))
-        return _Compilation(document=document, faults=(*faults, *wrong), reread=_reread(previous, document))
-
-    def _previous(self) -> AppliedDocument | None:
-        text = self.registry.compiled()
-        return None if text is None else load_json(AppliedDocument, text)
+        anew = _reread(previous, document) if text is None or previous else tuple(document.plans)
+        return _Compilation(document=document, faults=told, reread=anew)
 
     def _facts(self, definitions: Definitions) -> tuple[dict[SourceId, TableFacts], tuple[Fault, ...]]:
         """What the catalogues say; a source that cannot be asked is a fault of its own."""
@@ -199,6 +201,16 @@ class ApplyStep:
         return StoreChanges(data_source_id=data_source_id, changes=changes)
 
 
+def _readable(text: str) -> AppliedDocument | None:
+    """What was applied; None when another version of Headrace wrote it: then nobody knows what its feeds
+    have made of their rows, and they begin anew."""
+    try:
+        return load_json(AppliedDocument, text)
+    except ValidationError as error:
+        log.warning("applied by another version: every feed begins anew", faults=error.error_count())
+        return None
+
+
 def _sources(compiled: Compiled) -> set[SourceId]:
     return {source for source, _ in compiled.feeds}
 
@@ -208,6 +220,19 @@ def _kept(previous: AppliedDocument, definitions: Definitions, lacking: set[Sour
     what the stores have of it would be dropped for a misspelt column."""
     of_source = {plan.source.id: plan.source.model for plan in previous.feeds}
     return {of_source[i] for i in lacking} & definitions.models.keys()
+
+
+def _told_as_kept(faults: Sequence[Fault], definitions: Definitions, kept: set[ModelId]) -> tuple[Fault, ...]:
+    """The faults of sources of these models say what came of them."""
+    models = {
+        definitions.file("sources", i): s.model for i, s in definitions.sources.items() if s.model in kept
+    }
+    return tuple(
+        replace(fault, message=f"{fault.message}; model {models[fault.file]} is left as it was applied")
+        if fault.file in models
+        else fault
+        for fault in faults
+    )
 
 
 def _plans_of(
