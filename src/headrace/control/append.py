@@ -5,7 +5,6 @@ Order of locks, here and everywhere: feed, routing_version, feed_log, batch.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control.engine import insert_in
-from headrace.control.state import columns_of, key_json, reconciliation
+from headrace.control.state import columns_of, key_list, reconciliation
 from headrace.control.tables import (
     RunState,
     batch,
@@ -250,7 +249,7 @@ def count_run(connection: sa.Connection, held: sa.Row[Any], entry: JournalEntry)
         "from_cursor": held.lead_cursor,
         "from_key": held.lead_key,
         "to_cursor": lead and lead.cursor,
-        "to_key": key_json(lead),
+        "to_key": key_list(lead),
     }
     connection.execute(_count_run(connection.dialect.name), counted)
 
@@ -297,8 +296,3 @@ def _finish(
     if held.reconcile_every_s is not None and (done.full or held.reconcile_kind == "keys"):
         values["reconciled_every_s"] = held.reconcile_every_s
     return values
-
-
-def json_key(key: Sequence[str]) -> str:
-    """A key as the control database compares it: a JSON array of texts."""
-    return json.dumps(list(key), ensure_ascii=False, separators=(",", ":"))

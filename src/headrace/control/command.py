@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from headrace.control.append import json_key
 from headrace.control.engine import reading, writing
 from headrace.control.journal import add_key_requests
 from headrace.control.tables import PausedBy, feed
@@ -36,12 +35,11 @@ class SqlCommands:
         self, source_id: str, keys: Sequence[tuple[str, ...]], *, app_id: str | None = None
     ) -> list[FeedId]:
         """Each feed fetches exactly these keys (texts in the order of the source's `key`)."""
-        wanted = [json_key(key) for key in keys]
         ids = sa.select(feed.c.id).where(_active(source_id, app_id)).order_by(feed.c.id)
         with writing(self._engine) as connection:
             found = [FeedId(i) for i in connection.execute(ids).scalars()]
             for feed_id in found:
-                add_key_requests(connection, feed_id, wanted)
+                add_key_requests(connection, feed_id, keys)
         return found
 
     def request_reconcile(self, source_id: str, *, full: bool, confirm: bool) -> list[FeedId]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
+from headrace.control.types import now
 from headrace.errors import ConfigurationError, ControlUnavailableError, InvariantError
 
 _NOT_UPGRADED = "the control database lacks a table or column: run `headrace db upgrade`"
@@ -141,8 +143,7 @@ def insert_in(dialect: str, table: sa.Table) -> postgresql.Insert | sqlite.Inser
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
-def clock(connection: sa.Connection) -> Any:
-    """The database's clock (an aware datetime in UTC)."""
-    from headrace.control.types import now
-
-    return connection.execute(sa.select(now())).scalar_one()
+def clock(connection: sa.Connection) -> datetime:
+    """The database's clock, aware and in UTC."""
+    moment: datetime = connection.execute(sa.select(now())).scalar_one()
+    return moment

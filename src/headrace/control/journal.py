@@ -5,13 +5,13 @@ Order of locks, here and everywhere: feed, routing_version, feed_log, batch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from headrace.control.append import json_key
 from headrace.control.engine import insert_in, reading, writing
 from headrace.control.feeds import new_uuid
 from headrace.control.tables import batch, batch_payload, feed, feed_log, key_request, run
@@ -187,7 +187,7 @@ class SqlJournal:
         """See the port. A key that was asked for already gets a new id: a fetch that is under way may
         have seen the row before the reason for this request."""
         with writing(self._engine) as connection:
-            add_key_requests(connection, feed_id, [json_key(key) for key in keys])
+            add_key_requests(connection, feed_id, keys)
 
     def begin_new_log(self, log: FeedLog, reason: str) -> bool:
         with writing(self._engine) as connection:
@@ -222,9 +222,9 @@ def drop_pending(connection: sa.Connection, which: sa.ColumnElement[bool]) -> No
     connection.execute(sa.delete(batch).where(which, batch.c.state == "pending"))
 
 
-def add_key_requests(connection: sa.Connection, feed_id: FeedId, keys: Sequence[str]) -> None:
-    """Ask the feed for the keys (JSON arrays of texts) and set its `again`."""
-    wanted = list(dict.fromkeys(keys))
+def add_key_requests(connection: sa.Connection, feed_id: FeedId, keys: Sequence[tuple[str, ...]]) -> None:
+    """Ask the feed for the keys (texts in the order of the source's `key`) and set its `again`."""
+    wanted = list(dict.fromkeys(_key_text(key) for key in keys))
     if not wanted:
         return
     _set_again(connection, feed_id)
@@ -233,6 +233,11 @@ def add_key_requests(connection: sa.Connection, feed_id: FeedId, keys: Sequence[
         connection.execute(_FORGET_KEYS, {"of_feed": feed_id, "keys": some})
     requests = [{"feed_id": feed_id, "key": key} for key in wanted]
     connection.execute(_request_keys(connection.dialect.name), requests)
+
+
+def _key_text(key: Sequence[str]) -> str:
+    """A key as requests for it are compared: in one spelling, a JSON array of texts."""
+    return json.dumps(list(key), ensure_ascii=False, separators=(",", ":"))
 
 
 def _set_again(connection: sa.Connection, feed_id: FeedId) -> int:

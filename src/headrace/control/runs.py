@@ -98,10 +98,11 @@ class SqlRuns:
         """
         open_rows = _open_rows(source_id, code)
         with writing(self._engine) as connection:
-            keys: dict[FeedId, list[str]] = {}
+            keys: dict[FeedId, list[tuple[str, ...]]] = {}
             for row in connection.execute(open_rows):
-                if None not in json.loads(row.key):
-                    keys.setdefault(FeedId(row.feed_id), []).append(row.key)
+                key = tuple(json.loads(row.key))
+                if None not in key:
+                    keys.setdefault(FeedId(row.feed_id), []).append(key)
             for feed_id in sorted(keys):
                 add_key_requests(connection, feed_id, keys[feed_id])
         return sorted(keys)

@@ -27,9 +27,9 @@ def columns_of(state: FeedState) -> dict[str, Any]:
     """Every column of the state but `reconciliation_epoch`."""
     return {
         "saved_cursor": state.saved and state.saved.cursor,
-        "saved_key": key_json(state.saved),
+        "saved_key": key_list(state.saved),
         "lead_cursor": state.lead and state.lead.cursor,
-        "lead_key": key_json(state.lead),
+        "lead_key": key_list(state.lead),
         "fence_state": state.fence_state,
         "first_stream_done": state.first_stream_done,
         "digests": dict(state.digests),
@@ -41,7 +41,7 @@ def position(cursor: str | None, key: Sequence[str] | None) -> Position | None:
     return None if cursor is None else Position(cursor, None if key is None else tuple(key))
 
 
-def key_json(at: Position | None) -> list[str] | None:
+def key_list(at: Position | None) -> list[str] | None:
     return None if at is None or at.key is None else list(at.key)
 
 

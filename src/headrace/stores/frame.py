@@ -45,7 +45,7 @@ class Frame:
         return self.dialect.table(self.model.id)
 
     def staged(self, source: SourceShape) -> str:
-        return self.dialect.table(staged_name(source))
+        return self.dialect.table(staged_name(source.id))
 
     def binds(self) -> Binds:
         return Binds(self.dialect)

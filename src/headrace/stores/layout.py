@@ -1,4 +1,4 @@
-"""Names, columns, keys and indexes of a data source's tables: the contract of design section 7."""
+"""Names, columns, keys and indexes of a data source's tables: what people query with SQL depends on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from headrace.domain.shape import Column, Mapping, ModelShape, SourceShape
-from headrace.domain.vocabulary import APP, CUSTOMER, INVALID, PropertyType
+from headrace.domain.vocabulary import APP, CUSTOMER, INVALID, PropertyType, SourceId
 from headrace.errors import InvariantError
 from headrace.stores.dialect import Dialect
 
@@ -44,8 +44,8 @@ class TableLayout:
         return next((c for c in self.columns if c.name == name), None)
 
 
-def staged_name(source: SourceShape) -> str:
-    return f"_staged_{source.id}"
+def staged_name(source_id: SourceId) -> str:
+    return f"_staged_{source_id}"
 
 
 def mapping_of(source: SourceShape) -> Mapping:
@@ -89,7 +89,7 @@ def _model_indexes(model: ModelShape) -> Iterable[tuple[str, ...]]:
 
 def staged_layout(source: SourceShape, dialect: Dialect) -> TableLayout:
     """The table of a secondary source's rows."""
-    name = staged_name(source)
+    name = staged_name(source.id)
     key = (*(c.name for c in source.key), *((APP,) if source.many_apps else ()))
     app = (TableColumn(APP, dialect.text, nullable=False),) if source.many_apps else ()
     columns = (

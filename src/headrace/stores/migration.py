@@ -26,6 +26,7 @@ from headrace.stores.layout import (
     mapping_of,
     model_layout,
     staged_layout,
+    staged_name,
 )
 from headrace.stores.recompute import Recompute
 from headrace.stores.touched import Touched
@@ -154,8 +155,8 @@ class _Finder:
         )
         self._create(layout)
 
-    def _drop_staged(self, source_id: str) -> None:
-        name = f"_staged_{source_id}"
+    def _drop_staged(self, source_id: SourceId) -> None:
+        name = staged_name(source_id)
         if self._connections.existing(self._session, name) is not None:
             self._found.change(name, "drop", f"DROP TABLE {self._dialect.table(name)}")
 
