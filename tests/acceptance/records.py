@@ -24,7 +24,7 @@ SQLITE_FORMS = {
     "datetime": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"),
     "date": re.compile(r"\d{4}-\d\d-\d\d"),
 }
-"""How SQLite keeps what it has no type for (design, section 7)."""
+"""How SQLite keeps what it has no type for."""
 
 
 def as_value(kind: str, raw: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Preparing a data source: tables as design section 7 says, altered as models change."""
+"""Preparing a data source: tables as their layout says, altered as models change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What records must be, computed row by row from section 4 of the design; shares no code with stores."""
+"""What records must be, computed row by row as docs/configuration.md says; shares no code with stores."""
 
 from __future__ import annotations
 
