@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import HeadraceError
+from headrace.steps.catalogue import Target
 from headrace.steps.fetch import PollReport
 from headrace.steps.merge_report import MergeReport, MergeState
 from headrace.steps.visit import Progress, no_progress
 from headrace.wiring import Application
-
-Target = tuple[DataSourceId, ModelId]
 
 ROUNDS = 20
 """Polls of a feed in one sync, at most: each may find keys that another one asked for."""

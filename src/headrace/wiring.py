@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import ValidationError
-
 from headrace import logs
 from headrace.control.command import SqlCommands
 from headrace.control.definitions import SqlDefinitions
@@ -32,14 +30,14 @@ from headrace.definition.loader import load
 from headrace.definition.models import App, DataSource
 from headrace.definition.secrets import resolve
 from headrace.domain.events import RejectCode
-from headrace.domain.shape import ModelShape, load_json, shape_fingerprint
-from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
+from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
 from headrace.errors import ConfigurationError, HeadraceError
-from headrace.ports import FeedPlan, Nudge, RecordStore, SourceReader
+from headrace.ports import Nudge, RecordStore, SourceReader
 from headrace.settings import Settings
 from headrace.sources.connect import open_reader
 from headrace.sources.pool import ReaderPool
-from headrace.steps.apply import AppliedDocument, ApplyReport, ApplyStep
+from headrace.steps.apply import ApplyReport, ApplyStep
+from headrace.steps.catalogue import AppliedCatalogue, Target, catalogue_of
 from headrace.steps.fetch import FetchStep, PollReport
 from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport
@@ -55,8 +53,6 @@ RUN_BATCHES = 4
 """Batches of a merge's transaction, at most: full ones take some 30 MB each until they are loaded."""
 CATALOGUE_S = 1.0
 """How old the definitions may be that this process works by."""
-
-Target = tuple[DataSourceId, ModelId]
 
 
 class SystemClock:
@@ -77,34 +73,6 @@ class NoNudge:
     def merge(self, data_source_id: DataSourceId, model: ModelId) -> None: ...
 
     def reconcile(self, feed_id: FeedId, *, full: bool) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedCatalogue:
-    """Implements `ports.Catalogue`: one applied version, with the definitions as written."""
-
-    version: int
-    plans: Mapping[tuple[SourceId, AppId], FeedPlan]
-    models: Mapping[ModelId, ModelShape]
-    bodies: Mapping[tuple[str, str], Any]
-    contracts: Mapping[ModelId, Mapping[SourceId, str]]
-
-    def feed(self, source_id: SourceId, app_id: AppId) -> FeedPlan:
-        try:
-            return self.plans[source_id, app_id]
-        except KeyError:
-            raise ConfigurationError(
-                f"source {source_id} (app {app_id}) is not applied; run `headrace apply`"
-            ) from None
-
-    def model(self, model_id: ModelId) -> ModelShape:
-        try:
-            return self.models[model_id]
-        except KeyError:
-            raise ConfigurationError(f"model {model_id} is not applied; run `headrace apply`") from None
-
-    def contract(self, model_id: ModelId) -> Mapping[SourceId, str]:
-        return self.contracts[model_id]
 
 
 class Application:
@@ -227,38 +195,18 @@ class Application:
         current = self.definitions_table.current()
         if current is None:
             raise ConfigurationError("nothing is applied yet; run `headrace apply`")
-        try:
-            document = load_json(AppliedDocument, current.compiled)
-        except ValidationError:
-            raise ConfigurationError(
-                "another version of Headrace applied the definitions; run `headrace apply`"
-            ) from None
-        return AppliedCatalogue(
-            version=current.version,
-            plans=document.plans,
-            models={m.id: m for m in document.models},
-            bodies=current.bodies,
-            contracts={
-                m.id: {source.id: shape_fingerprint(source) for source in m.sources} for m in document.models
-            },
-        )
+        return catalogue_of(current.version, current.compiled, current.bodies)
 
     # --- connections ----------------------------------------------------------------------------
 
     def _app_url(self, app_id: AppId) -> str:
-        body = self.catalogue().bodies.get(("apps", app_id))
-        if body is None:
-            raise ConfigurationError(f"app {app_id} is not applied; run `headrace apply`")
-        return App.model_validate(body).url.template
+        return App.model_validate(self.catalogue().app(app_id)).url.template
 
     def _connect_app(self, app_id: AppId, url: str) -> SourceReader:
         return open_reader(app_id, _secret(url), nonce=self.workspace())
 
     def _data_source_body(self, data_source_id: DataSourceId) -> Mapping[str, Any]:
-        body = self.catalogue().bodies.get(("data_sources", data_source_id))
-        if body is None:
-            raise ConfigurationError(f"data source {data_source_id} is not applied; run `headrace apply`")
-        return dict(body)
+        return self.catalogue().data_source(data_source_id)
 
     def _connect_store(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> RecordStore:
         data_source = DataSource.model_validate(dict(body))
@@ -321,15 +269,7 @@ class Application:
 
     def targets(self) -> Sequence[Target]:
         """Every (data source, model) of the applied definitions."""
-        catalogue = self.catalogue()
-        schemas = {id_: body["schema"] for (kind, id_), body in catalogue.bodies.items() if kind == "models"}
-        return [
-            (DataSourceId(id_), model)
-            for (kind, id_), body in sorted(catalogue.bodies.items())
-            if kind == "data_sources"
-            for model in catalogue.models
-            if schemas[model] == body["schema"]
-        ]
+        return self.catalogue().targets()
 
     @contextmanager
     def nudging(self, nudge: Nudge) -> Iterator[None]:
