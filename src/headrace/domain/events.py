@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 from typing import Final
 
 from headrace.domain.arrow import Array, BooleanArray, Int64Array, StringArray, Table, pa, pc
@@ -21,6 +22,8 @@ from headrace.errors import InvariantError
 RAW_CHARACTERS: Final = 1_000
 """Of each raw text that is remembered."""
 CUSTOMER_CHARACTERS: Final = 255
+INDEXED_BYTES: Final = 1_600
+"""Of a key, and of a value that rows are found by: with the customer, what PostgreSQL's indexes hold."""
 
 
 class RejectCode(StrEnum):
@@ -75,6 +78,7 @@ def coerce_page(
     customer: str | None = None,
     customer_column: str | None = None,
     deleted_column: str | None = None,
+    mapped: str | None = None,
     time_zone: str = "UTC",
 ) -> CoercedPage:
     """Type a page of the source's texts; what cannot be used is set aside.
@@ -85,10 +89,13 @@ def coerce_page(
         key_size: how many of them are the key.
         customer: the `provided_id` of every row; used when `customer_column` is None.
         deleted_column: a row is gone when this is set: not null, not empty, not a spelling of false.
+        mapped: the shape's column by which rows are found: too long a text maps to nothing.
         time_zone: IANA name, of naive date-times.
     """
     page = _Page(rows.combine_chunks(), columns, key_size, customer_column, time_zone)
     typed = [page.coerce(column) for column in columns]
+    if mapped is not None:
+        typed = [_short(c) if column.name == mapped else c for column, c in zip(columns, typed, strict=True)]
     arrays = [
         *(column.values for column in typed),
         page.texts(customer_column) if customer_column else _constant(customer, rows.num_rows),
@@ -159,6 +166,18 @@ class _Page:
         return pc.invert(pc.fill_null(pc.or_(pc.equal(texts, ""), is_false), True))
 
 
+def _short(column: Coerced) -> Coerced:
+    """Texts too long for an index do not fit."""
+    if column.values.type != pa.string():
+        return column
+    long = pc.fill_null(pc.greater(pc.binary_length(column.values), INDEXED_BYTES), False)
+    if not pc.any(long).as_py():
+        return column
+    invalid = long if column.invalid is None else pc.or_(column.invalid, long)
+    values = pc.if_else(long, pa.scalar(None, pa.string()), column.values)
+    return Coerced(values, invalid, f"{column.reason}, or is longer than {INDEXED_BYTES} bytes")
+
+
 _Faults = dict[int, tuple[RejectCode, str]]
 
 
@@ -180,6 +199,7 @@ def _faults(page: _Page, typed: list[Coerced]) -> _Faults:
         where = f"key column {column.source_column}"
         note(pc.is_null(page.texts(column.source_column)), RejectCode.KEY_NULL, f"{where} is null")
         note(result.invalid, RejectCode.KEY_UNFIT, f"{where} {result.reason}")
+    note(_long_keys(page), RejectCode.KEY_UNFIT, f"the key is longer than {INDEXED_BYTES} bytes")
     if page.customer_column:
         customers = page.texts(page.customer_column)
         where = f"customer column {page.customer_column}"
@@ -191,6 +211,11 @@ def _faults(page: _Page, typed: list[Coerced]) -> _Faults:
         note(too_long, unfit, f"{where} is longer than {CUSTOMER_CHARACTERS} characters")
         note(text.invalid, unfit, f"{where} {text.reason}")
     return faults
+
+
+def _long_keys(page: _Page) -> BooleanArray:
+    sizes = [pc.binary_length(page.texts(column.source_column)) for column in page.key]
+    return pc.fill_null(pc.greater(reduce(pc.add, sizes), INDEXED_BYTES), False)
 
 
 def _invalid_notes(page: _Page, typed: list[Coerced]) -> StringArray:

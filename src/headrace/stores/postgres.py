@@ -211,7 +211,8 @@ def _raise(error: psycopg.Error) -> NoReturn:
 def _translation(error: psycopg.Error, message: str) -> type[HeadraceError]:
     if isinstance(error, _CONFIGURATION):
         return ConfigurationError
-    if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
+    # A limit of the program is one of its data here: a value too long for an index.
+    if isinstance(error, (psycopg.DataError, psycopg.IntegrityError, pg.ProgramLimitExceeded)):
         return DataRejectedError
     if isinstance(error, psycopg.OperationalError):
         refused = error.sqlstate is None and any(word in message for word in _CONFIGURATION_WORDS)

@@ -7,7 +7,7 @@ from typing import Final
 
 from headrace.domain.shape import PropertyShape
 from headrace.domain.vocabulary import TEXT_TYPES, Aggregation, PropertyType
-from headrace.stores.dialect import Aggregate, Binds
+from headrace.stores.dialect import GREATEST_FLOAT, LARGE_FLOAT, Aggregate, Binds
 
 _TYPES: Final[Mapping[PropertyType, str]] = {
     PropertyType.BOOLEAN: "boolean",
@@ -173,17 +173,39 @@ def _count(aggregate: Aggregate, column: str, type_: PropertyType) -> str:
 
 
 def _sum(aggregate: Aggregate, column: str, type_: PropertyType) -> str:
-    order = f" ORDER BY {_order(aggregate)}" if type_ is PropertyType.FLOAT else ""
-    total = f"sum({column}{order}) FILTER (WHERE {aggregate.condition})"
-    return _number(f"COALESCE({total}, 0)", type_, aggregate.shape.type)
+    when = f"FILTER (WHERE {aggregate.condition})"
+    if type_ is PropertyType.FLOAT:
+        total = f"CASE WHEN count({column}) {when} = 0 THEN 0 ELSE {_float_total(aggregate, column)} END"
+    else:
+        total = f"COALESCE(sum({column}) {when}, 0)"
+    return _number(total, type_, aggregate.shape.type)
+
+
+def _float_total(aggregate: Aggregate, column: str) -> str:
+    """Added in key order; what is so large that the sum could overflow, which would be an error, exactly.
+    Null where no float holds the sum, and without rows."""
+    large = f"abs({column}) > CAST('{LARGE_FLOAT!r}' AS double precision)"
+    when = f"FILTER (WHERE {aggregate.condition} AND NOT {large})"
+    small = f"sum({column} ORDER BY {_order(aggregate)}) {when}"
+    whole = f"sum({_exact(column)}) FILTER (WHERE {aggregate.condition} AND {large})"
+    exact = f"{whole} + COALESCE({_exact(small)}, 0)"
+    holds = f"abs({exact}) <= {GREATEST_FLOAT!r}"
+    return f"CASE WHEN {whole} IS NULL THEN {small} WHEN {holds} THEN CAST({exact} AS double precision) END"
+
+
+def _exact(expression: str) -> str:
+    """A float as the number that its shortest text says."""
+    return f"CAST(CAST({expression} AS text) AS numeric)"
 
 
 def _average(aggregate: Aggregate, column: str, type_: PropertyType) -> str:
     when = f"FILTER (WHERE {aggregate.condition})"
     count = f"count({column}) {when}"
     if type_ is PropertyType.FLOAT:
-        quotient = f"sum({column} ORDER BY {_order(aggregate)}) {when} / NULLIF({count}, 0)"
-        rounded = f"round(CAST(CAST({quotient} AS text) AS numeric), 10)"
+        total = _float_total(aggregate, column)
+        # A quotient too small for a float would be an error.
+        quotient = f"CASE WHEN abs({total}) < 1e-200 THEN 0 ELSE {total} / NULLIF({count}, 0) END"
+        rounded = f"round({_exact(quotient)}, 10)"
         return _number(rounded, PropertyType.DECIMAL, aggregate.shape.type)
     # Integer division of the doubled, scaled sum rounds once, half away from zero.
     total = f"sum(CAST({column} AS numeric)) {when}"
@@ -208,7 +230,7 @@ def _number(expression: str, type_: PropertyType, to: PropertyType) -> str:
         return expression
     exact = f"CAST({expression} AS numeric)"
     if type_ is PropertyType.FLOAT:
-        exact = f"CAST(CAST({expression} AS text) AS numeric)"
+        exact = _exact(expression)
     match to:
         case PropertyType.INTEGER:
             fits = f"{exact} {_INT64} AND {exact} = trunc({exact})"

@@ -58,12 +58,13 @@ class SqlRecordStore:
             if session is None:
                 yield None
                 return
+            self._check_identity(session)
             frame = Frame(session, model)
             yield SqlMerge(frame)
             frame.drop_temps()
 
     def applied(self, model: ModelShape) -> Mapping[FeedId, Applied]:
-        with self._connections.reading() as session:
+        with self._reading() as session:
             return read_applied(Frame(session, model))
 
     def records(
@@ -76,7 +77,7 @@ class SqlRecordStore:
             Column(name=UPDATED, type=PropertyType.DATETIME, source_column=UPDATED),
             _json_column(INVALID),
         )
-        with self._connections.reading() as session:
+        with self._reading() as session:
             frame = Frame(session, model)
             binds = frame.binds()
             conditions = []
@@ -98,7 +99,7 @@ class SqlRecordStore:
         app = (_text_column(APP),) if source.many_apps else ()
         columns = (_text_column(CUSTOMER), *source.columns, *app, _json_column(INVALID))
         mapped = mapped_column(source)
-        with self._connections.reading() as session:
+        with self._reading() as session:
             frame = Frame(session, ModelShape(id=source.model, key=(), columns=(), sources=()))
             binds = frame.binds()
             conditions = [
@@ -117,7 +118,7 @@ class SqlRecordStore:
 
     def held_rows(self) -> Mapping[FeedId, int]:
         q = self._dialect.quote
-        with self._connections.reading() as session:
+        with self._reading() as session:
             rows = session.all(
                 f"SELECT {q('feed')}, count(*) FROM {self._dialect.table(GONE)}"
                 f" WHERE {q('held')} GROUP BY {q('feed')} ORDER BY {q('feed')}"
@@ -125,12 +126,19 @@ class SqlRecordStore:
         return {FeedId(feed): count for feed, count in rows}
 
     def count(self, model: ModelShape) -> int:
-        with self._connections.reading() as session:
+        with self._reading() as session:
             ((number,),) = session.all(f"SELECT count(*) FROM {self._dialect.table(model.id)}")
         return int(number)
 
     def close(self) -> None:
         self._connections.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        """A transaction on tables that are this data source's own."""
+        with self._connections.reading() as session:
+            self._check_identity(session)
+            yield session
 
     def _prepare_system_tables(self) -> list[TableChange]:
         with self._connections.reading() as session:
@@ -161,6 +169,12 @@ class SqlRecordStore:
         return [x for x in layouts if self._connections.existing(session, x.name) is None]
 
     def _check_identity(self, session: Session) -> None:
+        """Asked in every transaction: a URL may lead to another database than it did at `prepare`, or have
+        led to another workspace's all along.
+
+        Raises:
+            ConfigurationError: the tables are stamped as another data source's.
+        """
         if self._connections.existing(session, IDENTITY) is None:
             return
         columns = ", ".join(map(self._dialect.quote, ("workspace", "data_source", "schema")))

@@ -1,4 +1,4 @@
-"""Functions, aggregates and a collation that give SQLite the exact meaning of section 4.
+"""Functions, aggregates and a collation that give SQLite the exact meaning of docs/configuration.md.
 
 SQLite has no decimals, compensates its float sums, fails when an integer sum overflows, and before
 3.44 cannot order the rows of an aggregate. Values are what SQLite hands over: int, float, str, None.
@@ -12,11 +12,13 @@ import sqlite3
 from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import add
 from typing import Any, Final
 
 from headrace.domain.json_text import parse_json
 from headrace.domain.vocabulary import PropertyType
+from headrace.stores.dialect import GREATEST_FLOAT, LARGE_FLOAT
 
 _EXACT: Final = Context(prec=1_000_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _AVERAGE_DECIMALS: Final = 10
@@ -158,14 +160,17 @@ class _Ordered:
 
 
 class SumFloat(_Ordered):
-    """Adds in key order, without compensation, as PostgreSQL does; null where it is not finite."""
+    """Adds in key order, without compensation, as PostgreSQL does; large values exactly, and null where
+    no float holds the sum."""
 
     def finalize(self) -> float | None:
-        total: float | None = None
-        for value in self.in_order():
-            if value is not None:
-                total = float(value) if total is None else total + float(value)
-        return total if total is not None and math.isfinite(total) else None
+        values = [float(value) for value in self.in_order() if value is not None]
+        large = [Decimal(repr(value)) for value in values if abs(value) > LARGE_FLOAT]
+        small = reduce(add, (value for value in values if abs(value) <= LARGE_FLOAT), 0.0)
+        if not large:
+            return small if values else None
+        exact = reduce(_EXACT.add, large, Decimal(repr(small)))
+        return float(exact) if abs(exact) <= Decimal(repr(GREATEST_FLOAT)) else None
 
 
 class _Best:
