@@ -22,9 +22,9 @@ from headrace import observe
 from headrace.domain.vocabulary import FeedId
 from headrace.errors import ConfigurationError
 from headrace.queue.nudges import nudging
+from tests.integration.waiting import SOON_S, until
 
 PROJECT = Path(__file__).parents[2]
-SOON_S = 20.0
 
 WORKER = """
 # A fetch worker whose application only notes what it does, and waits where the test says so.
@@ -97,13 +97,6 @@ class WorkerProcess:
             self.process.kill()
         self.process.wait()
         self._stderr.close()
-
-
-def until(condition: Callable[[], bool], timeout_s: float = SOON_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.02)
 
 
 @pytest.fixture

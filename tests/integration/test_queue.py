@@ -23,8 +23,7 @@ from headrace.queue.consumer import Consumer, fetch_consumer, merge_consumer
 from headrace.queue.nudges import BrokerNudges, nudging
 from headrace.queue.redis_broker import SturdyRedisBroker
 from headrace.queue.topology import FETCH
-
-SOON_S = 10.0
+from tests.integration.waiting import SOON_S, until
 
 
 class Inbox:
@@ -73,13 +72,6 @@ def fetching(address: Any, inbox: Inbox, *, threads: int = 2) -> Iterator[Consum
 
 def counted(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
-
-
-def until(condition: Callable[[], bool], timeout_s: float = SOON_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.01)
 
 
 def test_each_nudge_reaches_the_callable_of_its_kind(any_broker: Any) -> None:

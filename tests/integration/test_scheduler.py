@@ -24,17 +24,10 @@ from headrace.queue.nudges import nudging
 from headrace.queue.topology import FETCH
 from producers import scheduler
 from producers.scheduler import schedule
+from tests.integration.waiting import SOON_S, until
 from workers.local import run_all
 
-SOON_S = 20.0
 QUICK = settings.Settings(tick_every_s=0.001, sweep_every_s=30, broker_url="memory://")
-
-
-def until(condition: Callable[[], bool], timeout_s: float = SOON_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.02)
 
 
 class Script:
