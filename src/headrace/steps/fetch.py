@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from headrace import logs, metrics
@@ -71,8 +71,8 @@ class FetchStep:
     catalogue: Definitions
     nudge: Nudge
     clock: Clock
-    limits: Limits = field(default_factory=Limits)
-    stopping: Callable[[], bool] = lambda: False
+    limits: Limits
+    stopping: Callable[[], bool]
     """The process is asked to stop: a poll ends after the page that it is at."""
 
     def poll(self, feed_id: FeedId, *, trigger: str, progress: Progress = no_progress) -> PollReport:

@@ -71,17 +71,18 @@ class Limits:
 
     Attributes:
         page_rows, page_bytes: upper bounds of a page, whatever the source's schedule says.
-        lane_rows: a lane with more rows than this is read only with a reconciliation.
         max_batches, max_bytes: unmerged batches of a feed in one data source, before it waits.
+        lane_rows: a lane with more rows than this is read only with a reconciliation.
+        key_requests: keys that are fetched by one statement, at most.
     """
 
-    lease_s: float = 60.0
-    page_rows: int = 50_000
-    page_bytes: int = 8 * 1024 * 1024
+    lease_s: float
+    page_rows: int
+    page_bytes: int
+    max_batches: int
+    max_bytes: int
     lane_rows: int = 10_000
     key_requests: int = 10_000
-    max_batches: int = 200
-    max_bytes: int = 512 * 1024 * 1024
 
     def bounded(self, read: ReadPlan) -> ReadPlan:
         return replace(
