@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/headrace demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Two thousand; `make test` runs fewer. Says how many of them crashed between journal and merge.
 histories: setup

@@ -233,7 +233,9 @@ class Journey:
 def journey(source: Source, store: Store, tmp_path: Path) -> Journey:
     defined = definitions(source, store)
     environment = {"SHOP_URL": source.url, "STORE_URL": store.url}
-    return Journey(source, store, Project.create(tmp_path / "project", defined, environment), defined)
+    return Journey(
+        source, store, Project.create(tmp_path / "project", defined, environment, warm=True), defined
+    )
 
 
 TABLE: dict[str, tuple[Any, Any, Any]] = {

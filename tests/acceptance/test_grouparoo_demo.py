@@ -245,7 +245,7 @@ def test_the_oracle_gives_the_numbers_of_the_readme(demo_database: str, tmp_path
 
 def test_the_demo_rows_give_grouparoos_properties(demo_database: str, store: Store, tmp_path: Path) -> None:
     environment = {"DEMO_URL": demo_database, "STORE_URL": store.url}
-    project = Project.create(tmp_path / "project", definitions(store), environment)
+    project = Project.create(tmp_path / "project", definitions(store), environment, warm=True)
     project.headrace("sync", "--strict")
     for model in ORACLES:
         assert_equal_records(expected(demo_database, store, model), actual(store, model))

@@ -152,7 +152,7 @@ def test_the_oracle_gives_the_numbers_of_the_readme(jaffle_url: str, tmp_path: P
 @pytest.mark.services
 def test_jaffle_shop_is_merged_without_a_change_column(jaffle_url: str, store: Store, tmp_path: Path) -> None:
     environment = {"JAFFLE_URL": jaffle_url, "STORE_URL": store.url}
-    project = Project.create(tmp_path / "project", definitions(store), environment)
+    project = Project.create(tmp_path / "project", definitions(store), environment, warm=True)
     project.headrace("sync", "--strict")
     assert_equal_records(expected(jaffle_url, store), actual(store))
     assert_readme(actual(store))
