@@ -94,13 +94,14 @@ def total(aggregation: str, type_: str = "float") -> dict[str, Any]:
 
 def test_floats_whose_sum_no_float_holds_give_null_and_stop_nobody(shop: Shop) -> None:
     shop.define({"total": total("sum"), "mean": total("average")})
-    shop.add("users", ("ann",), ("bob",), ("cid",), ("dan",), ("eve",))
+    shop.add("users", ("ann",), ("bob",), ("cid",), ("dan",), ("eve",), ("fay",))
     amounts = {
         "ann": (1e308, 1e308),
         "bob": (1e308, 1.0),
         "cid": (1e308, 1e308, -1e308),
         "dan": (1.5, 2.0),
         "eve": (5e-324, 0.0, 0.0),
+        "fay": (1.7976931348623157e308, 1.0),
     }
     rows = [(buyer, amount) for buyer, own in amounts.items() for amount in own]
     shop.add("purchases", *((place, *row) for place, row in enumerate(rows)))
@@ -112,6 +113,7 @@ def test_floats_whose_sum_no_float_holds_give_null_and_stop_nobody(shop: Shop) -
         ("cid", 1e308, pytest.approx(1e308 / 3)),
         ("dan", 3.5, 1.75),
         ("eve", 5e-324, 0.0),
+        ("fay", 1.7976931348623157e308, pytest.approx(8.988465674311579e307)),
     ]
 
 

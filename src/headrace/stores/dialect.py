@@ -17,7 +17,8 @@ from headrace.domain.shape import PropertyShape
 from headrace.domain.vocabulary import Aggregation, PropertyType
 
 BOUND_NAME: Final = "p"
-GREATEST_FLOAT: Final = 1.7976931348623157e308
+GREATEST_FLOAT: Final = "1.797693134862315807e308"
+"""Numbers up to here round to a float."""
 LARGE_FLOAT: Final = 1e290
 """Floats up to here are added as floats: as many as a table can hold make no sum that overflows."""
 

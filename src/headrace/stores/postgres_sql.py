@@ -189,7 +189,7 @@ def _float_total(aggregate: Aggregate, column: str) -> str:
     small = f"sum({column} ORDER BY {_order(aggregate)}) {when}"
     whole = f"sum({_exact(column)}) FILTER (WHERE {aggregate.condition} AND {large})"
     exact = f"{whole} + COALESCE({_exact(small)}, 0)"
-    holds = f"abs({exact}) <= {GREATEST_FLOAT!r}"
+    holds = f"abs({exact}) <= {GREATEST_FLOAT}"
     return f"CASE WHEN {whole} IS NULL THEN {small} WHEN {holds} THEN CAST({exact} AS double precision) END"
 
 

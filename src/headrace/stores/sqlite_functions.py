@@ -170,7 +170,7 @@ class SumFloat(_Ordered):
         if not large:
             return small if values else None
         exact = reduce(_EXACT.add, large, Decimal(repr(small)))
-        return float(exact) if abs(exact) <= Decimal(repr(GREATEST_FLOAT)) else None
+        return float(exact) if exact.copy_abs() <= Decimal(GREATEST_FLOAT) else None
 
 
 class _Best:
