@@ -49,8 +49,6 @@ log = logs.get(__name__)
 
 DUE_FEEDS = 200
 """Feeds that one tick of a scheduler claims at most."""
-RUN_BATCHES = 4
-"""Batches of a merge's transaction, at most: full ones take some 30 MB each until they are loaded."""
 CATALOGUE_S = 1.0
 """How old the definitions may be that this process works by."""
 
@@ -129,7 +127,6 @@ class Application:
             nudge=nudge,
             clock=self.clock,
             random=random.Random(),  # noqa: S311 (jitter)
-            run_batches=RUN_BATCHES,
         )
 
     def _is_stopping(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headrace import logs
-from headrace.errors import RetryableError
+from headrace.errors import HeadraceError
 from headrace.ports import Feeds, Lease
 
 log = logs.get(__name__)
@@ -26,7 +26,7 @@ def kept(feeds: Feeds, lease: Lease, *, lease_s: float) -> Iterator[None]:
         while not done.wait(lease_s / 3):
             try:
                 feeds.renew(lease, lease_s=lease_s)
-            except RetryableError as error:
+            except HeadraceError as error:
                 log.warning("lease not renewed", feed=lease.feed_id, error=str(error))
 
     keeper = threading.Thread(target=renew, name=f"lease-{lease.feed_id}", daemon=True)

@@ -58,7 +58,8 @@ class MergeStep:
     """The merge of batches into records.
 
     Attributes:
-        run_batches: batches that one transaction takes at most.
+        run_batches: batches that one transaction takes at most: full ones take some 30 MB each until
+            they are loaded.
         run_bytes: payload bytes (compressed) that one transaction takes at most.
     """
 
@@ -68,7 +69,7 @@ class MergeStep:
     nudge: Nudge
     clock: Clock
     random: random.Random
-    run_batches: int = 8
+    run_batches: int = 4
     run_bytes: int = 16 * 1024 * 1024
 
     def drain(self, data_source_id: DataSourceId, model_id: ModelId) -> MergeReport:
