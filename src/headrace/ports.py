@@ -658,6 +658,8 @@ class FeedPlan:
         shape_fingerprint: `shape_fingerprint(source)`: travels with every batch.
         deleted_column: set means gone; None when deletes are found by reconciliation.
         chunkable: the key's order is the same at source and store.
+        indexed: columns of the shape that a store has an index on beside the key: the mapping's, and
+            those that other sources are mapped to.
     """
 
     source: SourceShape
@@ -674,6 +676,7 @@ class FeedPlan:
     deleted_column: str | None
     reconcile_full: bool
     chunkable: bool
+    indexed: tuple[str, ...] = ()
 
 
 class Catalogue(Protocol):

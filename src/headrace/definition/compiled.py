@@ -192,7 +192,19 @@ def feed_plan(definitions: Definitions, shape: SourceShape, app_id: AppId, facts
         deleted_column=schedule.deleted_column,
         reconcile_full=schedule.reconcile_full,
         chunkable=all(_is_chunkable(c, facts, schedule.time_zone) for c in shape.key),
+        indexed=_indexed(definitions, shape),
     )
+
+
+def _indexed(definitions: Definitions, shape: SourceShape) -> tuple[str, ...]:
+    if shape.mapping is not None:
+        return (shape.mapping.column,)
+    mapped_to = {
+        source.mapped_property
+        for _, source in definitions.sources_of(shape.model)
+        if isinstance(source, SecondarySource)
+    }
+    return tuple(c.name for c in shape.columns if c.name in mapped_to)
 
 
 def relation_of(source: Source) -> Relation:

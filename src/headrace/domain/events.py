@@ -78,7 +78,7 @@ def coerce_page(
     customer: str | None = None,
     customer_column: str | None = None,
     deleted_column: str | None = None,
-    mapped: str | None = None,
+    indexed: tuple[str, ...] = (),
     time_zone: str = "UTC",
 ) -> CoercedPage:
     """Type a page of the source's texts; what cannot be used is set aside.
@@ -89,13 +89,12 @@ def coerce_page(
         key_size: how many of them are the key.
         customer: the `provided_id` of every row; used when `customer_column` is None.
         deleted_column: a row is gone when this is set: not null, not empty, not a spelling of false.
-        mapped: the shape's column by which rows are found: too long a text maps to nothing.
+        indexed: the shape's columns by which rows or records are found: too long a text does not fit.
         time_zone: IANA name, of naive date-times.
     """
     page = _Page(rows.combine_chunks(), columns, key_size, customer_column, time_zone)
     typed = [page.coerce(column) for column in columns]
-    if mapped is not None:
-        typed = [_short(c) if column.name == mapped else c for column, c in zip(columns, typed, strict=True)]
+    typed = [_short(c) if column.name in indexed else c for column, c in zip(columns, typed, strict=True)]
     arrays = [
         *(column.values for column in typed),
         page.texts(customer_column) if customer_column else _constant(customer, rows.num_rows),

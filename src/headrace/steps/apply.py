@@ -323,6 +323,7 @@ def _essence(plan: FeedPlan) -> tuple[object, ...]:
         plan.customer,
         plan.customer_column,
         plan.deleted_column,
+        plan.indexed,
     )
 
 

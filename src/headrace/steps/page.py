@@ -52,7 +52,7 @@ def cut(rows: pa.Table, plan: FeedPlan, routes: Routes) -> CutPage:
         customer=plan.customer,
         customer_column=plan.customer_column,
         deleted_column=plan.deleted_column,
-        mapped=plan.source.mapping.column if plan.source.mapping else None,
+        indexed=plan.indexed,
         time_zone=plan.read.time_zone,
     )
     accepted = rows.take(page.kept) if page.rejected else rows
