@@ -87,7 +87,9 @@ class Project:
         return int(rows[0][0])
 
     def _whole_environment(self) -> dict[str, str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
+        # Not measured: their coverage is that of faster tests, and tracing slows them.
+        foreign = ("HEADRACE_", "COVERAGE_")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         return inherited | self.environment
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 def _server() -> tuple[subprocess.Popen[str], threading.Lock]:
     # By its path: nothing of the tests is imported there.
     command = [sys.executable, __file__]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
     atexit.register(server.kill)
     return server, threading.Lock()
 
