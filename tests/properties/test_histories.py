@@ -20,6 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from headrace import wiring
 from headrace.control.engine import control_engine
+from headrace.domain.shape import load_json
+from headrace.steps import catalogue
 from tests.properties.history import NOW, World, copy_world
 
 HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "200"))
@@ -175,7 +177,7 @@ def template(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     engine = control_engine(f"sqlite:///{world}/control.db")
     monkeypatch.setenv("WORLD", str(world))
     monkeypatch.setattr(wiring, "control_engine", lambda url: engine)
-    monkeypatch.setattr(wiring, "load_json", cache(wiring.load_json))  # of one text, and immutable
+    monkeypatch.setattr(catalogue, "load_json", cache(load_json))  # of one text, and immutable
     World.prepare(world, dict(os.environ))
     logging.disable(logging.WARNING)  # of lost leases and restored logs there are thousands
     yield world.rename(directory / "template")
