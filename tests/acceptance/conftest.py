@@ -12,7 +12,9 @@ import pytest
 from psycopg import sql
 
 from tests.acceptance import pagila
+from tests.acceptance.project import Project
 from tests.acceptance.records import PostgresStore, SqliteStore, Store
+from tests.acceptance.survival import renters_project
 
 NewDatabase = Callable[..., AbstractContextManager[str]]
 
@@ -70,3 +72,10 @@ def store(request: pytest.FixtureRequest, new_database: NewDatabase, tmp_path: P
         return
     with new_database() as url:
         yield PostgresStore(url)
+
+
+@pytest.fixture
+def renters(pagila_database: str, new_database: NewDatabase, tmp_path: Path) -> Iterator[Project]:
+    """The project that processes are killed over (`survival`), with databases of its own."""
+    with new_database() as store_url, new_database() as control_url:
+        yield renters_project(tmp_path / "project", pagila_database, store_url, control_url)
