@@ -1,0 +1,98 @@
+"""The few Protocols between the steps and the world, with the values that cross them.
+
+One conformance suite per port runs over every implementation (tests/conformance).
+"""
+
+from headrace.ports.definitions import AppliedFeed, Catalogue, Definitions, FeedPlan, Registry
+from headrace.ports.feeds import (
+    ClaimedFeed,
+    Feeds,
+    FeedState,
+    JournalEntry,
+    KeyRequest,
+    Lease,
+    NewBatch,
+    PollOutcome,
+    Reconciliation,
+    RejectedRow,
+)
+from headrace.ports.journal import FeedLog, Journal, WaitingBatch
+from headrace.ports.process import Clock, Nudge
+from headrace.ports.reading import (
+    Beyond,
+    ColumnFacts,
+    ExactKeys,
+    ForeignKey,
+    KeyRange,
+    NullCursors,
+    Page,
+    Readers,
+    ReadPlan,
+    Relation,
+    Selection,
+    Since,
+    SourceReader,
+    TableFacts,
+    TableListing,
+)
+from headrace.ports.routing import Routes, Routing
+from headrace.ports.storing import (
+    Applied,
+    FeedScope,
+    KeyChunk,
+    KeysOutcome,
+    MergeCounts,
+    MergeTransaction,
+    RecordStore,
+    Stores,
+    TableChange,
+)
+
+__all__ = [
+    "Applied",
+    "AppliedFeed",
+    "Beyond",
+    "Catalogue",
+    "ClaimedFeed",
+    "Clock",
+    "ColumnFacts",
+    "Definitions",
+    "ExactKeys",
+    "FeedLog",
+    "FeedPlan",
+    "FeedScope",
+    "FeedState",
+    "Feeds",
+    "ForeignKey",
+    "Journal",
+    "JournalEntry",
+    "KeyChunk",
+    "KeyRange",
+    "KeyRequest",
+    "KeysOutcome",
+    "Lease",
+    "MergeCounts",
+    "MergeTransaction",
+    "NewBatch",
+    "Nudge",
+    "NullCursors",
+    "Page",
+    "PollOutcome",
+    "ReadPlan",
+    "Readers",
+    "Reconciliation",
+    "RecordStore",
+    "Registry",
+    "RejectedRow",
+    "Relation",
+    "Routes",
+    "Routing",
+    "Selection",
+    "Since",
+    "SourceReader",
+    "Stores",
+    "TableChange",
+    "TableFacts",
+    "TableListing",
+    "WaitingBatch",
+]

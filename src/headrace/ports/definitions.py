@@ -1,0 +1,111 @@
+"""The applied definitions, as the steps see them, and how they are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from headrace.domain.shape import ModelShape, SourceShape
+from headrace.domain.vocabulary import AppId, ModelId, SourceId
+from headrace.ports.reading import ReadPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPlan:
+    """What a fetch worker knows of a feed besides its state: compiled from the applied definitions.
+
+    Attributes:
+        customer: the fixed customer (`provided_id`), or None with `customer_column` set.
+        shape_fingerprint: `shape_fingerprint(source)`: travels with every batch.
+        deleted_column: set means gone; None when deletes are found by reconciliation.
+        chunkable: the key's order is the same at source and store.
+        indexed: columns of the shape that a store has an index on beside the key: the mapping's, and
+            those that other sources are mapped to.
+    """
+
+    source: SourceShape
+    shape_fingerprint: str
+    app_id: AppId
+    read: ReadPlan
+    visibility_group: str
+    schema: str
+    customer: str | None
+    customer_column: str | None
+    create_unknown_customers: bool
+    clock: str
+    deletes: str
+    deleted_column: str | None
+    reconcile_full: bool
+    chunkable: bool
+    indexed: tuple[str, ...] = ()
+
+
+class Catalogue(Protocol):
+    """The applied definitions at one version, compiled."""
+
+    @property
+    def version(self) -> int: ...
+
+    def feed(self, source_id: SourceId, app_id: AppId) -> FeedPlan: ...
+
+    def model(self, model_id: ModelId) -> ModelShape: ...
+
+    def contract(self, model_id: ModelId) -> Mapping[SourceId, str]:
+        """The fingerprint of each source of the model, as a store has them that was made for it."""
+        ...
+
+
+class Definitions(Protocol):
+    """Gives the applied definitions."""
+
+    def __call__(self, *, at_least: int = 0) -> Catalogue:
+        """What was applied a moment ago or later; no older than version `at_least`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedFeed:
+    """One feed as the definitions want it.
+
+    Attributes:
+        fingerprint: the source's columns (`TableFacts.fingerprint`).
+        shape_fingerprint: of the source's shape: copied to every batch that is journalled.
+        every_s, cron: at most one is set; neither: the feed is polled only when asked.
+        reconcile: what a reconciliation that falls due reads.
+        reconcile_every_s: None: only when asked.
+        reread: what was read is void: the feed begins anew, and so do its logs.
+    """
+
+    source_id: SourceId
+    app_id: AppId
+    model_id: ModelId
+    fingerprint: str
+    shape_fingerprint: str
+    every_s: float | None = None
+    cron: str | None = None
+    reconcile: Literal["keys", "full"] = "keys"
+    reconcile_every_s: float | None = None
+    paused: bool = False
+    reread: bool = False
+
+
+class Registry(Protocol):
+    """The applied definitions, in the control database."""
+
+    def compiled(self) -> str | None:
+        """The text that `publish` was given last, None before the first time."""
+        ...
+
+    def publish(
+        self, bodies: Mapping[tuple[str, str], Any], compiled: str, feeds: Sequence[AppliedFeed]
+    ) -> int:
+        """Make these the applied definitions, in one transaction; the version they have now.
+
+        Feeds that are read again get a new epoch and new logs, feeds that are no more are ended, all
+        others keep everything. `bodies` are the definitions as written, by kind and id.
+
+        Raises:
+            ConfigurationError: routing would lead a customer away from its records.
+        """
+        ...

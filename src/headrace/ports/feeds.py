@@ -1,0 +1,197 @@
+"""A feed's side of the journal: its lease, its position, and what one transaction writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from headrace.domain.position import Position
+from headrace.domain.vocabulary import (
+    AppId,
+    BatchId,
+    BatchKind,
+    DataSourceId,
+    FeedClass,
+    FeedId,
+    LeaseId,
+    RunId,
+    SourceId,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write a feed's log, as long as epoch and id are still the feed's."""
+
+    feed_id: FeedId
+    epoch: int
+    lease_id: LeaseId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """A reconciliation under way: resumable, one per feed.
+
+    Attributes:
+        id: orders nothing, only tells one from another.
+        full: values are read again too.
+        into: the only data source it is for (a new log), or None for all that the feed writes to.
+        after: the source's text of the last key that is journalled; None at the start.
+    """
+
+    id: str
+    full: bool
+    into: DataSourceId | None = None
+    after: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedState:
+    """What a feed remembers between polls; changes only in the journal's transaction.
+
+    Attributes:
+        first_stream_done: the first read has come to its end once (until then batches are `load`).
+        digests: digest of a part of the source as last journalled, by the part's name: such a part
+            is skipped while its digest is the same.
+    """
+
+    saved: Position | None = None
+    lead: Position | None = None
+    fence_state: str | None = None
+    first_stream_done: bool = False
+    digests: Mapping[str, str] = field(default_factory=dict)
+    reconciliation: Reconciliation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedFeed:
+    """A feed that this worker holds, as it was when the lease was taken.
+
+    Attributes:
+        reconcile: "keys" or "full" when one is asked for or due, else None.
+        reconcile_into: data sources that began a new log and wait for a full reconciliation each.
+        confirm: remove what the breaker held back.
+        fingerprint: the source's columns (`TableFacts.fingerprint`) that the definitions were applied to.
+        definition_version: the applied definitions that the feed belongs to.
+    """
+
+    lease: Lease
+    source_id: SourceId
+    app_id: AppId
+    state: FeedState
+    reconcile: str | None
+    reconcile_into: tuple[DataSourceId, ...]
+    confirm: bool
+    fingerprint: str
+    definition_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBatch:
+    """A batch to journal. `payload` is an Arrow IPC stream with zstd; `meta` is JSON (for kind keys:
+    the chunk, see `KeyChunk`; for drop: customer and epoch)."""
+
+    data_source_id: DataSourceId
+    kind: BatchKind
+    rows: int
+    payload: bytes
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedRow:
+    """A row that was set aside. `key` is a JSON array of texts (or nulls), `raw` a JSON object of the
+    source's texts. `code` is from a closed list (metrics), `reason` is for a person."""
+
+    key: str
+    code: str
+    reason: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalEntry:
+    """One transaction of the journal: a page's batches, the state after it, and what was set aside.
+
+    Attributes:
+        seen_keys: keys (JSON arrays) whose open rejected rows this page supersedes, only those that the
+            caller knows to be open.
+        answered_requests: ids of key requests that this entry fetched.
+        finished_reconcile: the reconciliation ended: clears what asked for it.
+    """
+
+    run_id: RunId
+    trigger: str
+    state: FeedState
+    batches: Sequence[NewBatch]
+    rejected: Sequence[RejectedRow] = ()
+    seen_keys: Sequence[str] = ()
+    answered_requests: Sequence[int] = ()
+    rows_read: int = 0
+    routing_version: int | None = None
+    feed_class: FeedClass | None = None
+    class_reason: str = ""
+    finished_reconcile: Reconciliation | None = None
+    confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollOutcome:
+    """How a poll ended. `error` is for a person, scrubbed; `stop` pauses the feed (drift); a poll that
+    is not `complete` left its source before the end (backpressure, a process that stops): it is due
+    again at once."""
+
+    run_id: RunId
+    succeeded: bool
+    complete: bool = True
+    error: str | None = None
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequest:
+    """A key that is to be fetched again, or found deleted. `key`: canonical texts."""
+
+    id: int
+    key: tuple[str, ...]
+
+
+class Feeds(Protocol):
+    """Leases, positions and the feed's side of the journal, in the control database."""
+
+    def claim(self, feed_id: FeedId, *, lease_s: float) -> ClaimedFeed | None:
+        """Take the lease if it is free or expired by the database's clock: epoch + 1, a new id, `again`
+        cleared. None: a live lease, paused, or no such feed."""
+        ...
+
+    def renew(self, lease: Lease, *, lease_s: float) -> None:
+        """Raises LeaseLostError when it is another's."""
+        ...
+
+    def append(self, lease: Lease, entry: JournalEntry, *, lease_s: float) -> tuple[BatchId, ...]:
+        """Write batches (dense seq per data source) and state in one transaction opened by
+        `UPDATE feed … WHERE epoch = :mine AND lease = :mine`; renews the lease; makes the run's row at
+        its first entry. Raises LeaseLostError or RoutingChangedError, with nothing written."""
+        ...
+
+    def release(self, lease: Lease, outcome: PollOutcome) -> bool:
+        """Give the lease back, note the outcome, plan the next due time; True when `again` was set meanwhile
+        (the caller nudges). One UPDATE. A lost lease is left alone (False)."""
+        ...
+
+    def key_requests(self, feed_id: FeedId, *, limit: int) -> tuple[KeyRequest, ...]: ...
+
+    def open_rejected_keys(self, feed_id: FeedId) -> frozenset[str]:
+        """Keys (JSON arrays) of this feed's open rejected rows, at most some thousands."""
+        ...
+
+    def written_data_sources(self, feed_id: FeedId) -> tuple[DataSourceId, ...]:
+        """Every data source that this feed has a log in."""
+        ...
+
+    def blocked_data_sources(
+        self, feed_id: FeedId, *, max_batches: int, max_bytes: int
+    ) -> frozenset[DataSourceId]:
+        """Those whose unmerged batches of this feed are over a limit (backpressure)."""
+        ...
