@@ -16,8 +16,8 @@ from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, Sou
 from headrace.errors import HeadraceError
 from headrace.steps.catalogue import Target
 from headrace.steps.fetch import PollReport
+from headrace.steps.limits import Progress, no_progress
 from headrace.steps.merge_report import MergeReport, MergeState
-from headrace.steps.visit import Progress, no_progress
 from headrace.wiring import Application
 
 ROUNDS = 20

@@ -39,9 +39,9 @@ from headrace.sources.pool import ReaderPool
 from headrace.steps.apply import ApplyReport, ApplyStep
 from headrace.steps.catalogue import AppliedCatalogue, Target, catalogue_of
 from headrace.steps.fetch import FetchStep, PollReport
+from headrace.steps.limits import Limits, Progress, no_progress
 from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport
-from headrace.steps.visit import Limits, Progress, no_progress
 from headrace.stores.connect import open_store
 from headrace.stores.pool import StorePool
 

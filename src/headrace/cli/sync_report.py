@@ -13,7 +13,7 @@ from headrace.cli.look import breaker_line
 from headrace.domain.vocabulary import SourceId
 
 if TYPE_CHECKING:
-    from headrace.steps.visit import Progress
+    from headrace.steps.limits import Progress
     from headrace.wiring import Application
     from workers.sync import SyncReport
 

@@ -1,4 +1,4 @@
-"""What a batch of keys speaks for, as the JSON that travels with it."""
+"""What a batch of keys holds and speaks for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from headrace.ports import KeyChunk
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.domain import payload
+from headrace.domain.shape import SourceShape
+from headrace.domain.vocabulary import ARROW_TYPES, CUSTOMER, DELETED, BatchKind, DataSourceId
+from headrace.ports import KeyChunk, NewBatch
 
 
 def key_chunk(meta: Mapping[str, Any]) -> KeyChunk:
@@ -18,3 +24,23 @@ def key_chunk(meta: Mapping[str, Any]) -> KeyChunk:
 def chunk_meta(chunk: KeyChunk) -> dict[str, Any]:
     """The chunk as JSON."""
     return asdict(chunk)
+
+
+def keys_of(source: SourceShape, events: pa.Table | None) -> pa.Table:
+    """Key columns and customer of the rows that are there (not soft-deleted)."""
+    key = source.key
+    if events is None:
+        schema = pa.schema([(c.name, ARROW_TYPES[c.type]) for c in key] + [(CUSTOMER, pa.string())])
+        return schema.empty_table()
+    there = events.filter(pc.invert(events.column(DELETED)))
+    return there.select([*(c.name for c in key), CUSTOMER])
+
+
+def keys_batch(target: DataSourceId, keys: pa.Table, chunk: KeyChunk) -> NewBatch:
+    return NewBatch(
+        data_source_id=target,
+        kind=BatchKind.KEYS,
+        rows=keys.num_rows,
+        payload=payload.encode(keys),
+        meta=chunk_meta(chunk),
+    )

@@ -30,8 +30,10 @@ from headrace.ports import (
     Readers,
     Routes,
 )
+from headrace.steps.feed_writer import FeedWriter
 from headrace.steps.lease import kept
-from headrace.steps.visit import Limits, Progress, Visit, no_progress
+from headrace.steps.limits import Limits, Progress, no_progress
+from headrace.steps.visit import Visit
 
 log = logs.get(__name__)
 
@@ -100,10 +102,10 @@ class FetchStep:
             source_id=claimed.source_id,
             complete=complete,
             again=again or not complete,
-            rows_read=visit.rows_read if visit else 0,
-            batches=visit.batches if visit else 0,
-            rejected=visit.rejected if visit else 0,
-            invalid=visit.invalid if visit else 0,
+            rows_read=visit.writer.rows_read if visit else 0,
+            batches=visit.writer.batches if visit else 0,
+            rejected=visit.writer.rejected if visit else 0,
+            invalid=visit.writer.invalid if visit else 0,
             error=str(error) if error else None,
             retryable=isinstance(error, RetryableError),
         )
@@ -133,14 +135,12 @@ class FetchStep:
             kept(self.feeds, claimed.lease, lease_s=self.limits.lease_s),
             self.readers.lend(claimed.app_id) as reader,
         ):
-            yield Visit(
+            writer = FeedWriter(
                 claimed=claimed,
                 plan=replace(plan, read=self.limits.bounded(plan.read)),
-                reader=reader,
                 feeds=self.feeds,
                 routes=self.routes,
                 nudge=self.nudge,
-                clock=self.clock,
                 limits=self.limits,
                 stopping=self.stopping,
                 run_id=run_id,
@@ -148,6 +148,7 @@ class FetchStep:
                 progress=progress,
                 state=claimed.state,
             )
+            yield Visit(writer=writer, reader=reader)
 
     def _release(
         self, claimed: ClaimedFeed, run_id: RunId, error: HeadraceError | None, *, complete: bool
@@ -176,4 +177,4 @@ class FetchStep:
         metrics.RUNS.labels(source=source_id, trigger=trigger, outcome=outcome).inc()
         metrics.RUN_DURATION.labels(source=source_id).observe(self.clock.monotonic() - started)
         if visit is not None:
-            metrics.ROWS_FETCHED.labels(source=source_id).inc(visit.rows_read)
+            metrics.ROWS_FETCHED.labels(source=source_id).inc(visit.writer.rows_read)

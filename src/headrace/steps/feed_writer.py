@@ -1,0 +1,151 @@
+"""What one visit writes: every page of a feed reaches the journal here, and only here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypedDict, Unpack
+
+import pyarrow as pa
+
+from headrace import metrics
+from headrace.domain import digests
+from headrace.domain.vocabulary import BatchKind, DataSourceId, FeedClass, RunId
+from headrace.errors import RoutingChangedError
+from headrace.ports import (
+    ClaimedFeed,
+    FeedPlan,
+    Feeds,
+    FeedState,
+    JournalEntry,
+    NewBatch,
+    Nudge,
+    Reconciliation,
+    RejectedRow,
+    Routes,
+)
+from headrace.steps.limits import Limits, Progress
+from headrace.steps.page import CutPage, cut, row_batches, seen_keys
+
+_ROUTING_TRIES = 10
+
+
+class Noted(TypedDict, total=False):
+    """What an entry of the journal may note beside batches and state (see `JournalEntry`)."""
+
+    rejected: Sequence[RejectedRow]
+    seen_keys: Sequence[str]
+    answered_requests: Sequence[int]
+    rows_read: int
+    routing_version: int
+    finished_reconcile: Reconciliation | None
+    confirmed: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class FeedWriter:
+    """The feed's end of the journal during one visit, and what was written so far.
+
+    Attributes:
+        state: always what the journal has.
+        promised: the feed's class and why it is not more, as this visit found them.
+        open_rejected: keys (JSON arrays) of the feed's open rejected rows.
+    """
+
+    claimed: ClaimedFeed
+    plan: FeedPlan
+    feeds: Feeds
+    routes: Routes
+    nudge: Nudge
+    limits: Limits
+    stopping: Callable[[], bool]
+    run_id: RunId
+    trigger: str
+    progress: Progress
+    state: FeedState
+    promised: tuple[FeedClass | None, str] = (None, "")
+    open_rejected: frozenset[str] = field(default_factory=frozenset)
+    rows_read: int = 0
+    batches: int = 0
+    rejected: int = 0
+    invalid: int = 0
+
+    def journal(
+        self,
+        rows: pa.Table,
+        state: FeedState,
+        batches_of: Callable[[CutPage], Sequence[NewBatch]],
+        finished: Reconciliation | None = None,
+    ) -> None:
+        """The rows are in the journal and the feed's state is `state`, in one transaction.
+
+        Args:
+            batches_of: makes the batches of a page that was cut by the routing of the moment; it is called
+                again when routing changed before they were written.
+            finished: the reconciliation that ends with this page.
+        """
+        for _ in range(_ROUTING_TRIES):
+            page = cut(rows, self.plan, self.routes)
+            try:
+                self.append(
+                    batches_of(page),
+                    state,
+                    rejected=page.rejected,
+                    seen_keys=seen_keys(page.accepted, self.plan, self.open_rejected),
+                    rows_read=rows.num_rows,
+                    routing_version=page.routing_version,
+                    finished_reconcile=finished,
+                )
+            except RoutingChangedError:
+                continue
+            self._count(page)
+            return
+        raise RoutingChangedError("routing changes faster than a page can be resolved")
+
+    def journal_rows(self, rows: pa.Table, state: FeedState, kind: BatchKind = BatchKind.ROWS) -> None:
+        """The rows' events are in the journal, and `state` with them."""
+        self.journal(rows, state, lambda page: row_batches(page, kind))
+
+    def append(self, batches: Sequence[NewBatch], state: FeedState, **noted: Unpack[Noted]) -> None:
+        """One transaction of the journal; then merges are nudged."""
+        feed_class, reason = self.promised
+        entry = JournalEntry(
+            run_id=self.run_id,
+            trigger=self.trigger,
+            state=state,
+            batches=batches,
+            feed_class=feed_class,
+            class_reason=reason,
+            **noted,
+        )
+        self.feeds.append(self.claimed.lease, entry, lease_s=self.limits.lease_s)
+        self.state = state
+        self.rows_read += entry.rows_read
+        self.batches += len(batches)
+        self.rejected += len(entry.rejected)
+        for target in dict.fromkeys(b.data_source_id for b in batches):
+            self.nudge.merge(target, self.plan.source.model)
+        self.progress(self.claimed.source_id, entry.rows_read)
+
+    def must_yield(self) -> bool:
+        """The process stops, or all that the feed writes to have more unmerged batches than they should."""
+        if self.stopping():
+            return True
+        over = self.feeds.blocked_data_sources(
+            self.claimed.lease.feed_id, max_batches=self.limits.max_batches, max_bytes=self.limits.max_bytes
+        )
+        return bool(over) and over >= set(self.written_to())
+
+    def written_to(self) -> tuple[DataSourceId, ...]:
+        """Every data source that the feed has a log in."""
+        return self.feeds.written_data_sources(self.claimed.lease.feed_id)
+
+    def all_stale(self) -> FeedState:
+        """The state once rows were journalled that may be of any part."""
+        return replace(self.state, digests=digests.all_stale(self.state.digests))
+
+    def _count(self, page: CutPage) -> None:
+        for row in page.rejected:
+            metrics.ROWS_REJECTED.labels(source=self.claimed.source_id, reason=row.code).inc()
+        self.open_rejected |= {row.key for row in page.rejected}
+        self.invalid += page.invalid

@@ -1,0 +1,43 @@
+"""What bounds a visit of a fetch worker, and who watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from headrace.domain.vocabulary import SourceId
+from headrace.ports import ReadPlan
+
+Progress = Callable[[SourceId, int], None]
+"""Told after each journalled page: the source and how many rows were read."""
+
+
+def no_progress(_source: SourceId, _rows: int) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of a visit.
+
+    Attributes:
+        page_rows, page_bytes: upper bounds of a page, whatever the source's schedule says.
+        max_batches, max_bytes: unmerged batches of a feed in one data source, before it waits.
+        lane_rows: a lane with more rows than this is read only with a reconciliation.
+        key_requests: keys that are fetched by one statement, at most.
+    """
+
+    lease_s: float
+    page_rows: int
+    page_bytes: int
+    max_batches: int
+    max_bytes: int
+    lane_rows: int = 10_000
+    key_requests: int = 10_000
+
+    def bounded(self, read: ReadPlan) -> ReadPlan:
+        return replace(
+            read,
+            page_rows=min(read.page_rows, self.page_rows),
+            page_bytes=min(read.page_bytes, self.page_bytes),
+        )
