@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ import redis
 from headrace.queue import broker as brokers
 from headrace.queue.checked import Broker
 from headrace.queue.topology import FETCH, MERGE
+from tests.proxy import Proxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,68 +87,6 @@ def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A consumer that lost its connection tries again at once, not after 3 s."""
     monkeypatch.setattr(dramatiq.worker, "CONSUMER_RESTART_DELAY_SECS", 0.1)
     monkeypatch.setattr(dramatiq.worker, "POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.1)
-
-
-class Proxy:
-    """A TCP proxy that can cut every connection, refuse new ones, or stop passing bytes on."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._refusing = False
-        self._flowing = threading.Event()
-        self._flowing.set()
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            if self._refusing:
-                client.close()
-                continue
-            server = socket.create_connection(self._target)
-            with self._lock:
-                self._open |= {client, server}
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                self._flowing.wait()
-                sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def go_away(self) -> None:
-        self._refusing = True
-        with self._lock:
-            for end in self._open:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-                end.close()
-            self._open.clear()
-
-    def come_back(self) -> None:
-        self._refusing = False
-
-    def stall(self) -> None:
-        self._flowing.clear()
-
-    def flow(self) -> None:
-        self._flowing.set()
-
-    def close(self) -> None:
-        self.flow()
-        self.go_away()
-        self._listener.close()
 
 
 @pytest.fixture
