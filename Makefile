@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test histories check bench lock clean
+.PHONY: setup demo test histories mutants check bench lock clean
 
 setup: .venv/.stamp
 
@@ -23,6 +23,10 @@ test: setup
 # Two thousand; `make test` runs fewer. Says how many of them crashed between journal and merge.
 histories: setup
 	HEADRACE_HISTORIES=2000 $(BIN)/python -m pytest tests/properties/test_histories.py -n 2 -rP --show-capture=stdout
+
+# Breaks one rule of the code at a time; a test must notice each.
+mutants: setup
+	$(BIN)/python -m tests.mutants
 
 check: setup
 	$(BIN)/ruff check .

@@ -612,6 +612,27 @@ def test_a_row_that_changes_its_customer_leaves_none_behind(store: RecordStore) 
     assert by_customer(store, shape) == {("b", 2): 0}
 
 
+def test_a_staged_row_that_changes_its_customer_leaves_the_old_ones_record(store: RecordStore) -> None:
+    users = dataclasses.replace(USERS, customer_in_column=True)
+    purchases = secondary(
+        "purchases",
+        {"id": "integer", "account": "integer"},
+        ("account", "account_id"),
+        prop("purchases", "integer", "count"),
+        customer_in_column=True,
+    )
+    shape = model(users, purchases)
+    store.prepare([shape])
+    people = [{"user_id": 1, "_customer_id": "a"}, {"user_id": 2, "_customer_id": "b"}]
+    bought = [{"id": 1, "account": 7, "_customer_id": customer} for customer in ("a", "b")]
+    everyone = batch(users, [{**person, "account_id": 7} for person in people], None)
+    merge(store, shape, (scope(users, None), everyone))
+    merge(store, shape, (scope(purchases, None), batch(purchases, bought[:1], None)))
+    assert by_customer(store, shape) == {("a", 1): 1, ("b", 2): 0}
+    merge(store, shape, (scope(purchases, None), batch(purchases, bought[1:], None)))
+    assert by_customer(store, shape) == {("a", 1): 0, ("b", 2): 1}
+
+
 def by_customer(store: RecordStore, shape: ModelShape) -> dict[tuple[str, int], int]:
     found = store.records(shape, customer=None, key=None, limit=99).to_pylist()
     return {(r["_customer_id"], r["user_id"]): r["purchases"] for r in found}

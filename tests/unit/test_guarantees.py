@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NAMED = re.findall(
-    r"`(tests/[a-z_/]+\.py)(?:::([A-Za-z_]+))?`", (ROOT / "docs" / "guarantees.md").read_text()
+    r"`(tests/[a-z0-9_/]+\.py)(?:::([A-Za-z0-9_]+))?`", (ROOT / "docs" / "guarantees.md").read_text()
 )
 
 

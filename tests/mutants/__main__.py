@@ -1,0 +1,81 @@
+"""`python -m tests.mutants [NAME...]`: apply each mutant to a copy, run the tests that ought to kill it.
+
+Exit 0: every mutant was killed, and the same tests pass without any. 1: one survived, or a test fails
+without it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.mutants.catalogue import MUTANTS
+from tests.mutants.mutant import Mutant, StaleMutantError
+
+ROOT = Path(__file__).parents[2]
+TIME_LIMIT_S = 300.0
+"""A mutant that makes a test hang is killed too."""
+PASSED, FAILED = 0, 1  # of pytest; others mean that it could not run the tests
+
+
+def main(names: Sequence[str]) -> int:
+    chosen = [m for m in MUTANTS if not names or any(name in m.name for name in names)]
+    with tempfile.TemporaryDirectory(prefix="headrace-mutants-") as directory:
+        copy = _copied(Path(directory))
+        if _tests(copy, sorted({test for m in chosen for test in m.killed_by})) != PASSED:
+            print("the tests fail without any mutant: mend that first")
+            return 1
+        survivors = [mutant for mutant in chosen if not _killed(mutant, copy)]
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants killed")
+    return 1 if survivors else 0
+
+
+def _copied(directory: Path) -> Path:
+    """A copy of what git has of the checkout, as it is now."""
+    copy = directory / "checkout"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    return copy
+
+
+def _killed(mutant: Mutant, copy: Path) -> bool:
+    started = time.monotonic()
+    try:
+        mutant.apply(copy)
+        code = _tests(copy, mutant.killed_by)
+        verdict = {FAILED: "killed", PASSED: "SURVIVED"}.get(code, f"NOT RUN (pytest exits {code})")
+    except StaleMutantError as error:
+        code, verdict = None, f"STALE ({error})"
+    except subprocess.TimeoutExpired:
+        code, verdict = FAILED, "killed (hangs)"
+    finally:
+        mutant.revert(copy, ROOT)
+    print(f"{verdict:<10} {time.monotonic() - started:5.1f} s  {mutant.name}", flush=True)
+    return code == FAILED
+
+
+def _tests(copy: Path, tests: Sequence[str]) -> int:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", *tests]
+    environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}", "CI": "true"}
+    done = subprocess.run(
+        command, cwd=copy, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
+    )
+    if done.returncode not in (PASSED, FAILED):
+        print(done.stdout[-3000:], done.stderr[-3000:], sep="\n")
+    elif done.returncode == FAILED and os.environ.get("HEADRACE_MUTANTS_SHOW"):
+        print(re.sub(r"(?m)^", "    ", done.stdout[-2000:]))
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,267 @@
+"""The mutants: first those of reading, then the journal's, the merge's, and routing's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_FENCE = "src/headrace/sources/postgres_fence.py"
+_APPEND = "src/headrace/control/append.py"
+_GONE = "src/headrace/stores/gone.py"
+_MERGE = "src/headrace/steps/merge.py"
+
+_FENCE_TESTS = "tests/integration/test_postgres_fence.py"
+_READER_TESTS = "tests/conformance/test_source_reader.py"
+_FEEDS_TESTS = "tests/conformance/control/test_control_feeds.py"
+_SCHEDULE_TESTS = "tests/conformance/control/test_control_schedule.py"
+_STORE_TESTS = "tests/conformance/test_record_store.py"
+_RECONCILE_TESTS = "tests/conformance/test_record_store_reconcile.py"
+
+READING: Final = (
+    Mutant(
+        name="reading resumes after the saved cursor, not at it (naive >)",
+        file="src/headrace/sources/postgres_select.py",
+        before='where.append(self.compare_cursor(">=", selection.after.cursor))',
+        after='where.append(self.compare_cursor(">", selection.after.cursor))',
+        killed_by=(f"{_READER_TESTS}::test_a_position_without_a_key_reads_its_ties_again",),
+    ),
+    Mutant(
+        name="the saved position is the lead, whatever the fence",
+        file="src/headrace/domain/position.py",
+        before="return Position(fence.bound, None)",
+        after="return lead",
+        killed_by=("tests/properties/test_position.py",),
+    ),
+    Mutant(
+        name="the saved position is the fence, though the lead is behind it",
+        file="src/headrace/domain/position.py",
+        before="if rank(lead.cursor) < rank(fence.bound):",
+        after="if rank(lead.cursor) < rank(fence.bound) and lead.cursor is None:",
+        killed_by=("tests/properties/test_position.py",),
+    ),
+    Mutant(
+        name="the fence is the clock, whatever runs",
+        file=_FENCE,
+        before="least(statement_timestamp(), min(xact_start))",
+        after="statement_timestamp()",
+        killed_by=(f"{_FENCE_TESTS}::test_an_open_transaction_of_another_session_holds_the_fence",),
+    ),
+    Mutant(
+        name="the fence leaves out our role, not only our readers",
+        file=_FENCE,
+        before="WHERE datname = current_database() AND application_name IS DISTINCT FROM %(reader)s",
+        after=(
+            "WHERE datname = current_database() AND application_name IS DISTINCT FROM %(reader)s"
+            " AND usename <> current_user"
+        ),
+        killed_by=(f"{_FENCE_TESTS}::test_a_transaction_of_our_own_role_under_another_name_holds_the_fence",),
+    ),
+    Mutant(
+        name="prepared transactions do not hold the fence",
+        file=_FENCE,
+        before="holds = [fence, *prepared.values()]",
+        after="holds = [fence]",
+        killed_by=("tests/unit/test_postgres_fence_decision.py",),
+    ),
+    Mutant(
+        name="a prepared transaction holds the fence of the poll that first sees it",
+        file=_FENCE,
+        before="memory.prepared.get(name, memory.fence)",
+        after="memory.prepared.get(name, seen.oldest)",
+        killed_by=("tests/unit/test_postgres_fence_decision.py",),
+    ),
+    Mutant(
+        name="without rights the newest epoch counts, though its transactions run",
+        file=_FENCE,
+        before="ended = [at for at, epoch in enumerate(epochs) if not epoch.running]",
+        after="ended = [at for at, epoch in enumerate(epochs)]",
+        killed_by=("tests/unit/test_postgres_fence_decision.py",),
+    ),
+)
+
+JOURNAL: Final = (
+    Mutant(
+        name="the journal does not ask for the epoch",
+        file=_APPEND,
+        before='    feed.c.epoch == sa.bindparam("of_epoch"),\n    feed.c.lease_id == sa.bindparam("of_lease"),',
+        after="",
+        killed_by=(f"{_FEEDS_TESTS}::test_a_stale_lease_writes_nothing",),
+    ),
+    Mutant(
+        name="numbers of batches have holes",
+        file=_APPEND,
+        before="_Place(place.log_id, place.next_seq + 1)",
+        after="_Place(place.log_id, place.next_seq + 2)",
+        killed_by=(f"{_FEEDS_TESTS}::test_batches_are_numbered_densely_in_each_data_source_in_their_order",),
+    ),
+    Mutant(
+        name="a page of an older routing is journalled",
+        file=_APPEND,
+        before="if current != version:",
+        after="if current < version:",
+        killed_by=(f"{_FEEDS_TESTS}::test_a_page_resolved_by_an_older_routing_is_refused_whole",),
+    ),
+    Mutant(
+        name="an answer meets a request that was made after the fetch",
+        file=_APPEND,
+        before='key_request.c.feed_id == sa.bindparam("of_feed"),\n    key_request.c.id.in_(',
+        after='key_request.c.feed_id == sa.bindparam("of_feed"),\n    sa.true() | key_request.c.id.in_(',
+        killed_by=(f"{_FEEDS_TESTS}::test_an_answer_does_not_meet_a_request_made_after_it_was_fetched",),
+    ),
+    Mutant(
+        name="a reconciliation answers what was asked after it began",
+        file=_APPEND,
+        before="if answered and held.reconcile_asked_epoch < begun:",
+        after="if answered:",
+        killed_by=(
+            f"{_FEEDS_TESTS}::test_a_reconciliation_that_was_resumed_does_not_answer_a_request_made_meanwhile",
+        ),
+    ),
+    Mutant(
+        name="a trigger during a poll is forgotten",
+        file="src/headrace/control/feeds.py",
+        before="connection.execute(_ASK_AGAIN, of_feed)",
+        after="pass",
+        killed_by=(
+            f"{_FEEDS_TESTS}::test_a_claim_of_a_feed_that_is_polled_is_refused_and_seen_at_the_release",
+        ),
+    ),
+    Mutant(
+        name="retention removes the last merged batch of a log",
+        file="src/headrace/control/sweep.py",
+        before="        sa.not_(is_last),\n",
+        after="",
+        killed_by=(
+            f"{_SCHEDULE_TESTS}::test_retention_keeps_the_last_merged_batch_of_each_log_and_what_waits",
+        ),
+    ),
+)
+
+MERGING: Final = (
+    Mutant(
+        name="a merge takes no lock",
+        file="src/headrace/stores/postgres.py",
+        before="yield session if taken[0] else None",
+        after="yield session",
+        killed_by=(f"{_STORE_TESTS}::test_a_second_merge_of_the_model_finds_the_lock_taken",),
+    ),
+    Mutant(
+        name="the id of the applied batch is not compared",
+        file="src/headrace/steps/standing.py",
+        before="if batch_at(applied.seq) != applied.batch_id:",
+        after="if batch_at(applied.seq) is None:",
+        killed_by=(
+            "tests/unit/test_steps_merge.py::test_a_store_stands_in_a_log_or_one_of_both_was_restored",
+        ),
+    ),
+    Mutant(
+        name="a store behind control is taken as it is",
+        file="src/headrace/steps/standing.py",
+        before="if applied.seq < feed_log.merged_seq:",
+        after="if applied.seq < 0:",
+        killed_by=(
+            "tests/unit/test_steps_merge.py::test_a_store_stands_in_a_log_or_one_of_both_was_restored",
+        ),
+    ),
+    Mutant(
+        name="of rows with one key the first wins",
+        file="src/headrace/stores/batch.py",
+        before='.aggregate([(ORDINAL, "max")]).column(f"{ORDINAL}_max")',
+        after='.aggregate([(ORDINAL, "min")]).column(f"{ORDINAL}_min")',
+        killed_by=(f"{_STORE_TESTS}::test_of_rows_with_one_key_the_last_wins",),
+    ),
+    Mutant(
+        name="only the new mapped value is touched",
+        file="src/headrace/stores/staged_rows.py",
+        before='f" WHERE d.{q(_OLD_VALUE)} IS NOT NULL"',
+        after='f" WHERE d.{q(_OLD_VALUE)} IS NOT NULL AND 1 = 0"',
+        killed_by=(f"{_STORE_TESTS}::test_a_row_that_moves_changes_its_old_and_its_new_record",),
+    ),
+    Mutant(
+        name="the old value is touched under the new customer alone",
+        file="src/headrace/stores/staged_rows.py",
+        before='f"SELECT d.{q(_OLD_CUSTOMER)}, d.{q(_OLD_VALUE)} FROM',
+        after='f"SELECT d.{q(CUSTOMER)}, d.{q(_OLD_VALUE)} FROM',
+        killed_by=(
+            f"{_STORE_TESTS}::test_a_staged_row_that_changes_its_customer_leaves_the_old_ones_record",
+        ),
+    ),
+    Mutant(
+        name="a record that changes its customer stays under the old one",
+        file="src/headrace/stores/record_rows.py",
+        before="OR r.{q(CUSTOMER)} <> b.{q(CUSTOMER)})",
+        after="OR 1 = 0)",
+        killed_by=(f"{_STORE_TESTS}::test_a_row_that_changes_its_customer_leaves_none_behind",),
+    ),
+    Mutant(
+        name="a new record does not pull what is staged",
+        file="src/headrace/stores/touched.py",
+        before='return source.id in self.values or frame.exists(f"SELECT 1 FROM {frame.staged(source)}")',
+        after="return False",
+        killed_by=(f"{_STORE_TESTS}::test_a_deleted_record_finds_its_rows_again_when_it_returns",),
+    ),
+    Mutant(
+        name="a change does not run along a chain of sources",
+        file="src/headrace/stores/recompute.py",
+        before="            self._pass_on(position, changes)\n",
+        after="            pass\n",
+        killed_by=(f"{_STORE_TESTS}::test_a_change_runs_along_a_chain_of_sources_to_all_records",),
+    ),
+    Mutant(
+        name="a chunk speaks for all keys",
+        file=_GONE,
+        before='conditions = [self._feeds(binds, "r"), *self._in_range(chunk, binds)]',
+        after='conditions = [self._feeds(binds, "r")]',
+        killed_by=(f"{_RECONCILE_TESTS}::test_a_chunk_speaks_only_for_its_range",),
+    ),
+    Mutant(
+        name="chunks leave the key between them out",
+        file=_GONE,
+        before="<= {bound(chunk.upto)}",
+        after="< {bound(chunk.upto)}",
+        killed_by=(_RECONCILE_TESTS,),
+    ),
+    Mutant(
+        name="a row that comes back during a reconciliation is removed",
+        file=_GONE,
+        before="        if self.noted():\n            self._forget(",
+        after="        if self.noted() and not batch:\n            self._forget(",
+        killed_by=(f"{_RECONCILE_TESTS}::test_a_row_that_comes_again_meanwhile_is_not_gone",),
+    ),
+    Mutant(
+        name="the breaker holds nothing",
+        file=_GONE,
+        before="return left == total or (left > _HELD_ROWS and left * _HELD_SHARE > total)",
+        after="return False",
+        killed_by=(f"{_RECONCILE_TESTS}::test_an_emptied_source_is_held_until_confirmed",),
+    ),
+    Mutant(
+        name="attempts are not given back when the store is away",
+        file=_MERGE,
+        before="        except RetryableError:\n            self._give_back()\n            raise",
+        after="        except RetryableError:\n            raise",
+        killed_by=("tests/unit/test_steps_merge.py::test_an_outage_gives_attempts_back",),
+    ),
+    Mutant(
+        name="a merge applies batches to tables of another apply",
+        file=_MERGE,
+        before="run = _of_shape(waiting, contract.get(feed_log.source_id)) if fits else []",
+        after="run = list(waiting)",
+        killed_by=(
+            "tests/unit/test_steps_merge.py::test_batches_of_another_shape_wait_for_apply_and_nothing_is_tried",
+        ),
+    ),
+)
+
+ROUTING: Final = (
+    Mutant(
+        name="a wrong route falls back to the default",
+        file="src/headrace/domain/routing.py",
+        before="        if bound is not None:\n            via =",
+        after="        if bound is not None and bound in table.data_sources:\n            via =",
+        killed_by=("tests/properties/test_routing.py",),
+    ),
+)
+
+MUTANTS: Final = (*READING, *JOURNAL, *MERGING, *ROUTING)
