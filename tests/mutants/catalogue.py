@@ -84,7 +84,9 @@ JOURNAL: Final = (
     Mutant(
         name="the journal does not ask for the epoch",
         file=_APPEND,
-        before='    feed.c.epoch == sa.bindparam("of_epoch"),\n    feed.c.lease_id == sa.bindparam("of_lease"),',
+        before=(
+            '    feed.c.epoch == sa.bindparam("of_epoch"),\n    feed.c.lease_id == sa.bindparam("of_lease"),'
+        ),
         after="",
         killed_by=(f"{_FEEDS_TESTS}::test_a_stale_lease_writes_nothing",),
     ),
