@@ -24,14 +24,14 @@ from headrace.control.runs import SqlRuns
 from headrace.control.schedule import SqlSchedule
 from headrace.control.schema import upgrade, workspace_id
 from headrace.control.status import SqlStatus
-from headrace.control.sweep import Retention, SqlSweep
+from headrace.control.sweep import SqlSweep
 from headrace.definition.definitions import Definitions
 from headrace.definition.loader import load
 from headrace.definition.models import App, DataSource
 from headrace.definition.secrets import resolve
 from headrace.domain.events import RejectCode
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
-from headrace.errors import ConfigurationError, HeadraceError
+from headrace.errors import ConfigurationError
 from headrace.ports import Nudge, RecordStore, SourceReader
 from headrace.settings import Settings
 from headrace.sources.connect import open_reader
@@ -42,13 +42,12 @@ from headrace.steps.fetch import FetchStep, PollReport
 from headrace.steps.limits import Limits, Progress, no_progress
 from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport
+from headrace.steps.sweep import SweepStep
 from headrace.stores.connect import open_store
 from headrace.stores.pool import StorePool
 
 log = logs.get(__name__)
 
-DUE_FEEDS = 200
-"""Feeds that one tick of a scheduler claims at most."""
 CATALOGUE_S = 1.0
 """How old the definitions may be that this process works by."""
 
@@ -95,8 +94,6 @@ class Application:
         self.commands = SqlCommands(self.engine)
         self.runs = SqlRuns(self.engine)
         self.status = SqlStatus(self.engine)
-        self.scheduling = SqlSchedule(self.engine, resend_after_s=settings.resend_after_s)
-        self.sweeping = SqlSweep(self.engine)
         self.readers = ReaderPool(self._app_url, self._connect_app, per_app=settings.threads + 2)
         self.stores = StorePool(self._data_source_body, self._connect_store)
         self._applied: AppliedCatalogue | None = None
@@ -127,6 +124,14 @@ class Application:
             nudge=nudge,
             clock=self.clock,
             random=random.Random(),  # noqa: S311 (jitter)
+        )
+        self._sweep = SweepStep(
+            schedule=SqlSchedule(self.engine, resend_after_s=settings.resend_after_s),
+            swept=SqlSweep(self.engine),
+            merge=self._merge,
+            targets=self.targets,
+            nudge=nudge,
+            nudge_lost_s=settings.nudge_lost_s,
         )
 
     def _is_stopping(self) -> bool:
@@ -239,30 +244,16 @@ class Application:
         return self._merge.drain(data_source_id, model)
 
     def schedule_tick(self) -> int:
-        """Due feeds are claimed and nudged; gives how many."""
-        due = self.scheduling.claim_due(DUE_FEEDS)
-        for feed_id in due:
-            self.nudge.poll(feed_id)
-        return len(due)
+        """See `SweepStep.tick`."""
+        return self._sweep.tick()
 
     def sweep(self) -> int:
-        """What was lost is nudged again, what has had its time is gone; gives the nudges."""
-        for feed_id in self.sweeping.expired_leases():
-            self.nudge.poll(feed_id)
-        lost = self.sweeping.unmerged(older_than_s=self.settings.nudge_lost_s)
-        for target in lost:
-            self.nudge.merge(*target)
-        self.recognise_restored()
-        self.sweeping.remove_old(Retention())
-        return len(lost)
+        """See `SweepStep.sweep`."""
+        return self._sweep.sweep()
 
     def recognise_restored(self) -> None:
-        """Logs whose store or control was restored from a backup have begun anew."""
-        for target in self.targets():
-            try:
-                self._merge.recognise_restored(*target)
-            except HeadraceError as error:
-                log.warning("data source not compared", data_source=target[0], error=str(error))
+        """See `SweepStep.recognise_restored`."""
+        self._sweep.recognise_restored()
 
     def targets(self) -> Sequence[Target]:
         """Every (data source, model) of the applied definitions."""

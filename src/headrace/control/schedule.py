@@ -24,7 +24,7 @@ _IS_DUE = sa.and_(
 
 
 class SqlSchedule:
-    """The scheduler's side of the feeds. Any number of schedulers may share the database."""
+    """Implements `ports.Schedule`; a nudge that nobody claimed within `resend_after_s` is taken for lost."""
 
     def __init__(self, engine: sa.Engine, *, resend_after_s: float = RESEND_AFTER_S) -> None:
         self._engine = engine
@@ -33,8 +33,6 @@ class SqlSchedule:
         )
 
     def claim_due(self, limit: int) -> list[FeedId]:
-        """Mark at most `limit` due feeds as sent, the longest due first, and return them: the caller
-        nudges each. Until one is claimed, or `resend_after_s` have passed, it is returned to nobody."""
         # Two statements, not UPDATE … WHERE id IN (SELECT … SKIP LOCKED): PostgreSQL may evaluate
         # that subquery more than once, and so lock more rows than the limit.
         due = (

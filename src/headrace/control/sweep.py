@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
 
 from headrace.control.engine import reading, writing
@@ -19,37 +17,16 @@ from headrace.control.tables import (
 )
 from headrace.control.types import from_now, now
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How long, in seconds, what is done with is kept."""
-
-    merged_batches_s: float = 24 * 3600.0
-    runs_s: float = 30 * 86400.0
-    triggers_s: float = 30 * 86400.0
-    closed_rejected_s: float = 30 * 86400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
-    """Rows that one sweep removed."""
-
-    batches: int
-    runs: int
-    triggers: int
-    rejected: int
+from headrace.ports import Removed, Retention
 
 
 class SqlSweep:
-    """The sweeper's side of the control database. Any number of sweepers may run."""
+    """Implements `ports.Sweep`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
     def expired_leases(self) -> list[FeedId]:
-        """Feeds whose poll died; their runs are incomplete afterwards. `SqlSchedule.claim_due` sends
-        them again."""
         lost = (
             sa.select(feed.c.id)
             .where(feed.c.lease_until < now(), feed.c.state == "active")
@@ -63,8 +40,6 @@ class SqlSweep:
         return ids
 
     def unmerged(self, *, older_than_s: float) -> list[tuple[DataSourceId, ModelId]]:
-        """Where a merge should be nudged: the first unmerged batch of some log has waited so long, or
-        its backoff is over."""
         since = sa.func.coalesce(batch.c.next_attempt_at, batch.c.journalled_at)
         ready = sa.case(
             (batch.c.next_attempt_at.is_not(None), since <= now()), else_=since <= from_now(-older_than_s)
@@ -83,8 +58,6 @@ class SqlSweep:
             return [(DataSourceId(d), ModelId(m)) for d, m in connection.execute(heads)]
 
     def remove_old(self, retention: Retention) -> Removed:
-        """Remove what has had its time; of each (feed, data source) the last merged batch stays, for a
-        store restored from a backup is recognised by it."""
         return Removed(
             batches=self._delete(sa.delete(batch).where(_old_batches(retention))),
             runs=self._delete(

@@ -47,6 +47,7 @@ from headrace.ports.storing import (
     Stores,
     TableChange,
 )
+from headrace.ports.sweeping import Removed, Retention, Schedule, Sweep
 
 __all__ = [
     "Applied",
@@ -85,12 +86,16 @@ __all__ = [
     "Registry",
     "RejectedRow",
     "Relation",
+    "Removed",
+    "Retention",
     "Routes",
     "Routing",
+    "Schedule",
     "Selection",
     "Since",
     "SourceReader",
     "Stores",
+    "Sweep",
     "TableChange",
     "TableFacts",
     "TableListing",

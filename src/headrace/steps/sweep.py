@@ -1,0 +1,61 @@
+"""Keep work going: due feeds are nudged, and what a broker, a worker or a backup lost is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from headrace import logs
+from headrace.domain.vocabulary import DataSourceId, ModelId
+from headrace.errors import HeadraceError
+from headrace.ports import Nudge, Retention, Schedule, Sweep
+from headrace.steps.merge import MergeStep
+
+log = logs.get(__name__)
+
+DUE_FEEDS = 200
+"""Feeds that one tick of a scheduler claims at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepStep:
+    """What a scheduler does at each tick, and now and then.
+
+    Attributes:
+        targets: every (data source, model) of the applied definitions.
+        nudge_lost_s: an unmerged batch that has waited so long, in seconds, has lost its nudge.
+    """
+
+    schedule: Schedule
+    swept: Sweep
+    merge: MergeStep
+    targets: Callable[[], Sequence[tuple[DataSourceId, ModelId]]]
+    nudge: Nudge
+    nudge_lost_s: float
+    retention: Retention = field(default_factory=Retention)
+
+    def tick(self) -> int:
+        """Due feeds are claimed and nudged; gives how many."""
+        due = self.schedule.claim_due(DUE_FEEDS)
+        for feed_id in due:
+            self.nudge.poll(feed_id)
+        return len(due)
+
+    def sweep(self) -> int:
+        """What was lost is nudged again, what has had its time is gone; gives the merges nudged."""
+        for feed_id in self.swept.expired_leases():
+            self.nudge.poll(feed_id)
+        lost = self.swept.unmerged(older_than_s=self.nudge_lost_s)
+        for target in lost:
+            self.nudge.merge(*target)
+        self.recognise_restored()
+        self.swept.remove_old(self.retention)
+        return len(lost)
+
+    def recognise_restored(self) -> None:
+        """Logs whose store or control was restored from a backup have begun anew."""
+        for target in self.targets():
+            try:
+                self.merge.recognise_restored(*target)
+            except HeadraceError as error:
+                log.warning("data source not compared", data_source=target[0], error=str(error))
