@@ -28,6 +28,10 @@ histories: setup
 mutants: setup
 	$(BIN)/python -m tests.mutants
 
+# Rows that the cursors of others lose under late commits, prepared transactions and ties, and that Headrace does.
+peers-loss: setup
+	$(BIN)/python -m tests.faults.peers_loss $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
