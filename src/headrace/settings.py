@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """How long a process that was asked to stop waits for what is running."""
     page_rows: Count = 50_000
     page_bytes: Count = 8 * 1024 * 1024
+    max_cell_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 1024 * 1024
+    """A bigger value stays in its source, and is null and invalid in its record."""
     max_pending_batches: Count = 64
     """Unmerged batches per (feed, data source) beyond which the feed yields."""
     max_pending_bytes: NonNegativeInt = 256 * 1024 * 1024

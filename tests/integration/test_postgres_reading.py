@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from headrace.domain.oversize import oversized
 from headrace.domain.position import Position
 from headrace.errors import ConfigurationError, HeadraceError, SourceDriftError, SourceUnavailableError
 from headrace.ports import ExactKeys, KeyRange, ReadPlan, Relation, Selection, Since
@@ -50,13 +52,13 @@ def test_an_index_on_cursor_and_key_serves_bound_and_order(
     row = app.execute("SELECT (now() - interval '1 min')::text").fetchone()
     assert row is not None
     for position in (Position(row[0], ("5",)), Position(row[0], None)):
-        select = compose_select(relation, plan, Since(position, None))
+        select = compose_select(relation, plan, Since(position, None), mark="")
         explained = app.execute(sql.SQL("EXPLAIN {}").format(select)).fetchall()
         text = "\n".join(line for (line,) in explained)
         assert "by_cursor" in text
         assert "Index Cond: (ROW(at, id) >" in text or "Index Cond: (at >=" in text
         assert "Sort" not in text
-    keys = compose_select(relation, plan, ExactKeys((("1",), ("2",))))
+    keys = compose_select(relation, plan, ExactKeys((("1",), ("2",))), mark="")
     text = "\n".join(line for (line,) in app.execute(sql.SQL("EXPLAIN {}").format(keys)).fetchall())
     assert "events_pkey" in text
 
@@ -112,6 +114,43 @@ def test_longer_texts_are_not_cut_into_keys(app: psycopg.Connection[Any], reader
     plan = ReadPlan(relation=Relation("codes"), columns=("code",), key=("code",), cursor=None)
     assert rows(reader, plan, ExactKeys((("abcd",),))) == []
     assert rows(reader, plan, ExactKeys((("abc",),))) == [("abc",)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits", "too_big"),
+    [
+        ("json", "'{\"a\":  1}'", "json_build_object('a', repeat('x', 5000))"),
+        ("jsonb", "'[1, 2]'", "to_jsonb(array_fill(1, ARRAY[2000]))"),
+        ("text[]", "'{a,NULL,\"b c\"}'", "array_fill('x'::text, ARRAY[2000])"),
+        ("bool[]", "'{t,NULL}'", "array_fill(NULL::bool, ARRAY[2000])"),
+        ("varchar(9000)", "'a'", "repeat('x', 9000)"),
+        ("char(3000)", "repeat('a', 3000)", None),
+        ("char(6000)", None, "'a'"),
+        ("xml", "'<a>é</a>'", "('<a>' || repeat('x', 5000) || '</a>')::xml"),
+        ("varbit", "B'0101'", "repeat('0', 8000)::varbit"),
+        ("numeric", "1.50", "repeat('9', 5000)::numeric"),
+        ("int4range", "'[1,5)'", None),
+        ("tsvector", "'a:1'", "array_to_tsvector(ARRAY(SELECT 'w' || n FROM generate_series(1, 2000) n))"),
+    ],
+)
+def test_every_type_that_can_be_big_is_guarded_and_shown_as_before(
+    app: psycopg.Connection[Any], reader: PostgresReader, kind: str, fits: str | None, too_big: str | None
+) -> None:
+    app.execute(f"CREATE TABLE big (id integer PRIMARY KEY, v {kind})")
+    app.execute(f"INSERT INTO big VALUES (1, {fits or 'NULL'}), (2, {too_big or 'NULL'}), (3, NULL)")
+    app.execute("UPDATE big SET id = id")  # stored values, maybe compressed
+    plan = ReadPlan(
+        relation=Relation("big"), columns=("id", "v"), key=("id",), cursor=None, max_cell_bytes=4000
+    )
+    first, second, third = (row[1] for row in rows(reader, plan, WHOLE))
+    shown = rows(reader, replace(plan, max_cell_bytes=10**9), WHOLE)
+    assert (first, third) == (shown[0][1], None)
+    if too_big is None:
+        assert second is None
+    else:
+        big = oversized(second)
+        assert big is not None
+        assert big.size == len(shown[1][1].encode()) > big.limit
 
 
 def test_canonical_date_times_find_naive_keys_in_their_zone(

@@ -10,6 +10,7 @@ import pytest
 
 from headrace.domain import events
 from headrace.domain.events import RejectCode, coerce_page
+from headrace.domain.oversize import Oversized
 from headrace.domain.shape import Column
 from headrace.domain.vocabulary import ARROW_TYPES, PropertyType
 from headrace.errors import InvariantError
@@ -62,6 +63,38 @@ def test_an_unfit_value_is_null_and_noted_and_its_row_goes_on() -> None:
     assert note["age"]["reason"] == "is not an integer of 64 bits"
     assert note["age"]["value"] == "old\ufffd" + "x" * 996
     assert "\\u0000" not in second["_invalid"]
+
+
+BIG = Oversized(209_715_200, 1_048_576, "B" * 1_000)
+TOO_BIG = "has 209,715,200 bytes, more than the 1,048,576 that HEADRACE_MAX_CELL_BYTES allows"
+
+
+@pytest.mark.parametrize("kind", list(PropertyType))
+def test_a_value_too_big_to_travel_is_null_and_noted_with_its_size(kind: PropertyType) -> None:
+    about = Column(name="about", type=kind, source_column="email")
+    coerced = cut(page(ROW, with_cell("email", BIG.mark)), columns=(TENANT, ID, about))
+    assert coerced.rejected == ()
+    assert coerced.events["about"].to_pylist()[1] is None
+    note = json.loads(coerced.events["_invalid"].to_pylist()[1])
+    assert note["about"] == {"value": "B" * 1_000, "reason": TOO_BIG}
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("tenant_id", RejectCode.KEY_UNFIT), ("customer", RejectCode.CUSTOMER_UNFIT)]
+)
+def test_a_key_or_customer_too_big_to_travel_rejects_its_row(name: str, code: RejectCode) -> None:
+    coerced = cut(page(with_cell(name, BIG.mark), ROW))
+    assert coerced.kept.to_pylist() == [1]
+    (bad,) = coerced.rejected
+    kind = "customer" if name == "customer" else "key"
+    assert (bad.code, bad.reason) == (code, f"{kind} column {name} {TOO_BIG}")
+    assert json.loads(bad.key) == [None if name == "tenant_id" else "t1", "1"]  # it cannot be asked for
+    assert json.loads(bad.raw)[name] == "B" * 1_000
+
+
+def test_a_deleted_column_too_big_to_travel_is_set() -> None:
+    coerced = cut(page(ROW, with_cell("gone", BIG.mark)), deleted_column="gone")
+    assert coerced.events["_deleted"].to_pylist() == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Final
 
 from headrace.domain.arrow import Array, BooleanArray, Int64Array, StringArray, Table, pa, pc
 from headrace.domain.coercion import Coerced, coerce
+from headrace.domain.oversize import is_oversized, oversized
 from headrace.domain.shape import Column
 from headrace.domain.vocabulary import ARROW_TYPES, CUSTOMER, DELETED, INVALID, PropertyType
 from headrace.errors import InvariantError
@@ -43,7 +44,7 @@ class SetAside:
     Attributes:
         row: its index in the page.
         reason: for a person.
-        key: JSON array of the key's texts (or nulls), whole.
+        key: JSON array of the key's texts, whole; null where a part is null or oversized.
         raw: JSON object of all its texts, each cut to `RAW_CHARACTERS`.
     """
 
@@ -194,8 +195,16 @@ def _faults(page: _Page, typed: list[Coerced]) -> _Faults:
             for row in pc.indices_nonzero(mask).to_pylist():
                 faults.setdefault(row, (code, reason))
 
+    def note_oversized(texts: Array, code: RejectCode, where: str) -> None:
+        big = is_oversized(texts)
+        for row, text in zip(pc.indices_nonzero(big).to_pylist(), texts.filter(big).to_pylist(), strict=True):
+            if (found := oversized(text)) is not None:
+                faults.setdefault(row, (code, f"{where} {found.reason}"))
+
     for column, result in zip(page.key, typed, strict=False):
         where = f"key column {column.source_column}"
+        if result.invalid is not None:
+            note_oversized(page.texts(column.source_column), RejectCode.KEY_UNFIT, where)
         note(pc.is_null(page.texts(column.source_column)), RejectCode.KEY_NULL, f"{where} is null")
         note(result.invalid, RejectCode.KEY_UNFIT, f"{where} {result.reason}")
     note(_long_keys(page), RejectCode.KEY_UNFIT, f"the key is longer than {INDEXED_BYTES} bytes")
@@ -207,6 +216,8 @@ def _faults(page: _Page, typed: list[Coerced]) -> _Faults:
         text = coerce(customers, PropertyType.STRING, time_zone=page.time_zone)
         note(missing, RejectCode.CUSTOMER_MISSING, f"{where} is empty")
         unfit = RejectCode.CUSTOMER_UNFIT
+        if text.invalid is not None:
+            note_oversized(customers, unfit, where)
         note(too_long, unfit, f"{where} is longer than {CUSTOMER_CHARACTERS} characters")
         note(text.invalid, unfit, f"{where} {text.reason}")
     return faults
@@ -225,7 +236,9 @@ def _invalid_notes(page: _Page, typed: list[Coerced]) -> StringArray:
         bad = pc.indices_nonzero(result.invalid)
         texts = page.rows[column.source_column].take(bad).to_pylist()
         for row, text in zip(bad.to_pylist(), texts, strict=True):
-            notes.setdefault(row, {})[column.name] = {"value": _raw(text), "reason": result.reason}
+            big = oversized(text)
+            reason = result.reason if big is None else big.reason
+            notes.setdefault(row, {})[column.name] = {"value": _raw(text), "reason": reason}
     if not notes:
         return pa.nulls(page.rows.num_rows, pa.string())
     rows = sorted(notes)
@@ -249,7 +262,7 @@ def set_aside(
             row=row,
             code=faults[row][0],
             reason=faults[row][1],
-            key=key_json([texts[name] for name in names]),
+            key=key_json([None if oversized(texts[name]) else texts[name] for name in names]),
             raw=_json({name: text if text is None else _raw(text) for name, text in texts.items()}),
         )
         for row, texts in zip(indexes, rows.take(indexes).to_pylist(), strict=True)
@@ -262,7 +275,9 @@ def key_json(texts: Sequence[str | None]) -> str:
 
 
 def _raw(text: str) -> str:
-    return _without_nul(text[:RAW_CHARACTERS])
+    """What is remembered of a text: its beginning."""
+    big = oversized(text)
+    return _without_nul((text if big is None else big.beginning)[:RAW_CHARACTERS])
 
 
 def _without_nul(text: str) -> str:

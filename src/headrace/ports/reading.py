@@ -80,6 +80,8 @@ class ReadPlan:
     time_zone: str = "UTC"
     page_rows: int = 50_000
     page_bytes: int = 8 * 1024 * 1024
+    max_cell_bytes: int = 1024 * 1024
+    """A bigger cell stays in its source: its page has a mark in its place (`domain.oversize`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +129,9 @@ Selection = Since | NullCursors | Beyond | KeyRange | ExactKeys
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some rows in order: an Arrow table of utf8 columns named and ordered as `ReadPlan.columns`,
-    each value in the source's own text, null where null. Never empty. `end` is the place of the last row; its
-    cursor is "" where the selection is not ordered by cursor."""
+    each value in the source's own text, null where null, a mark where it has more than the plan's
+    `max_cell_bytes`. Never empty. `end` is the place of the last row; its cursor is "" where the selection is
+    not ordered by cursor. A page ends with the row that brings it to the plan's `page_bytes`."""
 
     rows: pa.Table
     end: Position

@@ -18,6 +18,7 @@ from headrace.sources.drift import require_columns
 from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
 from headrace.sources.postgres_catalogue import PostgresRelation, find_relation, list_tables
+from headrace.sources.postgres_cell import new_mark, with_oversized
 from headrace.sources.postgres_errors import ErrorTranslation
 from headrace.sources.postgres_fence import take_fence
 from headrace.sources.postgres_keys import castable_keys
@@ -58,6 +59,7 @@ class PostgresReader:
         self._errors = ErrorTranslation(app_id, url)
         self._connection: Connection | None = None
         self._streaming = False
+        self._mark = new_mark()
         self._relations: dict[Relation, PostgresRelation] = {}
 
     def describe(self, relation: Relation) -> TableFacts:
@@ -103,7 +105,7 @@ class PostgresReader:
                 if isinstance(selection, ExactKeys):
                     keys = castable_keys(connection, relation, plan, selection.keys)
                     selection = ExactKeys(keys)
-                stream = CopyStream(connection, compose_copy(relation, plan, selection))
+                stream = CopyStream(connection, compose_copy(relation, plan, selection, mark=self._mark))
                 self._streaming = True
                 stack.callback(self._end, stream)
                 stream.open()
@@ -116,7 +118,7 @@ class PostgresReader:
 
     def _pages(self, stream: CopyStream, plan: ReadPlan, *, by_cursor: bool) -> Iterator[Page]:
         cut = cut_pages(
-            stream.take,
+            lambda rows: stream.take(rows, plan.page_bytes),
             lambda rows: (len(rows), sum(map(len, rows))),
             page_rows=plan.page_rows,
             page_bytes=plan.page_bytes,
@@ -126,7 +128,10 @@ class PostgresReader:
                 page = next(cut, None)
             if page is None:
                 return
-            rows = parse_copied(b"".join(row for piece in page for row in piece), plan.columns)
+            copied = b"".join(row for piece in page for row in piece)
+            rows = parse_copied(copied, plan.columns)
+            if self._mark.encode() in copied:
+                rows = with_oversized(rows, self._mark, limit=plan.max_cell_bytes)
             yield Page(rows, end_of(rows, plan, by_cursor=by_cursor))
 
     def _end(self, stream: CopyStream) -> None:

@@ -35,6 +35,10 @@ _TYPES: Final = {
 }
 BYTEWISE: Final = frozenset({"text", "varchar"})
 """Types that are ordered bytewise under COLLATE "C"."""
+_FIXED_TEXT_BYTES: Final = 512
+"""More than any value of a type of fixed size takes as text."""
+_NUMERIC_TEXT_BYTES: Final = 150_000
+"""131,072 digits before the point and 16,383 after it."""
 _PORTABLE: Final = BYTEWISE | {"int2", "int4", "int8", "date", "timestamp", "timestamptz", "uuid"}
 
 
@@ -46,12 +50,14 @@ class PostgresColumn:
         base: the type's short name, domains resolved (int4, timestamptz, ...).
         cast: how to write that type in a CAST that neither pads nor truncates.
         modifier: the type modifier (of a timestamp: its digits), -1 for none.
+        longest: bytes that a value's text has at most, None when nothing bounds it.
     """
 
     facts: ColumnFacts
     base: str
     cast: str
     modifier: int
+    longest: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +84,7 @@ col AS (
   FROM col JOIN pg_catalog.pg_type t ON t.oid = col.type AND t.typtype = 'd'
 )
 SELECT col.relation, col.name, format_type(col.declared, col.declared_mod), col.nullable,
-       t.typname, format_type(col.type, -1), col.mod
+       t.typname, format_type(col.type, -1), col.mod, t.typlen
 FROM col JOIN pg_catalog.pg_type t ON t.oid = col.type AND t.typtype <> 'd'
 ORDER BY col.relation, col.position
 """
@@ -192,7 +198,7 @@ def _columns(
 ) -> dict[int, tuple[PostgresColumn, ...]]:
     found: dict[int, list[PostgresColumn]] = {}
     statement = sql.SQL(_COLUMNS.format(seed=seed))
-    for oid, name, native, nullable, base, cast, modifier in connection.execute(statement, bound):
+    for oid, name, native, nullable, base, cast, modifier, size in connection.execute(statement, bound):
         facts = ColumnFacts(
             name=name,
             native_type=native,
@@ -200,9 +206,21 @@ def _columns(
             nullable=nullable,
             portable_order=base in _PORTABLE,
         )
-        column = PostgresColumn(facts=facts, base=base, cast=cast, modifier=modifier)
+        longest = _FIXED_TEXT_BYTES if size > 0 else _longest(base, modifier)
+        column = PostgresColumn(facts=facts, base=base, cast=cast, modifier=modifier, longest=longest)
         found.setdefault(oid, []).append(column)
     return {oid: tuple(columns) for oid, columns in found.items()}
+
+
+def _longest(base: str, modifier: int) -> int | None:
+    """The bytes of the longest text of a type of no fixed size."""
+    if base == "numeric":
+        return _NUMERIC_TEXT_BYTES
+    if base in {"inet", "cidr"}:
+        return _FIXED_TEXT_BYTES
+    if base in {"varchar", "bpchar"} and modifier >= 0:
+        return (modifier - 4) * 4  # a character has at most four bytes
+    return modifier if base in {"bit", "varbit"} and modifier >= 0 else None
 
 
 def _facts(columns: Sequence[PostgresColumn], primary_key: tuple[str, ...]) -> TableFacts:

@@ -13,15 +13,25 @@ from psycopg import sql
 
 from headrace.ports import Beyond, ExactKeys, KeyRange, NullCursors, ReadPlan, Selection, Since
 from headrace.sources.postgres_catalogue import BYTEWISE, PostgresColumn, PostgresRelation
+from headrace.sources.postgres_cell import guarded
 
 
-def compose_copy(relation: PostgresRelation, plan: ReadPlan, selection: Selection) -> sql.Composed:
+def compose_copy(
+    relation: PostgresRelation, plan: ReadPlan, selection: Selection, *, mark: str
+) -> sql.Composed:
     """`COPY (SELECT …) TO STDOUT` in CSV, where only null is an empty field without quotes."""
-    return sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(compose_select(relation, plan, selection))
+    select = compose_select(relation, plan, selection, mark=mark)
+    return sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(select)
 
 
-def compose_select(relation: PostgresRelation, plan: ReadPlan, selection: Selection) -> sql.Composed:
-    select = _Select(relation, plan)
+def compose_select(
+    relation: PostgresRelation, plan: ReadPlan, selection: Selection, *, mark: str
+) -> sql.Composed:
+    """
+    Args:
+        mark: what oversized cells are shown with (see `postgres_cell`).
+    """
+    select = _Select(relation, plan, mark)
     limit: sql.Composable = sql.SQL("")
     match selection:
         case Since():
@@ -47,19 +57,23 @@ def compose_select(relation: PostgresRelation, plan: ReadPlan, selection: Select
 class _Select:
     """The pieces of one plan's statements."""
 
-    def __init__(self, relation: PostgresRelation, plan: ReadPlan) -> None:
+    def __init__(self, relation: PostgresRelation, plan: ReadPlan, mark: str) -> None:
         self._relation = relation
         self._plan = plan
+        self._mark = mark
         self._key = [relation.column(name) for name in plan.key]
 
     def output(self) -> sql.Composable:
         return sql.SQL(", ").join(self._shown(name) for name in self._plan.columns)
 
     def _shown(self, name: str) -> sql.Composable:
-        # The byte guard per cell belongs here.
-        if self._relation.column(name).base == "money":  # its text depends on lc_monetary
+        column = self._relation.column(name)
+        if column.base == "money":  # its text depends on lc_monetary
             return sql.SQL("CAST({} AS numeric)").format(_identifier(name))
-        return _identifier(name)
+        limit = self._plan.max_cell_bytes
+        if column.longest is not None and column.longest <= limit:
+            return _identifier(name)
+        return guarded(_identifier(name), column.base, limit=limit, mark=self._mark)
 
     def cursor(self) -> sql.Composable:
         return _identifier(self._cursor_column().facts.name)

@@ -38,14 +38,17 @@ class CopyStream:
         cursor = self._copy.enter_context(self._connection.cursor())
         self._copy.enter_context(cursor.copy(statement))
 
-    def take(self, rows: int) -> list[memoryview] | None:
-        """The next rows, at most so many, each a line of CSV (a message of the server holds one row); None at
-        the end."""
+    def take(self, rows: int, most_bytes: int) -> list[memoryview] | None:
+        """The next rows, at most so many, and none after the one that brings them to `most_bytes`, each a
+        line of CSV (a message of the server holds one row); None at the end."""
         if self._ended:
             return None
         taken: list[memoryview] = []
+        left = most_bytes
         fetch, append = self._connection.pgconn.get_copy_data, taken.append
         for _ in range(rows):
+            if left <= 0:
+                break
             size, data = fetch(1)
             while size == 0:
                 self._connection.wait(_readable())
@@ -55,6 +58,7 @@ class CopyStream:
                 self._finish()
                 break
             append(data)
+            left -= size
         return taken or None
 
     def _finish(self) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -23,7 +24,8 @@ from headrace.sources.paging import cut_pages
 from headrace.sources.sqlite_catalogue import SqliteColumn, SqliteRelation, find_relation, list_tables
 from headrace.sources.sqlite_clock import Format, default_format, recognise, render_clock, render_moment
 from headrace.sources.sqlite_errors import translated
-from headrace.sources.sqlite_select import Statement, column_sql, compose_select
+from headrace.sources.sqlite_select import Show, Statement, column_sql, compose_select, shown
+from headrace.sources.sqlite_stream import SelectStream, guard_of
 from headrace.sources.sqlite_value import Value, bytes_shown, rank_value, text_column, typed_value
 
 _BUSY_TIMEOUT_S: Final = 10.0
@@ -94,34 +96,32 @@ class SqliteReader:
         """Pages of one SELECT, in a reading transaction that lasts as long as the context."""
         relation = self._relation(plan.relation)
         require_columns(self._app_id, plan, relation.facts)
-        statement = compose_select(
-            relation, plan, selection, lambda name, text: self._bound_value(plan, name, text)
-        )
+
+        def compose(show: Show) -> Statement:
+            bind = partial(self._bound_value, plan)
+            return compose_select(relation, plan, selection, bind, show)
+
+        fast, guarded = compose(shown), compose(guard_of(relation, plan))
         if isinstance(selection, ExactKeys):
             self._keep_keys(plan, relation, selection)
         with self._connected() as connection:
-            connection.execute("BEGIN")
-            cursor = connection.cursor()
-            first = _open(cursor, statement)
+            stream = SelectStream(connection, relation, plan, fast=fast, guarded=guarded)
+            stream.open()
         self._streaming = True
         try:
-            yield self._pages(cursor, first, plan, by_cursor=isinstance(selection, Since))
+            yield self._pages(stream, plan, by_cursor=isinstance(selection, Since))
         finally:
             self._streaming = False
-            self._end(connection, cursor)
+            self._end(stream)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _pages(
-        self, cursor: sqlite3.Cursor, first: list[Any], plan: ReadPlan, *, by_cursor: bool
-    ) -> Iterator[Page]:
-        waiting = [first]
-
+    def _pages(self, stream: SelectStream, plan: ReadPlan, *, by_cursor: bool) -> Iterator[Page]:
         def take(rows: int) -> pa.Table | None:
-            taken = waiting.pop() if waiting else cursor.fetchmany(rows)
+            taken = stream.take(rows)
             return _table(taken, plan.columns) if taken else None
 
         cut = cut_pages(
@@ -139,10 +139,9 @@ class SqliteReader:
             rows = pa.concat_tables(page).combine_chunks()
             yield Page(rows, end_of(rows, plan, by_cursor=by_cursor))
 
-    def _end(self, connection: sqlite3.Connection, cursor: sqlite3.Cursor) -> None:
+    def _end(self, stream: SelectStream) -> None:
         try:
-            cursor.close()
-            connection.rollback()
+            stream.close()
         except sqlite3.Error:  # what was read stays valid; the connection does not
             self.close()
 
@@ -250,12 +249,6 @@ def _path(app_id: str, url: str) -> Path:
     if not rest.startswith("///") or len(rest) == len("///"):
         raise ConfigurationError(f"{app_id}: a SQLite URL is sqlite:///path, or sqlite:////absolute/path")
     return Path(unquote(rest.removeprefix("///").partition("?")[0]))
-
-
-def _open(cursor: sqlite3.Cursor, statement: Statement) -> list[Any]:
-    """The first row, or none: reading it is what takes the snapshot."""
-    cursor.execute(statement.sql, statement.values)
-    return cursor.fetchmany(1)
 
 
 def _table(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from headrace.domain.vocabulary import PropertyType
 from headrace.errors import ConfigurationError
@@ -16,6 +16,7 @@ from headrace.sources.suggestion import suggest_cursor
 
 Affinity = Literal["integer", "real", "numeric", "text", "none"]
 
+_ROWIDS: Final = ("rowid", "_rowid_", "oid")
 _COUNT_LIMIT: Final = 100_000
 _TYPES: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), type_)
@@ -39,11 +40,18 @@ class SqliteColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqliteRelation:
-    """A relation that exists: how FROM names it, and its columns."""
+    """A relation that exists: how FROM names it, and its columns.
+
+    Attributes:
+        table: its name, when it is a table whose rows have a rowid.
+        rowid: a name of that rowid which no column has taken.
+    """
 
     source: str
     facts: TableFacts
     columns: tuple[SqliteColumn, ...]
+    table: str | None = None
+    rowid: str | None = None
 
     def column(self, name: str) -> SqliteColumn:
         return next(c for c in self.columns if c.facts.name == name)
@@ -81,13 +89,21 @@ def find_relation(connection: sqlite3.Connection, app_id: str, relation: Relatio
     return _find_query(connection, relation.query)
 
 
-def _tables(connection: sqlite3.Connection) -> list[tuple[str, bool, bool]]:
-    """Name, whether without rowid, whether strict, of each table and view of the file."""
+class _Table(NamedTuple):
+    """A table or view of the file. `plain`: neither a view nor a virtual table."""
+
+    name: str
+    without_rowid: bool
+    strict: bool
+    plain: bool
+
+
+def _tables(connection: sqlite3.Connection) -> list[_Table]:
     found = connection.execute(
-        "SELECT CAST(name AS TEXT), wr, strict FROM pragma_table_list"
+        "SELECT CAST(name AS TEXT), wr, strict, type = 'table' FROM pragma_table_list"
         " WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND type <> 'shadow' ORDER BY name"
     )
-    return [(_text(name), bool(without_rowid), bool(strict)) for name, without_rowid, strict in found]
+    return [_Table(_text(name), *map(bool, flags)) for name, *flags in found]
 
 
 def _text(value: Any) -> str:
@@ -97,16 +113,14 @@ def _text(value: Any) -> str:
 def _find_table(connection: sqlite3.Connection, app_id: str, table: str) -> SqliteRelation:
     tables = _tables(connection)
     wanted = {table.lower(), table.lower().removeprefix("main.")}
-    exact = [t for t in tables if t[0].lower() in wanted]
+    exact = [t for t in tables if t.name.lower() in wanted]
     if not exact:
-        raise missing_table(app_id, table, [name for name, _wr, _strict in tables])
-    name, without_rowid, strict = exact[0]
-    return _table_relation(connection, name, without_rowid=without_rowid, strict=strict)
+        raise missing_table(app_id, table, [t.name for t in tables])
+    return _table_relation(connection, exact[0])
 
 
-def _table_relation(
-    connection: sqlite3.Connection, name: str, *, without_rowid: bool, strict: bool
-) -> SqliteRelation:
+def _table_relation(connection: sqlite3.Connection, table: _Table) -> SqliteRelation:
+    name, without_rowid, strict, plain = table
     info = connection.execute(
         "SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?, 'main')"
         " WHERE hidden <> 1 ORDER BY cid",
@@ -121,7 +135,16 @@ def _table_relation(
         rowid = bool(pk) and len(key) == 1 and declared.upper() == "INTEGER" and not without_rowid
         nullable = not (notnull or rowid or (pk and without_rowid))
         columns.append(_column(column, declared, nullable=nullable, whole=rowid or strict))
-    return SqliteRelation(source=f"main.{quoted(name)}", facts=_facts(columns, key), columns=tuple(columns))
+    taken = {column.lower() for column, _type, _notnull, _pk in described}
+    has_rowid = plain and not without_rowid
+    free = next((alias for alias in _ROWIDS if has_rowid and alias not in taken), None)
+    return SqliteRelation(
+        source=f"main.{quoted(name)}",
+        facts=_facts(columns, key),
+        columns=tuple(columns),
+        table=None if free is None else name,
+        rowid=free,
+    )
 
 
 def _column(name: str, declared: str, *, nullable: bool, whole: bool) -> SqliteColumn:
@@ -166,8 +189,7 @@ def _find_query(connection: sqlite3.Connection, query: str) -> SqliteRelation:
 def list_tables(connection: sqlite3.Connection) -> tuple[TableListing, ...]:
     """Every table and view of the file, by name."""
     return tuple(
-        _listing(connection, name, _table_relation(connection, name, without_rowid=wr, strict=strict))
-        for name, wr, strict in _tables(connection)
+        _listing(connection, table.name, _table_relation(connection, table)) for table in _tables(connection)
     )
 
 

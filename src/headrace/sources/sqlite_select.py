@@ -14,10 +14,28 @@ Bind = Callable[[str, str], Value]
 """(column name, text) to the value that the column shows so."""
 
 
+Show = Callable[[SqliteColumn], str]
+"""How a column is shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
-    sql: str
+    """A SELECT of at most `limit` rows."""
+
+    select: str
     values: tuple[Value | int, ...] = ()
+    limit: int | None = None
+
+    @property
+    def sql(self) -> str:
+        return self.after(0)
+
+    def after(self, rows: int) -> str:
+        """The statement without its first rows: the rest of it, in the same transaction."""
+        if self.limit is None and not rows:
+            return self.select
+        left = -1 if self.limit is None else max(self.limit - rows, 0)
+        return f"{self.select} LIMIT {left:d} OFFSET {rows:d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +44,24 @@ class _Condition:
     values: tuple[Value, ...] = ()
 
 
-def compose_select(relation: SqliteRelation, plan: ReadPlan, selection: Selection, bind: Bind) -> Statement:
+def column_sql(name: str) -> str:
+    return f"q.{quoted(name)}"
+
+
+def shown(column: SqliteColumn) -> str:
+    """The column's value, bytes as `\\x…` where bytes are usual."""
+    name = column_sql(column.facts.name)
+    if column.affinity == "none":  # only there are bytes usual; elsewhere they are shown as text
+        return f"CASE typeof({name}) WHEN 'blob' THEN '\\x' || lower(hex({name})) ELSE {name} END"
+    return name
+
+
+def compose_select(
+    relation: SqliteRelation, plan: ReadPlan, selection: Selection, bind: Bind, show: Show = shown
+) -> Statement:
     """ExactKeys expects the table `temp.headrace_keys(k0, k1, …)` to hold the keys."""
     select = _Select(relation, plan, bind)
-    limit = ""
+    limit: int | None = None
     match selection:
         case Since():
             where, order = select.since(selection), [plan.cursor or "", *plan.key]
@@ -39,21 +71,19 @@ def compose_select(relation: SqliteRelation, plan: ReadPlan, selection: Selectio
             where, order = [select.compare_cursor(">", until)], [*plan.key]
         case KeyRange(after=after, upto=upto):
             where, order = select.between(after, upto), [*plan.key]
-            limit = "" if selection.limit is None else f" LIMIT {selection.limit:d}"
+            limit = selection.limit
         case ExactKeys():
             where, order = [select.one_of()], [*plan.key]
         case _:
             assert_never(selection)
     condition = " AND ".join(part.sql for part in where) or "1"
     ordered = ", ".join(select.ordered(name) for name in dict.fromkeys(order))
+    output = ", ".join(show(relation.column(name)) for name in plan.columns)
     return Statement(
-        f"SELECT {select.output()} FROM {relation.source} AS q WHERE {condition} ORDER BY {ordered}{limit}",
+        f"SELECT {output} FROM {relation.source} AS q WHERE {condition} ORDER BY {ordered}",
         tuple(value for part in where for value in part.values),
+        limit,
     )
-
-
-def column_sql(name: str) -> str:
-    return f"q.{quoted(name)}"
 
 
 class _Select:
@@ -63,9 +93,6 @@ class _Select:
         self._relation = relation
         self._plan = plan
         self._bind = bind
-
-    def output(self) -> str:
-        return ", ".join(_shown(self._relation.column(name)) for name in self._plan.columns)
 
     def cursor(self) -> str:
         return self.ordered(self._plan.cursor or "")
@@ -102,11 +129,3 @@ class _Select:
         marks = ", ".join("?" for _ in names)
         values = tuple(self._bind(name, text) for name, text in zip(names, texts, strict=True))
         return _Condition(f"({left}) {operator} ({marks})", values)
-
-
-def _shown(column: SqliteColumn) -> str:
-    # The byte guard per cell belongs here.
-    name = column_sql(column.facts.name)
-    if column.affinity == "none":  # only there are bytes usual; elsewhere they are shown as text
-        return f"CASE typeof({name}) WHEN 'blob' THEN '\\x' || lower(hex({name})) ELSE {name} END"
-    return name

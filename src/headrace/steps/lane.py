@@ -11,6 +11,7 @@ import pyarrow as pa
 from headrace.domain import digests, payload
 from headrace.ports import Page, Selection, SourceReader
 from headrace.steps.feed_writer import FeedWriter
+from headrace.steps.limits import Limits
 from headrace.steps.page import share_a_key
 
 MANY = "many"
@@ -42,7 +43,7 @@ class Lanes:
         if digests.was_last(known, name, MANY) and not self.reads_many:
             return True
         with self.reader.read(self.writer.plan.read, selection) as pages:
-            few, more = _up_to(pages, self.writer.limits.lane_rows)
+            few, more = _few(pages, self.writer.limits)
             digest = MANY if more is not None else _digest(few)
             key = self.writer.plan.read.key
             self.keys[name] = None if digest == MANY else [p.rows.select(key) for p in few]
@@ -86,11 +87,13 @@ class Lanes:
         }
 
 
-def _up_to(pages: Iterator[Page], rows: int) -> tuple[list[Page], Page | None]:
-    """Pages of at most `rows` rows together, and the next one if there are more."""
+def _few(pages: Iterator[Page], limits: Limits) -> tuple[list[Page], Page | None]:
+    """The pages of a small lane; or those that are held already when it turns out not to be, and the next."""
     few: list[Page] = []
+    rows = size = 0
     for page in pages:
-        if sum(p.rows.num_rows for p in few) + page.rows.num_rows > rows:
+        rows, size = rows + page.rows.num_rows, size + page.rows.nbytes
+        if rows > limits.lane_rows or size > limits.lane_bytes:
             return few, page
         few.append(page)
     return few, None

@@ -22,8 +22,9 @@ class Limits:
 
     Attributes:
         page_rows, page_bytes: upper bounds of a page, whatever the source's schedule says.
+        max_cell_bytes: a bigger cell stays in its source.
         max_batches, max_bytes: unmerged batches of a feed in one data source, before it waits.
-        lane_rows: a lane with more rows than this is read only with a reconciliation.
+        lane_rows, lane_bytes: a lane with more than this is read only with a reconciliation.
         key_requests: keys that are fetched by one statement, at most.
     """
 
@@ -32,7 +33,9 @@ class Limits:
     page_bytes: int
     max_batches: int
     max_bytes: int
+    max_cell_bytes: int = 1024 * 1024
     lane_rows: int = 10_000
+    lane_bytes: int = 32 * 1024 * 1024
     key_requests: int = 10_000
 
     def bounded(self, read: ReadPlan) -> ReadPlan:
@@ -40,4 +43,5 @@ class Limits:
             read,
             page_rows=min(read.page_rows, self.page_rows),
             page_bytes=min(read.page_bytes, self.page_bytes),
+            max_cell_bytes=self.max_cell_bytes,
         )
