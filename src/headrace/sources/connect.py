@@ -24,6 +24,10 @@ def open_reader(app_id: str, url: str, *, nonce: str) -> SourceReader:
         from headrace.sources.sqlite import SqliteReader
 
         return SqliteReader(app_id, url)
-    if scheme in {"mysql", "mariadb", "file"}:
+    if scheme == "file":
+        from headrace.sources.files import FilesReader
+
+        return FilesReader(app_id, url)
+    if scheme in {"mysql", "mariadb"}:
         raise ConfigurationError(f"{app_id}: apps with a {scheme}: URL cannot be read, not yet")
-    raise ConfigurationError(f"{app_id}: the URL must begin with postgresql:// or sqlite:///")
+    raise ConfigurationError(f"{app_id}: the URL must begin with postgresql://, sqlite:/// or file:///")
