@@ -17,6 +17,7 @@ from headrace.domain.arrow import Array, BooleanArray, Int64Array, StringArray, 
 from headrace.domain.coercion import Coerced, coerce
 from headrace.domain.oversize import is_oversized, oversized
 from headrace.domain.shape import Column
+from headrace.domain.unreadable import unreadable_reason, unreadable_rows
 from headrace.domain.vocabulary import ARROW_TYPES, CUSTOMER, DELETED, INVALID, PropertyType
 from headrace.errors import InvariantError
 
@@ -32,6 +33,7 @@ class RejectCode(StrEnum):
 
     KEY_NULL = "key_null"
     KEY_UNFIT = "key_unfit"
+    UNREADABLE = "unreadable"
     CUSTOMER_MISSING = "customer_missing"
     CUSTOMER_UNFIT = "customer_unfit"
     CUSTOMER_REFUSED = "customer_refused"
@@ -44,7 +46,8 @@ class SetAside:
     Attributes:
         row: its index in the page.
         reason: for a person.
-        key: JSON array of the key's texts, whole; null where a part is null or oversized.
+        key: JSON array of the key's texts, whole; null where a part is null or oversized; which line it is
+            where a line is no row.
         raw: JSON object of all its texts, each cut to `RAW_CHARACTERS`.
     """
 
@@ -205,6 +208,8 @@ def _faults(page: _Page, typed: list[Coerced]) -> _Faults:
         where = f"key column {column.source_column}"
         if result.invalid is not None:
             note_oversized(page.texts(column.source_column), RejectCode.KEY_UNFIT, where)
+            for row, reason in unreadable_rows(page.texts(column.source_column)):
+                faults.setdefault(row, (RejectCode.UNREADABLE, reason))
         note(pc.is_null(page.texts(column.source_column)), RejectCode.KEY_NULL, f"{where} is null")
         note(result.invalid, RejectCode.KEY_UNFIT, f"{where} {result.reason}")
     note(_long_keys(page), RejectCode.KEY_UNFIT, f"the key is longer than {INDEXED_BYTES} bytes")
@@ -262,11 +267,16 @@ def set_aside(
             row=row,
             code=faults[row][0],
             reason=faults[row][1],
-            key=key_json([None if oversized(texts[name]) else texts[name] for name in names]),
+            key=key_json([_key_text(texts[name]) for name in names]),
             raw=_json({name: text if text is None else _raw(text) for name, text in texts.items()}),
         )
         for row, texts in zip(indexes, rows.take(indexes).to_pylist(), strict=True)
     )
+
+
+def _key_text(text: str | None) -> str | None:
+    """A part of a key as it is remembered: of a line that is no row, which one it is."""
+    return None if oversized(text) else unreadable_reason(text) or text
 
 
 def key_json(texts: Sequence[str | None]) -> str:

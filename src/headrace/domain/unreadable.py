@@ -6,7 +6,10 @@ looked at, with the reason that the mark carries, and what only passes texts on 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
+
+from headrace.domain.arrow import Array, pc
 
 _MARK: Final = "\0unreadable:"
 
@@ -19,3 +22,10 @@ def unreadable_mark(reason: str) -> str:
 def unreadable_reason(text: str | None) -> str | None:
     """Why the line with this mark is no row; None when the text is no mark."""
     return text.removeprefix(_MARK) if text is not None and text.startswith(_MARK) else None
+
+
+def unreadable_rows(texts: Array) -> Iterator[tuple[int, str]]:
+    """The index of each text that is a mark, and its reason."""
+    marked = pc.fill_null(pc.starts_with(texts, _MARK), False)
+    for row in pc.indices_nonzero(marked).to_pylist():
+        yield row, str(unreadable_reason(texts[row].as_py()))
