@@ -32,6 +32,10 @@ mutants: setup
 peers-loss: setup
 	$(BIN)/python -m tests.faults.peers_loss $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
+# Ten minutes of faults of every kind under writers, and then the oracle: SEED=n, SECONDS=600.
+faults: setup
+	$(BIN)/python -m tests.faults $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

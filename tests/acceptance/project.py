@@ -36,7 +36,7 @@ class Project:
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
     warm: bool = False
-    """Commands are forked from a process that has imported them: a second less for each."""
+    """Commands and processes are forked from one that has imported them: a second less for each."""
 
     @classmethod
     def create(
@@ -66,6 +66,9 @@ class Project:
     def start(self, module: str, *, name: str) -> Process:
         """Start `python -m module` in the background, its output in `<name>.log`."""
         log = self.root / f"{name}.log"
+        if self.warm:
+            forked = warm.Forked(module, cwd=self.root, env=self._whole_environment(), log=log)
+            return Process(module, name, log, forked)
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 [sys.executable, "-m", module],
@@ -106,7 +109,7 @@ class Process:
     module: str
     name: str
     log: Path
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | warm.Forked
 
     def kill(self) -> None:
         """SIGKILL: nothing of the process runs after this returns. It must have been alive."""

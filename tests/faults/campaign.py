@@ -1,0 +1,205 @@
+"""A fault campaign: writers write, faults come by the schedule, everything heals, and the oracle judges."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import redis
+
+from tests.faults import shop
+from tests.faults.kinds import Kind, kinds_of
+from tests.faults.plan import Fault, planned
+from tests.faults.site import Site, opened
+from tests.faults.verdict import Verdict, examine
+from tests.faults.writers import Writers
+from tests.servers import START_S
+
+AGAIN_S: Final = 0.5
+"""A fault that cannot begin or end right now is tried again after this time."""
+TRIES: Final = 120
+SUPERVISE_EVERY_S: Final = 0.25
+QUIET_LIMIT_S: Final = 90.0
+PASSING: Final = (psycopg.Error, redis.RedisError, AssertionError, RuntimeError, OSError)
+"""What a fault may meet because of another one."""
+
+UNREST: Final = """
+SELECT (SELECT count(*) FROM batch WHERE state = 'pending') AS batches,
+       (SELECT count(*) FROM key_request) AS keys,
+       (SELECT count(*) FROM feed_log l JOIN feed f ON f.id = l.feed_id
+         WHERE f.state = 'active' AND l.wants_reconcile) AS logs,
+       (SELECT count(*) FROM feed WHERE state = 'active' AND (again OR reconciliation IS NOT NULL
+           OR reconcile_wanted IS NOT NULL OR first_stream_done = false)) AS feeds
+"""
+"""What is still to be done, by the control database."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What happened in a campaign, and how it ended."""
+
+    seed: int
+    faults: Counter[tuple[str, str]] = field(default_factory=Counter)
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    bugs: list[str] = field(default_factory=list)
+    verdict: Verdict | None = None
+
+    @property
+    def number(self) -> int:
+        return self.faults.total()
+
+    @property
+    def types(self) -> int:
+        return len({kind for kind, _ in self.faults})
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}: {self.number} faults of {self.types} types"]
+        for kind in sorted({kind for kind, _ in self.faults}):
+            targets = {target: number for (name, target), number in self.faults.items() if name == kind}
+            named = ", ".join(f"{target} {number}" for target, number in sorted(targets.items()) if target)
+            lines.append(f"  {sum(targets.values()):4} {kind}" + (f" ({named})" if named else ""))
+        lines += [f"  left out: {what}" for what in self.left_out]
+        lines += self.notes
+        lines += [f"bug: {line}" for line in self.bugs]
+        return "\n".join([*lines, str(self.verdict)])
+
+
+def campaign(
+    directory: Path,
+    *,
+    seed: int,
+    seconds: float,
+    faults: int,
+    longest_transaction_s: float,
+    say: Callable[[str], None],
+    clock_back: bool = False,
+) -> Report:
+    """Run one in the directory, on servers of its own; `say` is told of each fault as it comes."""
+    report = Report(seed)
+    with opened(directory) as site:
+        kinds = kinds_of(disk=site.disk is not None, clock=site.clock is not None, clock_back=clock_back)
+        if site.disk is None:
+            report.left_out.append("a full disk: mounting a small one needs root on Linux")
+        if site.clock is None:
+            report.left_out.append("steps of the clock: libfaketime is not installed")
+        schedule = planned([k.plan for k in kinds], seed=seed, seconds=seconds, faults=faults)
+        writers = Writers(site.shop_url, seed, longest_transaction_s)
+        began = time.monotonic()
+        with writers.running():
+            _Storm(site, writers, {k.plan.name: k for k in kinds}, report, say).blow(schedule, seconds)
+        report.notes.append(f"faults for {time.monotonic() - began:.0f} s; {_written(writers)}")
+        _end(site, report, say)
+        report.verdict = examine(site.shop_url, site.store_urls)
+        report.bugs += [f"{n} exited with {code}" for n, code in site.fleet.stop_all().items() if code]
+        report.bugs += site.fleet.bugs()
+        report.notes.append(_told(site))
+    return report
+
+
+@dataclass(slots=True)
+class _Storm:
+    """Faults begin and end in the order of their times, whatever the others do."""
+
+    site: Site
+    writers: Writers
+    kinds: dict[str, Kind]
+    report: Report
+    say: Callable[[str], None]
+    _queue: list[tuple[float, int, Callable[[], None], int]] = field(default_factory=list)
+    _number: count[int] = field(default_factory=count)
+
+    def blow(self, schedule: Sequence[Fault], seconds: float) -> None:
+        """All faults have begun and ended, and everything runs."""
+        began = time.monotonic()
+        for fault in schedule:
+            self._put(began + fault.at_s, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
+        while self._queue or time.monotonic() < began + seconds:
+            self.site.fleet.supervise()
+            due = self._queue[0][0] if self._queue else began + seconds
+            wait_s = due - time.monotonic()
+            if wait_s > 0:
+                time.sleep(min(wait_s, SUPERVISE_EVERY_S))
+                continue
+            self._do(heapq.heappop(self._queue))
+        self.site.heal()
+
+    def _put(self, at: float, action: Callable[[], None], tries: int = 0) -> None:
+        heapq.heappush(self._queue, (at, next(self._number), action, tries))
+
+    def _do(self, entry: tuple[float, int, Callable[[], None], int]) -> None:
+        _, _, action, tries = entry
+        try:
+            action()
+        except PASSING as error:
+            if tries >= TRIES:
+                raise
+            self.say(f"       not now: {type(error).__name__}: {str(error).strip().splitlines()[0][:150]}")
+            self._put(time.monotonic() + AGAIN_S, action, tries + 1)
+
+    def _begin(self, fault: Fault) -> None:
+        kind = self.kinds[fault.kind]
+        kind.begin(self.site, self.writers, fault)
+        self.report.faults[fault.kind, fault.target] += 1
+        self.say(f"{fault.at_s:6.1f} {fault.kind} {fault.target}")
+        self._put(time.monotonic() + fault.lasts_s, lambda: kind.end(self.site, self.writers, fault))
+
+
+def _end(site: Site, report: Report, say: Callable[[str], None]) -> None:
+    """Nothing fails any more: what is paused is resumed, each feed is reconciled and what a breaker held is
+    confirmed, and nothing is left to be done."""
+    began = time.monotonic()
+    site.heal()
+    site.project.headrace("apply")
+    for source in shop.SOURCES:
+        say(f"       reconcile {source}")
+        site.project.headrace("resume", source)
+        site.project.headrace("reconcile", source)
+        site.project.headrace("reconcile", source, "--confirm")
+    _await_quiet(site)
+    report.notes.append(f"healed, reconciled and quiet after {time.monotonic() - began:.0f} s")
+
+
+def _await_quiet(site: Site) -> None:
+    deadline = time.monotonic() + QUIET_LIMIT_S
+    while True:
+        site.fleet.supervise()
+        (unrest,) = site.project.control(UNREST)
+        if not any(unrest):
+            return
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not quiet: batches, keys, logs, feeds {unrest}\n{site.fleet.tails()}")
+        time.sleep(0.1)
+
+
+def _written(writers: Writers) -> str:
+    done, refused = writers.done, writers.refused
+    told = {
+        what: sum(number for name, number in done.items() if what in name)
+        for what in ("long transaction", "prepared transaction", "timestamp", "key", "customer", "strangely")
+    }
+    return (
+        f"{done.total()} changes ({', '.join(f'{number} {what}' for what, number in told.items())}),"
+        f" {refused.total()} refused by the source ({dict(refused)})"
+    )
+
+
+def _told(site: Site) -> str:
+    ended = Counter(f"{name} with {code}" for name, code in site.fleet.ended)
+    runs = dict(site.project.control("SELECT state, count(*) FROM run GROUP BY 1 ORDER BY 1"))
+    (begun_anew,) = site.project.control("SELECT count(*) FROM feed_log WHERE reason IS NOT NULL")[0]
+    return (
+        f"{site.project.journalled_batches()} batches, runs {runs}, leases lost"
+        f" {site.fleet.count_logged('lease lost')}, logs begun anew {begun_anew};"
+        f" ended by themselves and started again: {dict(ended)}"
+    )
+
+
+__all__ = ["START_S", "Report", "campaign"]
