@@ -31,6 +31,7 @@ TOTAL = "sources/purchases:properties.total_spent"
 LAST = "sources/purchases:properties.last_item"
 FILTERS = f"{LAST}.filters"
 OTHER_STORE = FILES["data_sources/main"] | {"provided_id": "other", "url": "${OTHER_URL}", "default_for": []}
+CSV = {"name": "CSV", "type": "files", "customer": "globex"}
 CHAIN = {
     "name": "Chain",
     "model": "users",
@@ -84,7 +85,7 @@ CASES = [
         "an unknown type, with what was meant",
         {"apps/shop_db:type": "postgresql", f"{TOTAL}.type": "int", "data_sources/main:type": "mysql"},
     ),
-    Case("mysql and files are for later", {"apps/shop_db:type": "mysql", "apps/crm_db:type": "files"}),
+    Case("mysql is for later", {"apps/shop_db:type": "mysql"}),
     Case("primary is true or false", {"sources/purchases:primary": "no"}),
     # references
     Case(
@@ -175,6 +176,16 @@ CASES = [
         {"sources/users:query": "SELECT 1", "sources/purchases:table": REMOVED},
     ),
     Case("a table of three parts", {"sources/users:table": "db.public.users"}),
+    Case(
+        "files have no queries, and lie in their directory",
+        {
+            "apps/shop_db:type": "files",
+            "apps/shop_db:url": "file:///var/exports",
+            "sources/users:table": "../users.csv",
+            "sources/purchases:table": "2026\\purchases.csv",
+        },
+    ),
+    Case("a URL of files that names no directory", {"apps/crm_db": CSV | {"url": "file://host/exports"}}),
     Case("a query that is not one SELECT", {"sources/accounts:query": "SELECT 1; SELECT 2"}),
     Case(
         "a query that writes",

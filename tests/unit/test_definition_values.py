@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from headrace.definition.cycle import cycles
 from headrace.definition.location import location_of, url_fault
-from headrace.definition.relation import query_fault
+from headrace.definition.relation import path_fault, query_fault, table_fault
 from headrace.definition.values import (
     ID_PATTERN,
     Cron,
@@ -24,7 +24,6 @@ from headrace.definition.values import (
     PropertyName,
     Query,
     Skew,
-    Table,
     TimeZone,
 )
 from headrace.domain.schedule import Duration
@@ -95,11 +94,6 @@ def test_names_of_columns_fit_every_database(text: str) -> None:
         (TimeZone, "Europe", False),
         (TimeZone, "../etc/passwd", False),
         (TimeZone, "", False),
-        (Table, "users", True),
-        (Table, "public.Users 2", True),
-        (Table, "public.", False),
-        (Table, "a.b.c", False),
-        (Table, "t" * 64, False),
         (Query, "SELECT 1\n  AS\tx", True),
         (Query, " \n", False),
         (Query, "SELECT '\0'", False),
@@ -107,6 +101,31 @@ def test_names_of_columns_fit_every_database(text: str) -> None:
 )
 def test_scalars(kind: Any, value: str, right: bool) -> None:
     assert taken(kind, value) is right
+
+
+@pytest.mark.parametrize(
+    ("table", "right"),
+    [("users", True), ("public.Users 2", True), ("public.", False), ("a.b.c", False), ("t" * 64, False)],
+)
+def test_tables_of_databases(table: str, right: bool) -> None:
+    assert (table_fault(table) is None) is right
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("users.csv", True),
+        ("2026/01 exports/users.v2.csv.gz", True),
+        ("events/*.parquet", True),
+        ("...", True),
+        ("/users.csv", False),
+        ("../users.csv", False),
+        ("events/../../users.csv", False),
+        ("events\\users.csv", False),
+    ],
+)
+def test_paths_of_files(path: str, right: bool) -> None:
+    assert (path_fault(path) is None) is right
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from headrace.definition.routing_rules import (
 )
 from headrace.definition.source_rules import (
     app_customer_faults,
-    apps_dialect,
+    apps_type,
     customer_faults,
     filter_faults,
 )
@@ -122,8 +122,8 @@ def _rules(written: Written, definitions: Definitions, environ: Mapping[str, str
         )
     yield from reference_faults(written)
     for id_, body in sorted(written.bodies["sources"].items()):
-        dialect = apps_dialect(written.bodies["apps"], body)
-        yield from relation_faults(written.file("sources", id_), body, dialect)
+        app_type = apps_type(written.bodies["apps"], body)
+        yield from relation_faults(written.file("sources", id_), body, app_type)
     for source_id, source in sorted(definitions.sources.items()):
         yield from filter_faults(definitions.file("sources", source_id), source)
         yield from customer_faults(definitions, source_id)

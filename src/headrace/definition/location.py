@@ -28,6 +28,8 @@ def url_fault(type_: str, url: str) -> str | None:
         return f'must begin with "{scheme}://" for type {type_}'
     if scheme == "sqlite" and not _file_of(url):
         return 'must name a file, such as "sqlite:///shop.db" (or four slashes before an absolute path)'
+    if scheme == "file" and not _directory_of(url):
+        return 'must name a directory: "file:///directory", or "file://./directory" below the current one'
     try:
         urlsplit(url).port  # noqa: B018  reading it is what raises
     except ValueError:
@@ -40,6 +42,12 @@ def _file_of(url: str) -> str:
     start = "sqlite:///"
     path = url.removeprefix(start).partition("?")[0] if url.startswith(start) else ""
     return "" if path == ":memory:" else path
+
+
+def _directory_of(url: str) -> str:
+    """The path of `file:///directory` or `file://./directory`; empty for another host, or no path."""
+    host, _, path = url.removeprefix("file://").partition("/")
+    return path if host in {"", "localhost", ".", ".."} else ""
 
 
 def location_of(url: str) -> Location | None:

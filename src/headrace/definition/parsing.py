@@ -85,13 +85,13 @@ def _mend_unknown_key(error: ErrorDetails, model: type[BaseModel], mended: dict[
 
 
 def _not_yet(kind: str, body: Mapping[str, Any], file: str) -> list[Fault]:
-    if kind == "apps" and body.get("type") in {AppType.MYSQL, AppType.FILES}:
+    if kind == "apps" and body.get("type") == AppType.MYSQL:
         return [
             Fault(
                 file,
                 "type",
                 f"{body['type']} apps are not yet supported, they come in a later version; "
-                "use postgres or sqlite",
+                "use postgres, sqlite or files",
             )
         ]
     return []

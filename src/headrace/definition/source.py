@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from headrace.definition.property import TYPED_BY_PROPERTY, PrimaryProperty, SecondaryProperty
 from headrace.definition.schedule import Schedule
-from headrace.definition.values import Body, Id, Identifier, PropertyName, Query, Table, Text, TopBody, fault
+from headrace.definition.values import Body, Id, Identifier, PropertyName, Query, Text, TopBody, fault
 from headrace.domain.vocabulary import AppId, PropertyType
 
 
@@ -69,7 +69,13 @@ class _SourceBody(TopBody):
         AfterValidator(_check_apps),
         Field(description="The apps to read from, each with its own customer."),
     ] = None
-    table: Annotated[Table | None, Field(description="The table to read: name or namespace.name.")] = None
+    table: Annotated[
+        Text | None,
+        Field(
+            description="The table to read: name or namespace.name; of files the path of a file, a directory"
+            " or a pattern."
+        ),
+    ] = None
     query: Annotated[Query | None, Field(description="The query to read: one SELECT.")] = None
     key: Annotated[
         tuple[Identifier, ...],

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from headrace.definition.definitions import Definitions
 from headrace.definition.filter_value import canonical_text, operator_fault
+from headrace.definition.models import AppType
 from headrace.definition.property import AnyOf, Clause, SecondaryProperty
 from headrace.definition.source import (
     CustomerColumn,
@@ -107,9 +108,9 @@ def _group_fault(
         yield Fault(file, path, f"{message} {app.visibility_group}; name a customer of that group")
 
 
-def apps_dialect(apps: Mapping[str, Mapping[str, object]], body: Mapping[str, object]) -> str | None:
-    """sqlglot's name for the SQL of a source's app, from bodies as written; None when not known."""
+def apps_type(apps: Mapping[str, Mapping[str, object]], body: Mapping[str, object]) -> AppType | None:
+    """The type of a source's app, from bodies as written; None when not known."""
     named = body.get("app") or body.get("apps")
     first = named[0] if isinstance(named, list) and named else named
     type_ = apps.get(first, {}).get("type") if isinstance(first, str) else None
-    return type_ if type_ in {"postgres", "sqlite", "mysql"} else None
+    return AppType(type_) if isinstance(type_, str) and type_ in set(AppType) else None

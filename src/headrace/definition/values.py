@@ -112,15 +112,6 @@ def check_time_zone(text: str) -> str:
     return text
 
 
-def check_table(text: str) -> str:
-    parts = text.split(".")
-    if len(parts) > 2 or not all(part.strip() for part in parts):
-        raise fault('is no table; write "name" or "namespace.name" (for any other name use a query)')
-    for part in parts:
-        check_identifier(part)
-    return text
-
-
 def check_namespace(text: str) -> str:
     check_identifier(text)
     if text.lower().startswith("pg_") or text.lower() == "information_schema":
@@ -144,6 +135,5 @@ Skew = Annotated[
 ]
 Cron = Annotated[str, AfterValidator(check_cron)]
 TimeZone = Annotated[str, AfterValidator(check_time_zone)]
-Table = Annotated[str, AfterValidator(check_table)]
 Query = Annotated[str, AfterValidator(check_query)]
 Namespace = Annotated[str, AfterValidator(check_namespace)]
