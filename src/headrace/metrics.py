@@ -58,6 +58,10 @@ ROWS_REJECTED: Final = Counter(
     ["source", "reason"],
     registry=REGISTRY,
 )
+CLOCK_STEPS: Final = Counter(
+    "headrace_source_clock_steps", "Times that a source's clock was found set back.", ["source"],
+    registry=REGISTRY,
+)  # fmt: skip
 SWEEPER_RENUDGES: Final = Counter(
     "headrace_sweeper_renudges", "Nudges that the sweeper repeated.", ["queue"], registry=REGISTRY
 )

@@ -19,7 +19,7 @@ from headrace.domain.vocabulary import FeedClass
 from headrace.ports import ReadPlan, Relation, Since
 from headrace.sources.postgres import PostgresReader
 from headrace.sources.postgres_catalogue import find_relation
-from headrace.sources.postgres_fence import _render
+from headrace.sources.postgres_fence import _Rendered
 
 PLAN = ReadPlan(relation=Relation("events"), columns=("id", "at"), key=("id",), cursor="at")
 Connect = Callable[..., "psycopg.Connection[tuple[Any, ...]]"]
@@ -242,8 +242,8 @@ def test_bounds_have_the_precision_of_the_column(
 def render(app: psycopg.Connection[Any], instant: str) -> Fence:
     column = find_relation(app, "shop", PLAN.relation).column("at")
     moment = datetime.fromisoformat(instant)
-    now, bound = _render(app, column, moment, moment, zone="Europe/Berlin")
-    return Fence(now=now, bound=bound, feed_class=FeedClass.EXACT)
+    rendered = _Rendered(app, column, replace(PLAN, time_zone="Europe/Berlin"), moment, margin_s=0)
+    return Fence(now=rendered.now(), bound=rendered.bound(moment), feed_class=FeedClass.EXACT)
 
 
 def test_naive_times_stay_below_what_an_autumn_hour_will_bring_again(app: psycopg.Connection[Any]) -> None:

@@ -178,7 +178,7 @@ def test_the_saved_position_is_the_lead_once_the_fence_has_passed_it() -> None:
     ("clock", "expected"),
     [
         ("database", FeedClass.EXACT),
-        ("skew:5s", FeedClass.EVENTUAL),
+        ("skew:5s", FeedClass.BOUNDED),
         ("business", FeedClass.EVENTUAL),
         ("undeclared", FeedClass.EVENTUAL),
     ],

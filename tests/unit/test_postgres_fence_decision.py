@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from headrace.sources.postgres_fence import Memory, Sighting, decide_fence, read_memory, write_memory
+from headrace.sources.fence_memory import Memory, Sighting, decide_fence, read_memory, write_memory
 from headrace.sources.postgres_rank import rank_text
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)

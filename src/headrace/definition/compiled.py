@@ -180,6 +180,7 @@ def feed_plan(definitions: Definitions, shape: SourceShape, app_id: AppId, facts
             key=source.key,
             cursor=schedule.cursor,
             time_zone=schedule.time_zone,
+            skew_s=schedule.skew_s,
             page_rows=schedule.page_rows,
         ),
         visibility_group=definitions.apps[app_id].visibility_group,

@@ -81,6 +81,11 @@ class Schedule(Body):
         return self.clock or "undeclared"
 
     @property
+    def skew_s(self) -> float:
+        """How far the cursor may be off, as declared."""
+        return self.clock.skew.seconds if isinstance(self.clock, SkewClock) else 0.0
+
+    @property
     def reconcile_full(self) -> bool:
         """A reconciliation re-reads values too, not only keys."""
         if self.reconcile is not None:

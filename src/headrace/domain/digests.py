@@ -42,6 +42,16 @@ def all_stale(digests: Mapping[str, str], *, but: Collection[str] = ()) -> dict[
     return {name: d if name in but or d.startswith(STALE) else STALE + d for name, d in digests.items()}
 
 
+def is_of(mark: str, kept: payload.RowsDigest) -> bool:
+    """The mark, stale or not, stands for these rows."""
+    return mark.removeprefix(STALE) == mark_of(kept)
+
+
+def remarked(mark: str, kept: payload.RowsDigest) -> str:
+    """The mark of these rows, stale if it was."""
+    return STALE * mark.startswith(STALE) + mark_of(kept)
+
+
 class Provisional:
     """The rows that the next poll reads again, followed page by page while a stream is read.
 
@@ -62,6 +72,7 @@ class Provisional:
         self._seen = payload.RowsDigest()
         self._kept = payload.RowsDigest()
         self._anchor: Any = None
+        self._first: tuple[pa.Table, int] | None = None
         self._key = list(key)
         self._keys: list[pa.Table] = []
 
@@ -98,8 +109,10 @@ class Provisional:
             anchor: the rank of the cursor that reading resumes at.
         """
         if start > 0 or anchor != self._anchor:
-            self._kept, self._keys = payload.RowsDigest(), []
+            self._kept, self._keys, self._first = payload.RowsDigest(), [], None
         self._anchor = anchor
+        if self._first is None and start < rows.num_rows:
+            self._first = rows, start
         self._kept.add(rows.slice(start))
         self._keys.append(rows.slice(start).select(self._key))
 
@@ -109,5 +122,23 @@ class Provisional:
         return self._keys if self._kept.rows <= KEYS_HELD else None
 
     @property
+    def kept(self) -> payload.RowsDigest:
+        """Of the rows that will be read again: rows that are read after them can be added."""
+        return self._kept
+
+    def first(self, column: str) -> str | None:
+        """A column of the first row that will be read again, None when there is none."""
+        if self._first is None:
+            return None
+        rows, index = self._first
+        text: str = rows.column(column)[index].as_py()
+        return text
+
+    @property
     def mark(self) -> str:
-        return f"{self._kept.rows}:{self._kept.hexdigest()}" if self._kept.rows else ""
+        return mark_of(self._kept)
+
+
+def mark_of(kept: payload.RowsDigest) -> str:
+    """The digest of provisional rows: how many, and what they are; empty when there are none."""
+    return f"{kept.rows}:{kept.hexdigest()}" if kept.rows else ""

@@ -41,6 +41,10 @@ class Fence:
         feed_class: what the source can promise with this fence.
         state: the reader's own memory for the next poll's fence, JSON text.
         reason: why the class is not exact, in words for a person; empty when it is.
+        running: names of the transactions that may still commit below `now`, prepared ones too; None: they
+            cannot be told apart.
+        resume: the source's clock was set back since the last fence: rows may have come with cursors from
+            here on, so reading resumes here at the latest. None: it was not.
     """
 
     now: str | None
@@ -48,6 +52,8 @@ class Fence:
     feed_class: FeedClass
     state: str = "{}"
     reason: str = ""
+    running: frozenset[str] | None = None
+    resume: str | None = None
 
 
 def saved_position(*, lead: Position, fence: Fence, rank: Rank) -> Position:
@@ -66,19 +72,30 @@ def saved_position(*, lead: Position, fence: Fence, rank: Rank) -> Position:
     return Position(fence.bound, None)
 
 
+def lowered(saved: Position | None, fence: Fence, rank: Rank) -> Position | None:
+    """The saved position, no higher than where rows may have come since the clock was set back."""
+    if saved is None or fence.resume is None or rank(saved.cursor) < rank(fence.resume):
+        return saved
+    return Position(fence.resume, None)
+
+
 def promised_class(clock: str, fence: Fence) -> tuple[FeedClass, str]:
     """What a feed can promise, and why it is not more (empty when it is exact).
 
     Args:
         clock: what the definition promises of the cursor: `database`, `skew:<duration>`, `business` or
-            `undeclared`. Without the database's clock the fence says nothing about the cursor, however
-            good it is.
+            `undeclared`. A declared skew is in the fence's bound. Of a business date or an undeclared clock
+            the fence says nothing, however good it is.
     """
-    match clock.partition(":")[0]:
+    kind, _, skew = clock.partition(":")
+    match kind:
         case "database":
             return fence.feed_class, fence.reason
+        case "skew" if fence.feed_class is FeedClass.EVENTUAL:
+            return fence.feed_class, fence.reason
+        case "skew":
+            reason = f"complete while the clock that sets the cursor is within {skew} of the database's"
+            return FeedClass.BOUNDED, "; ".join(filter(None, (reason, fence.reason)))
         case "business":
             return FeedClass.EVENTUAL, "the cursor is a date of the business: reconciliation finds the rest"
-        case "skew":
-            return FeedClass.EVENTUAL, "a skew does not lower the fence yet: reconciliation finds the rest"
     return FeedClass.EVENTUAL, "no clock is declared for the cursor: reconciliation finds what it misses"

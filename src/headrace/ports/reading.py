@@ -71,13 +71,15 @@ class TableListing:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPlan:
     """How one feed reads its relation. `columns` includes key and cursor; `key` has at least one
-    column; `time_zone` is that of naive date-times (an IANA name)."""
+    column; `time_zone` is that of naive date-times (an IANA name); `skew_s` is how far the clock that sets
+    the cursor may be from the source's: a fence's bound is lower by it, and what it reads up to higher."""
 
     relation: Relation
     columns: tuple[str, ...]
     key: tuple[str, ...]
     cursor: str | None
     time_zone: str = "UTC"
+    skew_s: float = 0.0
     page_rows: int = 50_000
     page_bytes: int = 8 * 1024 * 1024
     max_cell_bytes: int = 1024 * 1024

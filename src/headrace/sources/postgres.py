@@ -20,11 +20,12 @@ from headrace.sources.paging import cut_pages
 from headrace.sources.postgres_catalogue import PostgresRelation, find_relation, list_tables
 from headrace.sources.postgres_cell import new_mark, with_oversized
 from headrace.sources.postgres_errors import ErrorTranslation
-from headrace.sources.postgres_fence import take_fence
+from headrace.sources.postgres_fence import Asking, take_fence
 from headrace.sources.postgres_keys import castable_keys
 from headrace.sources.postgres_rank import rank_text
 from headrace.sources.postgres_select import compose_copy
 from headrace.sources.postgres_stream import CopyStream
+from headrace.sources.steady_clock import SteadyClock
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -46,16 +47,23 @@ class PostgresReader:
     """`SourceReader` of a PostgreSQL database. Connects when asked something, and again after an error."""
 
     def __init__(
-        self, app_id: str, url: str, *, nonce: str, timeouts: Timeouts | None = None, margin_s: float = 2.0
+        self,
+        app_id: str,
+        url: str,
+        *,
+        nonce: str,
+        timeouts: Timeouts | None = None,
+        margin_s: float = 2.0,
+        clock: SteadyClock | None = None,
     ) -> None:
-        """`margin_s`: a transaction takes its start time slightly before others can see it."""
+        """`margin_s`: see `Asking`."""
         self._app_id = app_id
         self._url = url
         self._name = _READER_PREFIX + nonce
         if len(self._name.encode()) > _NAME_BYTES:
             raise InvariantError("the nonce of a reader is too long for application_name")
         self._timeouts = timeouts or Timeouts()
-        self._margin_s = margin_s
+        self._asking = Asking(reader=self._name, margin_s=margin_s, clock=clock or SteadyClock())
         self._errors = ErrorTranslation(app_id, url)
         self._connection: Connection | None = None
         self._streaming = False
@@ -80,14 +88,7 @@ class PostgresReader:
         require_columns(self._app_id, plan, relation.facts)
         cursor = relation.column(plan.cursor) if plan.cursor else None
         with self._connected() as connection:
-            return take_fence(
-                connection,
-                cursor,
-                previous_state,
-                zone=plan.time_zone,
-                reader=self._name,
-                margin_s=self._margin_s,
-            )
+            return take_fence(connection, plan, cursor, previous_state, asking=self._asking)
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         if plan.cursor is None:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -15,18 +15,20 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from headrace.domain.position import Fence
-from headrace.domain.vocabulary import FeedClass, PropertyType
+from headrace.domain.vocabulary import PropertyType
 from headrace.errors import ConfigurationError, InvariantError
 from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
 from headrace.sources.drift import require_columns
 from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
 from headrace.sources.sqlite_catalogue import SqliteColumn, SqliteRelation, find_relation, list_tables
-from headrace.sources.sqlite_clock import Format, default_format, recognise, render_clock, render_moment
+from headrace.sources.sqlite_clock import Format, recognise, render_moment
 from headrace.sources.sqlite_errors import translated
-from headrace.sources.sqlite_select import Show, Statement, column_sql, compose_select, shown
+from headrace.sources.sqlite_fence import extremes, least, take_fence
+from headrace.sources.sqlite_select import Show, Statement, compose_select, shown
 from headrace.sources.sqlite_stream import SelectStream, guard_of
 from headrace.sources.sqlite_value import Value, bytes_shown, rank_value, text_column, typed_value
+from headrace.sources.steady_clock import SteadyClock
 
 _BUSY_TIMEOUT_S: Final = 10.0
 _STATEMENT_TIMEOUT_S: Final = 300.0
@@ -39,8 +41,16 @@ class SqliteReader:
     """`SourceReader` of a SQLite file, opened read-only when first asked something, and again after an error
     or when another file has taken its place."""
 
-    def __init__(self, app_id: str, url: str, *, statement_timeout_s: float = _STATEMENT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        app_id: str,
+        url: str,
+        *,
+        statement_timeout_s: float = _STATEMENT_TIMEOUT_S,
+        clock: SteadyClock | None = None,
+    ) -> None:
         self._app_id = app_id
+        self._clock = clock or SteadyClock()
         self._path = _path(app_id, url)
         self._statement_timeout_s = statement_timeout_s
         self._connection: sqlite3.Connection | None = None
@@ -68,23 +78,11 @@ class SqliteReader:
             return f"{self._openings}:{version}:{seen.st_dev}:{seen.st_ino}:{seen.st_mtime_ns}"
 
     def fence(self, plan: ReadPlan, previous_state: str | None) -> Fence:
-        """The bound is None but near a fall-back of local time: there is one writer at a time, so commits
-        come in the order of the clock, but a transaction may hold a time of the lead's own second and
-        commit later."""
-        del previous_state  # nothing is to be remembered
         relation = self._relation(plan.relation)
         require_columns(self._app_id, plan, relation.facts)
-        if plan.cursor is None:
-            return _eventual("there is no cursor")
-        column = relation.column(plan.cursor)
+        bind = partial(self._bound_value, plan)
         with self._connected() as connection:
-            now = _now(connection)
-            values = _extremes(connection, relation, plan.cursor)
-        found = recognise(values) if values else default_format(column.facts.native_type)
-        if found is None and values:
-            return _eventual(f"the cursor {plan.cursor} holds no times, or times of several forms")
-        clock, bound = render_clock(found, now, plan.time_zone) if found else (None, None)
-        return Fence(now=clock, bound=bound, feed_class=FeedClass.EXACT)
+            return take_fence(connection, relation, plan, previous_state, bind=bind, clock=self._clock)
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         if plan.cursor is None:
@@ -166,7 +164,7 @@ class SqliteReader:
         if relation.column(name).facts.type is not PropertyType.DATETIME:
             return None
         with self._connected() as connection:
-            return recognise(_extremes(connection, relation, name))
+            return recognise(extremes(connection, relation, name))
 
     def _bound_value(self, plan: ReadPlan, name: str, text: str) -> Value:
         column = self._relation(plan.relation).column(name)
@@ -184,8 +182,8 @@ class SqliteReader:
         known = self._numeric.get((relation, column.facts.name))
         if known is None:
             with self._connected() as connection:
-                least = _least(connection, self._relations[relation], column.facts.name)
-            known = self._numeric[relation, column.facts.name] = isinstance(least, (int, float))
+                lowest = least(connection, self._relations[relation], column.facts.name)
+            known = self._numeric[relation, column.facts.name] = isinstance(lowest, (int, float))
         return known
 
     def _relation(self, relation: Relation) -> SqliteRelation:
@@ -256,24 +254,6 @@ def _table(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> pa.Table:
     return pa.Table.from_arrays(arrays, names=list(columns))
 
 
-def _now(connection: sqlite3.Connection) -> datetime:
-    """The database's clock, up to the end of its millisecond."""
-    text = connection.execute("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')").fetchone()[0]
-    return datetime.fromisoformat(text.decode()).replace(tzinfo=UTC) + timedelta(microseconds=999)
-
-
-def _least(connection: sqlite3.Connection, relation: SqliteRelation, name: str) -> Value | None:
-    found = connection.execute(f"SELECT min({column_sql(name)}) FROM {relation.source} AS q").fetchone()
-    return found[0] if found else None
-
-
-def _extremes(connection: sqlite3.Connection, relation: SqliteRelation, name: str) -> tuple[Value, ...]:
-    """The least and the greatest value, from two statements that an index serves; none when all are null."""
-    least = _least(connection, relation, name)
-    found = connection.execute(f"SELECT max({column_sql(name)}) FROM {relation.source} AS q").fetchone()
-    return (least, found[0]) if least is not None and found else ()
-
-
 def _as_stored(key: tuple[str, ...], formats: Sequence[Format | None], plan: ReadPlan) -> tuple[str, ...]:
     """Canonical date-times of the key in the form that their column holds."""
     return tuple(_stored_time(text, found, plan) for text, found in zip(key, formats, strict=True))
@@ -287,7 +267,3 @@ def _stored_time(text: str, found: Format | None, plan: ReadPlan) -> str:
     except ValueError:
         return text
     return render_moment(found, moment, plan.time_zone)
-
-
-def _eventual(reason: str) -> Fence:
-    return Fence(now=None, bound=None, feed_class=FeedClass.EVENTUAL, reason=reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from math import floor
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -100,24 +101,46 @@ def render_moment(found: Format, moment: datetime, zone_name: str) -> str:
     return found.render(moment, ZoneInfo(zone_name))
 
 
-def render_clock(found: Format, now: datetime, zone_name: str) -> tuple[str, str | None]:
-    """The clock, and a bound below which no later local time can fall.
+def render_clock(
+    found: Format, now: datetime, zone_name: str, *, skew: timedelta = timedelta()
+) -> tuple[str, str | None]:
+    """The clock, ahead by the skew, and a bound below which no later local time can fall.
 
     The bound is None except for local times within three hours of a fall-back: they run twice there, so
     the clock goes up by the shift after it, and what is saved stays below the shift before it.
     """
     if isinstance(found, EpochFormat):
-        return found.render(now), None
+        return found.render(now + skew), None
     zone = ZoneInfo(zone_name)
     if found.offset or found.separator is None:
-        return found.render(now, zone), None
+        return found.render(now + skew, zone), None
     wall = _wall(now, zone)
     ahead = max(timedelta(), _FALL_BACK_SPAN - (_wall(now + _FALL_BACK_SPAN, zone) - wall))
     behind = max(timedelta(), _FALL_BACK_SPAN - (wall - _wall(now - _FALL_BACK_SPAN, zone)))
-    clock = found.render_wall(wall + behind)
+    clock = found.render_wall(wall + behind + skew)
     if not ahead and not behind:
         return clock, None
-    return clock, found.render_wall(wall - ahead - timedelta(seconds=1))
+    return clock, found.render_wall(wall - ahead - 2 * skew - timedelta(seconds=1))
+
+
+def render_floor(found: Format, moment: datetime, zone_name: str) -> str:
+    """A value below every one that a clock shows from the moment on, a second at least."""
+    before = moment - timedelta(seconds=1)
+    clock, bound = render_clock(found, before, zone_name)
+    return clock if bound is None else bound
+
+
+def earlier(found: Format, value: Value, *, by: timedelta) -> str | None:
+    """A value of the column so much earlier, or a little more; None when it is none of its times."""
+    if isinstance(found, EpochFormat):
+        if isinstance(value, str | bytes):
+            return None
+        micros = by // timedelta(microseconds=1)
+        lower = value - micros * found.per_second / 1_000_000
+        return str(floor(lower)) if found.whole else repr(lower)
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    wall = datetime.fromisoformat(text.removesuffix(found.offset) if found.offset else text)
+    return found.render_wall(wall - by)
 
 
 def _wall(moment: datetime, zone: tzinfo) -> datetime:

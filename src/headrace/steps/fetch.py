@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from headrace import logs, metrics
@@ -33,6 +33,7 @@ from headrace.ports import (
 from headrace.steps.feed_writer import FeedWriter
 from headrace.steps.lease import kept
 from headrace.steps.limits import Limits, Progress, no_progress
+from headrace.steps.stream import Kept
 from headrace.steps.visit import Visit
 
 log = logs.get(__name__)
@@ -76,6 +77,7 @@ class FetchStep:
     limits: Limits
     stopping: Callable[[], bool]
     """The process is asked to stop: a poll ends after the page that it is at."""
+    kept: Kept = field(default_factory=dict)
 
     def poll(self, feed_id: FeedId, *, trigger: str, progress: Progress = no_progress) -> PollReport:
         """The feed is read to its end, or the report says why not. Never raises for what concerns one
@@ -148,7 +150,7 @@ class FetchStep:
                 progress=progress,
                 state=claimed.state,
             )
-            yield Visit(writer=writer, reader=reader)
+            yield Visit(writer=writer, reader=reader, clock=self.clock, kept=self.kept)
 
     def _release(
         self, claimed: ClaimedFeed, run_id: RunId, error: HeadraceError | None, *, complete: bool

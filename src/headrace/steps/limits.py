@@ -26,6 +26,7 @@ class Limits:
         max_batches, max_bytes: unmerged batches of a feed in one data source, before it waits.
         lane_rows, lane_bytes: a lane with more than this is read only with a reconciliation.
         key_requests: keys that are fetched by one statement, at most.
+        reread_share: the part of the time that may go into reading rows behind the fence again.
     """
 
     lease_s: float
@@ -37,6 +38,7 @@ class Limits:
     lane_rows: int = 10_000
     lane_bytes: int = 32 * 1024 * 1024
     key_requests: int = 10_000
+    reread_share: float = 0.2
 
     def bounded(self, read: ReadPlan) -> ReadPlan:
         return replace(

@@ -2,46 +2,152 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
 
 import pyarrow as pa
 
-from headrace.domain import digests
+from headrace import logs, metrics
+from headrace.domain import digests, payload
 from headrace.domain.digests import Provisional
-from headrace.domain.position import Fence, Position, saved_position
-from headrace.domain.vocabulary import BatchKind
-from headrace.ports import FeedState, Page, Since, SourceReader
+from headrace.domain.position import Fence, Position, lowered, saved_position
+from headrace.domain.reread import FenceMemory, Reread
+from headrace.domain.vocabulary import BatchKind, FeedId
+from headrace.ports import Clock, FeedState, Page, Since, SourceReader
 from headrace.steps.feed_writer import FeedWriter
 from headrace.steps.lane import KeysRead
+
+log = logs.get(__name__)
+
+Kept = dict[FeedId, payload.RowsDigest]
+"""The digests of provisional rows that this process can add to; only a hint: a mark of the feed's state
+says whether one is still right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """Reads a feed from its saved position up to the source's clock."""
+    """Reads a feed up to the source's clock: from its saved position, or only from its lead."""
 
     writer: FeedWriter
     reader: SourceReader
+    clock: Clock
     keys: KeysRead
+    kept: Kept
 
     def read(self, fence: Fence) -> bool:
         """The stream is journalled to its end; False: the visit must yield before."""
-        provisional = Provisional(self.writer.state.digests, self.writer.plan.read.key)
-        ended = self._streamed(fence, provisional)
+        self._go_back(fence)
+        known = FenceMemory.from_text(self.writer.state.fence_state).reread
+        if self._only_ahead(fence, known):
+            return self._ahead(fence, known)
+        behind = _Behind(self, fence, known)
+        ended = behind.read(Provisional(self.writer.state.digests, self.writer.plan.read.key))
         if ended is None:
-            ended = self._streamed(fence, Provisional({}, self.writer.plan.read.key))
+            ended = behind.read(Provisional({}, self.writer.plan.read.key))
         return ended is not False
 
-    def _streamed(self, fence: Fence, provisional: Provisional) -> bool | None:
-        """True: the stream is journalled; False: up to where the visit must yield. None, with nothing
-        journalled: known rows that had passed turned out to be others than they were."""
+    def rank(self, cursor: str) -> Any:
+        return self.reader.rank(self.writer.plan.read, cursor)
+
+    def rows_below(self, rows: pa.Table, cursor: str, *, or_equal: bool) -> int:
+        """How many of the rows, ordered by cursor, are below this one (binary search)."""
+        cursors, bound = rows.column(str(self.writer.plan.read.cursor)), self.rank(cursor)
+        low, high = 0, rows.num_rows
+        while low < high:
+            middle = (low + high) // 2
+            rank = self.rank(cursors[middle].as_py())
+            if rank < bound or (or_equal and rank == bound):
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def settle(self, state: FeedState) -> None:
+        """The stream came to its end: note so, with what the fence alone moves."""
+        state = replace(state, first_stream_done=True)
+        if state != self.writer.state:
+            self.writer.append((), state)
+
+    def _go_back(self, fence: Fence) -> None:
+        """The position is no higher than where rows may have come since the source's clock was set back."""
+        state = self.writer.state
+        saved = lowered(state.saved, fence, self.rank)
+        if saved == state.saved:
+            return
+        source = self.writer.claimed.source_id
+        log.warning("the source's clock was set back", source=source, resumes_at=fence.resume)
+        metrics.CLOCK_STEPS.labels(source=source).inc()
+        marked = {**state.digests, Provisional.PART: ""}
+        self.writer.append((), replace(state, saved=saved, lead=saved, digests=marked))
+
+    def _only_ahead(self, fence: Fence, known: Reread) -> bool:
+        """There are provisional rows, and they are not to be read again now."""
+        state = self.writer.state
+        if state.saved is None or state.lead is None or state.lead.key is None or state.saved == state.lead:
+            return False
+        now = self.clock.now()
+        if not known.is_due(fence, now=now, rank=self.rank):
+            return True
+        return not known.is_affordable(now=now, share=self.writer.limits.reread_share)
+
+    def _ahead(self, fence: Fence, known: Reread) -> bool:
+        """Rows after the lead are journalled; what is provisional stays so."""
         writer = self.writer
         kind = BatchKind.ROWS if writer.state.first_stream_done else BatchKind.LOAD
-        with self.reader.read(writer.plan.read, Since(writer.state.saved, fence.now)) as pages:
+        with self.reader.read(writer.plan.read, Since(writer.state.lead, fence.now)) as pages:
             for page in pages:
+                writer.journal_rows(page.rows, self._led(page, fence, known), kind)
+                if writer.must_yield():
+                    return False
+        known = FenceMemory.from_text(writer.state.fence_state).reread
+        self.settle(replace(writer.state, fence_state=_text(fence, known.polled(fence, ahead=False))))
+        return True
+
+    def _led(self, page: Page, fence: Fence, known: Reread) -> FeedState:
+        """The feed's state once a page after the lead is journalled.
+
+        Its rows may be newer versions of provisional ones: the mark may allow to skip those only if it
+        stands for the page too, for then it tells of no rows that a source can have.
+        """
+        self.keys.pop(Provisional.PART, None)
+        state = self.writer.state
+        mark, stale = state.digests.get(Provisional.PART, ""), digests.all_stale(state.digests)
+        kept = self.kept.get(self.writer.claimed.lease.feed_id)
+        if kept is not None and digests.is_of(mark, kept):
+            kept.add(page.rows)
+            stale[Provisional.PART] = digests.remarked(mark, kept)
+        return replace(
+            state,
+            lead=page.end,
+            fence_state=_text(fence, known.polled(fence, ahead=True)),
+            digests=stale,
+        )
+
+
+@dataclass(slots=True)
+class _Behind:
+    """Reads a feed from its saved position, dropping what is as it was journalled."""
+
+    stream: Stream
+    fence: Fence
+    known: Reread
+    took: timedelta = field(default_factory=timedelta)
+    """The time that went into rows up to what was the lead."""
+
+    def read(self, provisional: Provisional) -> bool | None:
+        """True: the stream is journalled; False: up to where the visit must yield. None, with nothing
+        journalled: known rows that had passed turned out to be others than they were."""
+        stream, writer = self.stream, self.stream.writer
+        kind = BatchKind.ROWS if writer.state.first_stream_done else BatchKind.LOAD
+        lead = writer.state.lead
+        with stream.reader.read(writer.plan.read, Since(writer.state.saved, self.fence.now)) as pages:
+            for page in self._timed(pages, lead):
                 fresh = provisional.without_known(page.rows)
                 if fresh is None:
                     return None
-                state = self._advanced(page, fence, provisional, fresh)
+                state = self._advanced(page, provisional, fresh)
                 if provisional.undecided:
                     continue
                 if fresh.num_rows:
@@ -52,47 +158,62 @@ class Stream:
                     return False
         if provisional.undecided:
             return None
-        self._settle(fence, provisional)
+        self._settle(provisional)
         return True
 
-    def _advanced(self, page: Page, fence: Fence, provisional: Provisional, fresh: pa.Table) -> FeedState:
+    def _timed(self, pages: Iterator[Page], lead: Position | None) -> Iterator[Page]:
+        """The pages; the time that each takes until the next is wanted counts by its rows up to `lead`."""
+        clock = self.stream.clock
+        begun = clock.monotonic()
+        for page in pages:
+            yield page
+            now = clock.monotonic()
+            if lead is not None:
+                behind = self.stream.rows_below(page.rows, lead.cursor, or_equal=True)
+                self.took += timedelta(seconds=(now - begun) * behind / page.rows.num_rows)
+            begun = now
+
+    def _advanced(self, page: Page, provisional: Provisional, fresh: pa.Table) -> FeedState:
         """The feed's state once the fresh rows of this page are journalled."""
-        read, known = self.writer.plan.read, self.writer.state.digests
-        saved = saved_position(lead=page.end, fence=fence, rank=lambda text: self.reader.rank(read, text))
-        start = self._first_provisional(page.rows, saved)
-        provisional.keep(page.rows, start, anchor=self.reader.rank(read, saved.cursor))
+        stream, known = self.stream, self.stream.writer.state.digests
+        saved = saved_position(lead=page.end, fence=self.fence, rank=stream.rank)
+        start = page.rows.num_rows
+        if saved.key is None:
+            start = stream.rows_below(page.rows, saved.cursor, or_equal=False)
+        provisional.keep(page.rows, start, anchor=stream.rank(saved.cursor))
+        stream.kept[stream.writer.claimed.lease.feed_id] = provisional.kept
         return replace(
-            self.writer.state,
+            stream.writer.state,
             lead=page.end,
             saved=saved,
-            fence_state=fence.state,
+            fence_state=self._text(provisional),
             digests={
                 **(digests.all_stale(known) if fresh.num_rows else known),
                 Provisional.PART: provisional.mark,
             },
         )
 
-    def _first_provisional(self, rows: pa.Table, saved: Position) -> int:
-        """The index of the first row that a next poll from `saved` reads again (binary search)."""
-        if saved.key is not None:
-            return rows.num_rows
-        read = self.writer.plan.read
-        cursors, bound = rows.column(str(read.cursor)), self.reader.rank(read, saved.cursor)
-        low, high = 0, rows.num_rows
-        while low < high:
-            middle = (low + high) // 2
-            if self.reader.rank(read, cursors[middle].as_py()) < bound:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def _settle(self, fence: Fence, provisional: Provisional) -> None:
-        """The stream came to its end: note so, what the fence alone moves, and that no row is provisional
-        any more when none came."""
-        self.keys[Provisional.PART] = provisional.keys
-        state = replace(self.writer.state, first_stream_done=True, fence_state=fence.state)
+    def _settle(self, provisional: Provisional) -> None:
+        """As `Stream.settle`; no row is provisional any more when none came."""
+        stream = self.stream
+        stream.keys[Provisional.PART] = provisional.keys
+        state = replace(stream.writer.state, fence_state=self._text(provisional))
         if not provisional.mark and state.digests.get(Provisional.PART):
             state = replace(state, digests={**state.digests, Provisional.PART: ""})
-        if state != self.writer.state:
-            self.writer.append((), state)
+        stream.settle(state)
+
+    def _text(self, provisional: Provisional) -> str:
+        writer = self.stream.writer
+        first = provisional.first(str(writer.plan.read.cursor))
+        reread = self.known.reread(
+            self.fence,
+            first=first,
+            now=self.stream.clock.now(),
+            took=self.took,
+            share=writer.limits.reread_share,
+        )
+        return _text(self.fence, reread)
+
+
+def _text(fence: Fence, reread: Reread) -> str:
+    return FenceMemory(reader=fence.state, reread=reread).as_text()

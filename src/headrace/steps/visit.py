@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headrace.domain.position import promised_class
+from headrace.domain.reread import FenceMemory
 from headrace.domain.vocabulary import FeedClass
-from headrace.ports import Beyond, NullCursors, SourceReader
+from headrace.ports import Beyond, Clock, NullCursors, SourceReader
 from headrace.steps import reconcile
 from headrace.steps.feed_writer import FeedWriter
 from headrace.steps.key_order import KeyOrder
 from headrace.steps.lane import KeysRead, Lanes
 from headrace.steps.reconcile import Reconcile
 from headrace.steps.requested_keys import RequestedKeys
-from headrace.steps.stream import Stream
+from headrace.steps.stream import Kept, Stream
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Visit:
 
     writer: FeedWriter
     reader: SourceReader
+    clock: Clock
+    kept: Kept
     complete: bool = False
     _requested: RequestedKeys = field(init=False)
     _stream: Stream = field(init=False)
@@ -39,7 +42,9 @@ class Visit:
     def __post_init__(self) -> None:
         keys: KeysRead = {}
         self._requested = RequestedKeys(writer=self.writer, reader=self.reader)
-        self._stream = Stream(writer=self.writer, reader=self.reader, keys=keys)
+        self._stream = Stream(
+            writer=self.writer, reader=self.reader, clock=self.clock, keys=keys, kept=self.kept
+        )
         self._lanes = Lanes(writer=self.writer, reader=self.reader, keys=keys)
 
     def run(self) -> None:
@@ -62,7 +67,7 @@ class Visit:
         writer, read = self.writer, self.writer.plan.read
         if read.cursor is None:
             return True
-        fence = self.reader.fence(read, writer.state.fence_state)
+        fence = self.reader.fence(read, FenceMemory.from_text(writer.state.fence_state).reader)
         writer.promised = promised_class(writer.plan.clock, fence)
         if not self._stream.read(fence) or not self._lanes.read("null", NullCursors()):
             return False
