@@ -9,7 +9,7 @@ from tests.mutants.mutant import Mutant
 _FENCE = "src/headrace/sources/postgres_fence.py"
 _APPEND = "src/headrace/control/append.py"
 _GONE = "src/headrace/stores/gone.py"
-_MERGE = "src/headrace/steps/merge.py"
+_LOG_RUN = "src/headrace/steps/log_run.py"
 
 _FENCE_TESTS = "tests/integration/test_postgres_fence.py"
 _READER_TESTS = "tests/conformance/test_source_reader.py"
@@ -168,7 +168,7 @@ MERGING: Final = (
     ),
     Mutant(
         name="of rows with one key the first wins",
-        file="src/headrace/stores/batch.py",
+        file="src/headrace/domain/latest.py",
         before='.aggregate([(ORDINAL, "max")]).column(f"{ORDINAL}_max")',
         after='.aggregate([(ORDINAL, "min")]).column(f"{ORDINAL}_min")',
         killed_by=(f"{_STORE_TESTS}::test_of_rows_with_one_key_the_last_wins",),
@@ -240,14 +240,14 @@ MERGING: Final = (
     ),
     Mutant(
         name="attempts are not given back when the store is away",
-        file=_MERGE,
-        before="        except RetryableError:\n            self._give_back()\n            raise",
-        after="        except RetryableError:\n            raise",
+        file=_LOG_RUN,
+        before="ConfigurationError):\n            self._give_back()\n            raise",
+        after="ConfigurationError):\n            raise",
         killed_by=("tests/unit/test_steps_merge.py::test_an_outage_gives_attempts_back",),
     ),
     Mutant(
         name="a merge applies batches to tables of another apply",
-        file=_MERGE,
+        file=_LOG_RUN,
         before="run = _of_shape(waiting, contract.get(feed_log.source_id)) if fits else []",
         after="run = list(waiting)",
         killed_by=(

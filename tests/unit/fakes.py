@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,9 @@ from headrace.domain import payload
 from headrace.domain.shape import Column, ModelShape, SourceShape
 from headrace.domain.shape import Mapping as MappingShape
 from headrace.domain.vocabulary import (
+    CUSTOMER,
+    DELETED,
+    INVALID,
     AppId,
     BatchId,
     BatchKind,
@@ -25,6 +29,7 @@ from headrace.domain.vocabulary import (
     RunId,
     SourceId,
 )
+from headrace.errors import DataRejectedError
 from headrace.ports import (
     Applied,
     FeedLog,
@@ -34,6 +39,8 @@ from headrace.ports import (
     KeysOutcome,
     MergeCounts,
     ReadPlan,
+    RefusedRow,
+    RejectedRow,
     Relation,
     WaitingBatch,
 )
@@ -131,6 +138,10 @@ class FakeJournal:
     refusals: dict[BatchId, str] = field(default_factory=dict)
     requested: list[tuple[str, ...]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    rejected: dict[str, tuple[BatchId, RejectedRow]] = field(default_factory=dict)
+    """What is set aside and open, by key."""
+    noted: list[Mapping[str, Any]] = field(default_factory=list)
+    """Every state of a bisection, in order."""
     marking: Callable[[], None] = lambda: None
     asked: Callable[[], None] = lambda: None
     """Told before it says what waits: here another worker does something in between."""
@@ -169,7 +180,7 @@ class FakeJournal:
             journalled_at=NOW,
         )
         self.batches.setdefault(log.log_id, []).append(batch)
-        self.payloads[batch.id] = payload.encode(pa.table({"id": pa.array(rows, pa.int64())}))
+        self.payloads[batch.id] = payload.encode(_events(rows))
         return batch.id
 
     def attempts(self, batch_id: BatchId) -> int:
@@ -191,7 +202,7 @@ class FakeJournal:
         for seq, batch in enumerate(pending[:max_batches], start=after_seq + 1):
             if batch.seq != seq or batch.id in self.backs_off:
                 break
-            found.append(batch)
+            found.append(replace(batch, may_supersede=bool(self.rejected)))
         return tuple(found)
 
     def back_off_reason(self, log: FeedLog, seq: int) -> str | None:
@@ -219,6 +230,27 @@ class FakeJournal:
             self.refusals[batch_id] = error
             self.backs_off.add(batch_id)
 
+    def note_bisection(self, batch_id: BatchId, bisection: Mapping[str, Any]) -> None:
+        noted = json.loads(json.dumps(bisection))
+        self.noted.append(noted)
+        for log_id, batches in self.batches.items():
+            self.batches[log_id] = [replace(b, bisection=noted) if b.id == batch_id else b for b in batches]
+
+    def set_aside(self, batch_id: BatchId, rows: Sequence[RejectedRow]) -> None:
+        self.rejected = {key: row for key, row in self.rejected.items() if row[0] != batch_id}
+        self.rejected |= {row.key: (batch_id, row) for row in rows}
+
+    def refused_rows(self, feed_id: FeedId) -> tuple[RefusedRow, ...]:
+        return tuple(
+            RefusedRow(id=place, key=key, data_source_id=STORE, batch_id=batch_id)
+            for place, (key, (batch_id, _)) in enumerate(self.rejected.items())
+        )
+
+    def resolve(self, rejected_ids: Sequence[int]) -> None:
+        keys = list(self.rejected)
+        for id_ in rejected_ids:
+            del self.rejected[keys[id_]]
+
     def mark_merged(self, batch_ids: Sequence[BatchId], *, rows_changed: int) -> None:
         self.marking()
         for source, log in self.logs_of.items():
@@ -237,6 +269,18 @@ class FakeJournal:
         return True
 
 
+def _events(rows: Sequence[int]) -> pa.Table:
+    size = len(rows)
+    return pa.table(
+        {
+            "id": pa.array(rows, pa.int64()),
+            CUSTOMER: pa.array(["c"] * size, pa.string()),
+            DELETED: pa.array([False] * size, pa.bool_()),
+            INVALID: pa.nulls(size, pa.string()),
+        }
+    )
+
+
 @dataclass
 class FakeStore:
     """Implements `Stores`, and of `RecordStore` and `MergeTransaction` what a merge needs. A merge that
@@ -247,12 +291,17 @@ class FakeStore:
     shape: str = "shape-1"
     refused: dict[int, Exception] = field(default_factory=dict)
     """What is raised when a row is applied."""
+    refused_keys: Exception | None = None
+    """What is raised when keys are applied."""
     locked: Callable[[], bool] = lambda: False
     missing: tuple[tuple[str, ...], ...] = ()
     chunks: list[KeyChunk] = field(default_factory=list)
     dropped: list[tuple[str, int]] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     """Kinds of what was applied, in order."""
+    recomputing: Callable[[list[int]], None] = lambda rows: None
+    """Told the rows that the store has, before it recomputes."""
+    tries: int = 0
     runs: list[int] = field(default_factory=list)
     """How many rows each committed transaction applied."""
 
@@ -290,6 +339,8 @@ class FakeStore:
 
     def apply_keys(self, scope: FeedScope, keys: pa.Table, chunk: KeyChunk) -> KeysOutcome:
         self.order.append("keys")
+        if self.refused_keys is not None:
+            raise self.refused_keys
         self.chunks.append(chunk)
         return KeysOutcome(missing=self.missing, removed=1, held=2, counts=MergeCounts(deleted=1))
 
@@ -299,7 +350,19 @@ class FakeStore:
         return MergeCounts(deleted=1)
 
     def recompute(self) -> MergeCounts:
+        self.recomputing([id_ for _, id_ in self.rows])
         return MergeCounts()
+
+    def refusal(self, tried: Callable[[Any], object]) -> str | None:
+        rows = list(self.rows)
+        self.tries += 1
+        try:
+            tried(self)
+        except DataRejectedError as error:
+            return str(error)
+        finally:
+            self.rows = rows
+        return None
 
     def mark_applied(self, feed_id: FeedId, applied: Applied) -> None:
         self.marks[feed_id] = applied

@@ -17,7 +17,8 @@ from headrace.errors import (
 )
 from headrace.ports import Applied, FeedLog, KeyChunk, MergeCounts
 from headrace.steps.chunk import chunk_meta, key_chunk
-from headrace.steps.merge import WAITS_FOR_APPLY, MergeStep
+from headrace.steps.log_run import WAITS_FOR_APPLY
+from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport, MergeState
 from headrace.steps.standing import standing
 from tests.unit.fakes import (
@@ -140,14 +141,16 @@ def test_a_worker_that_died_before_it_told_control_left_nothing_to_apply_twice(m
     assert merge.pending() == 0
 
 
-def test_a_refused_batch_backs_off_alone_and_longer_each_time(merge: Merge) -> None:
-    merge.store.refused[3] = DataRejectedError("bad row")
-    good, bad, later = (merge.journal.append([id_]) for id_ in (1, 3, 4))
+def test_a_refused_batch_that_has_no_rows_backs_off_alone_and_longer_each_time(merge: Merge) -> None:
+    merge.store.refused_keys = DataRejectedError("another table needs the record")
+    good = merge.journal.append([1])
+    bad = merge.journal.append([3], kind=BatchKind.KEYS, meta=chunk_meta(KeyChunk(reconciliation="r")))
+    later = merge.journal.append([4])
     merge.journal.append([7], source=PURCHASES)
     report = merge.drain()
     assert sorted(merge.merged()) == [1, 7]
     assert (report.state, report.blocked) == (MergeState.BLOCKED, (USERS,))
-    assert report.errors == ("source users: bad row",)
+    assert report.errors == ("source users: another table needs the record",)
     assert merge.drain() == replace(report, batches=0, rows=0, counts=MergeCounts())
     for _ in range(3):
         merge.journal.backs_off.clear()
@@ -156,10 +159,10 @@ def test_a_refused_batch_backs_off_alone_and_longer_each_time(merge: Merge) -> N
     assert merge.journal.attempts(bad) == 4
     assert merge.journal.attempts(later) == 0
     assert merge.journal.attempts(good) == 1
-    merge.store.refused.clear()
+    merge.store.refused_keys = None
     merge.journal.backs_off.clear()
     assert merge.drain().state is MergeState.DRAINED
-    assert sorted(merge.merged()) == [1, 3, 4, 7]
+    assert sorted(merge.merged()) == [1, 4, 7]
 
 
 def test_an_outage_gives_attempts_back(merge: Merge) -> None:

@@ -48,7 +48,7 @@ _OPEN_ENTRY = RENEW.returning(feed)
 _HOLD_ROUTING = sa.select(routing_version.c.version).with_for_update(read=True)
 _INSERT_BATCHES = sa.insert(batch).values(journalled_at=now())
 _INSERT_PAYLOADS = sa.insert(batch_payload)
-_RESOLVE_REJECTED = (
+_RESOLVE_VANISHED = (
     sa.update(rejected_row)
     .where(
         rejected_row.c.feed_id == sa.bindparam("of_feed"),
@@ -57,6 +57,8 @@ _RESOLVE_REJECTED = (
     )
     .values(state="resolved", last_seen=now())
 )
+# What a data source refused is superseded when a later version is merged, which may be refused again.
+_RESOLVE_REJECTED = _RESOLVE_VANISHED.where(rejected_row.c.refused_by == "")
 _ANSWER_REQUESTS = sa.delete(key_request).where(
     key_request.c.feed_id == sa.bindparam("of_feed"),
     key_request.c.id.in_(sa.bindparam("ids", expanding=True)),
@@ -87,7 +89,7 @@ def _advance_log(dialect: str) -> sa.Executable:
 def _set_aside(dialect: str) -> sa.Executable:
     insert = insert_in(dialect, rejected_row).values(first_seen=now(), last_seen=now())
     return insert.on_conflict_do_update(
-        index_elements=[rejected_row.c.feed_id, rejected_row.c.key],
+        index_elements=[rejected_row.c.feed_id, rejected_row.c.key, rejected_row.c.refused_by],
         index_where=sa.text("state = 'open'"),
         set_={
             "code": insert.excluded.code,
@@ -210,7 +212,9 @@ def _batch_row(
 def set_aside(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -> None:
     """Close the rejected rows that the page supersedes, and open or refresh its own."""
     rejected = {row.key: row for row in entry.rejected}
-    resolve_rejected(connection, feed_id, [key for key in entry.seen_keys if key not in rejected])
+    seen = [key for key in entry.seen_keys if key not in rejected]
+    _resolve(connection, _RESOLVE_REJECTED, feed_id, seen)
+    _resolve(connection, _RESOLVE_VANISHED, feed_id, entry.vanished_keys)
     if not rejected:
         return
     connection.execute(
@@ -222,10 +226,12 @@ def set_aside(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -
     )
 
 
-def resolve_rejected(connection: sa.Connection, feed_id: FeedId, keys: Sequence[str]) -> None:
+def _resolve(
+    connection: sa.Connection, statement: sa.Executable, feed_id: FeedId, keys: Sequence[str]
+) -> None:
     for start in range(0, len(keys), _KEYS_A_STATEMENT):
         some = keys[start : start + _KEYS_A_STATEMENT]
-        connection.execute(_RESOLVE_REJECTED, {"of_feed": feed_id, "keys": some})
+        connection.execute(statement, {"of_feed": feed_id, "keys": some})
 
 
 def answer_requests(connection: sa.Connection, feed_id: FeedId, ids: Sequence[int]) -> None:

@@ -98,7 +98,11 @@ _KEY_REQUESTS = (
 )
 _OPEN_REJECTED_KEYS = (
     sa.select(rejected_row.c.key)
-    .where(rejected_row.c.feed_id == sa.bindparam("of_feed"), rejected_row.c.state == "open")
+    .where(
+        rejected_row.c.feed_id == sa.bindparam("of_feed"),
+        rejected_row.c.refused_by == "",
+        rejected_row.c.state == "open",
+    )
     .limit(_REJECTED_KEYS)
 )
 _BLOCKED = (

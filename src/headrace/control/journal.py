@@ -6,7 +6,7 @@ Order of locks, here and everywhere: feed, routing_version, feed_log, batch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from headrace.control.engine import insert_in, reading, writing
 from headrace.control.feeds import new_uuid
-from headrace.control.tables import batch, batch_payload, feed, feed_log, key_request, run
-from headrace.control.types import from_now, now, seconds_named
+from headrace.control.tables import batch, batch_payload, feed, feed_log, key_request, rejected_row, run
+from headrace.control.types import Json, from_now, now, seconds_named
 from headrace.domain.vocabulary import (
     AppId,
     BatchId,
@@ -27,9 +27,19 @@ from headrace.domain.vocabulary import (
     RunId,
     SourceId,
 )
-from headrace.ports import FeedLog, WaitingBatch
+from headrace.ports import FeedLog, RefusedRow, RejectedRow, WaitingBatch
 
 _KEYS_A_STATEMENT = 5_000
+
+_REFUSED_ROWS = 10_000
+"""As many open refused rows of a feed as a merge looks for later versions of; others close when replayed."""
+
+
+def _may_supersede() -> sa.Label[bool]:
+    """Served by rejected_row_open_key."""
+    of_feed = sa.and_(rejected_row.c.feed_id == batch.c.feed_id, rejected_row.c.state == "open")
+    return sa.exists().where(of_feed, rejected_row.c.refused_by != "").label("may_supersede")
+
 
 # Built once, as in `append`.
 
@@ -47,7 +57,7 @@ _BATCH_AT = sa.select(batch.c.id).where(
     batch.c.log_id == sa.bindparam("log"), batch.c.seq == sa.bindparam("at")
 )
 _FOLLOWING = (  # served by batch_log_idx (log_id, seq)
-    sa.select(batch, (batch.c.next_attempt_at > now()).label("backs_off"))
+    sa.select(batch, (batch.c.next_attempt_at > now()).label("backs_off"), _may_supersede())
     .where(
         batch.c.log_id == sa.bindparam("log"), batch.c.seq > sa.bindparam("after"), batch.c.state == "pending"
     )
@@ -72,6 +82,47 @@ _BACK_OFF = _CHANGE_PENDING.values(
     error=sa.bindparam("why"), next_attempt_at=from_now(seconds_named("wait_s"))
 )
 
+_NOTE_BISECTION = (
+    sa.update(batch)
+    .where(batch.c.id == sa.bindparam("of_batch"), batch.c.state == "pending")
+    .values(bisection=sa.bindparam("noted", type_=Json))
+)
+_PENDING_BATCH = (
+    sa.select(batch.c.feed_id, batch.c.data_source_id, batch.c.run_id)
+    .where(batch.c.id == sa.bindparam("of_batch"), batch.c.state == "pending")
+    .with_for_update()
+)
+_SET_ASIDE_BEFORE = sa.select(rejected_row.c.key).where(
+    rejected_row.c.feed_id == sa.bindparam("of_feed"),
+    rejected_row.c.batch_id == sa.bindparam("of_batch"),
+    rejected_row.c.state == "open",
+)
+_RESOLVE = sa.update(rejected_row).values(state="resolved", last_seen=now())
+_RESOLVE_OF_BATCH = _RESOLVE.where(
+    rejected_row.c.feed_id == sa.bindparam("of_feed"),
+    rejected_row.c.batch_id == sa.bindparam("of_batch"),
+    rejected_row.c.key.in_(sa.bindparam("keys", expanding=True)),
+    rejected_row.c.state == "open",
+)
+_RESOLVE_BY_ID = _RESOLVE.where(
+    rejected_row.c.id.in_(sa.bindparam("ids", expanding=True)), rejected_row.c.state == "open"
+)
+_REFUSED = (
+    sa.select(rejected_row.c.id, rejected_row.c.key, rejected_row.c.refused_by, rejected_row.c.batch_id)
+    .where(
+        rejected_row.c.feed_id == sa.bindparam("of_feed"),
+        rejected_row.c.refused_by != "",
+        rejected_row.c.state == "open",
+    )
+    .order_by(rejected_row.c.id)
+    .limit(_REFUSED_ROWS)
+)
+_COUNT_REJECTED = (
+    sa.update(run)
+    .where(run.c.id == sa.bindparam("of_run"))
+    .values(rejected=run.c.rejected + sa.bindparam("more", type_=sa.BigInteger()))
+)
+
 _LAST_OF_LOGS = (
     sa.select(batch.c.log_id, sa.func.max(batch.c.seq).label("seq"))
     .where(_OF_BATCHES)
@@ -88,7 +139,7 @@ _MARK_MERGED = (
     .where(
         batch.c.log_id == sa.bindparam("log"), batch.c.seq <= sa.bindparam("upto"), batch.c.state == "pending"
     )
-    .values(state="merged", merged_at=now(), next_attempt_at=None, error=None)
+    .values(state="merged", merged_at=now(), next_attempt_at=None, error=None, bisection=None)
     .returning(batch.c.id, batch.c.run_id, batch.c.seq)
 )
 _DROP_PAYLOADS = sa.delete(batch_payload).where(
@@ -112,6 +163,19 @@ _FORGET_KEYS = sa.delete(key_request).where(
 @cache
 def _request_keys(dialect: str) -> sa.Executable:
     return insert_in(dialect, key_request).values(asked_at=now()).on_conflict_do_nothing()
+
+
+@cache
+def _refuse(dialect: str) -> sa.Executable:
+    insert = insert_in(dialect, rejected_row).values(first_seen=now(), last_seen=now())
+    repeated = rejected_row.c.batch_id == insert.excluded.batch_id
+    more = sa.case((repeated, 0), else_=1)
+    return insert.on_conflict_do_update(
+        index_elements=[rejected_row.c.feed_id, rejected_row.c.key, rejected_row.c.refused_by],
+        index_where=sa.text("state = 'open'"),
+        set_={name: insert.excluded[name] for name in ("code", "reason", "raw", "batch_id", "last_seen")}
+        | {"attempts": rejected_row.c.attempts + more},
+    )
 
 
 class SqlJournal:
@@ -171,6 +235,34 @@ class SqlJournal:
         with writing(self._engine) as connection:
             connection.execute(statement, {"batches": batch_ids, **values})
 
+    def note_bisection(self, batch_id: BatchId, bisection: Mapping[str, Any]) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(_NOTE_BISECTION, {"of_batch": batch_id, "noted": dict(bisection)})
+
+    def set_aside(self, batch_id: BatchId, rows: Sequence[RejectedRow]) -> None:
+        with writing(self._engine) as connection:
+            of_batch = connection.execute(_PENDING_BATCH, {"of_batch": batch_id}).one_or_none()
+            if of_batch is not None:  # else its log was ended meanwhile
+                _set_aside(connection, of_batch, batch_id, rows)
+
+    def refused_rows(self, feed_id: FeedId) -> tuple[RefusedRow, ...]:
+        with reading(self._engine) as connection:
+            return tuple(
+                RefusedRow(
+                    id=row.id,
+                    key=row.key,
+                    data_source_id=DataSourceId(row.refused_by),
+                    batch_id=BatchId(row.batch_id),
+                )
+                for row in connection.execute(_REFUSED, {"of_feed": feed_id})
+            )
+
+    def resolve(self, rejected_ids: Sequence[int]) -> None:
+        with writing(self._engine) as connection:
+            for start in range(0, len(rejected_ids), _KEYS_A_STATEMENT):
+                some = rejected_ids[start : start + _KEYS_A_STATEMENT]
+                connection.execute(_RESOLVE_BY_ID, {"ids": some})
+
     def mark_merged(self, batch_ids: Sequence[BatchId], *, rows_changed: int) -> None:
         """See the port. All batches of a log up to the last of these are merged, for a store applies a
         log in order; those of a log that was ended meanwhile are gone, and nothing is marked."""
@@ -203,6 +295,30 @@ class SqlJournal:
                 return False
             drop_pending(connection, batch.c.log_id == log.log_id)
             return True
+
+
+def _set_aside(
+    connection: sa.Connection, of_batch: sa.Row[Any, Any, Any], batch_id: BatchId, rows: Sequence[RejectedRow]
+) -> None:
+    """What an earlier try set aside of the batch and this one does not is open no more; the run counts
+    each row once."""
+    where = {"of_feed": of_batch.feed_id, "of_batch": batch_id}
+    before = set(connection.execute(_SET_ASIDE_BEFORE, where).scalars())
+    now_refused = {row.key: row for row in rows}
+    if before - now_refused.keys():
+        connection.execute(_RESOLVE_OF_BATCH, {**where, "keys": sorted(before - now_refused.keys())})
+    if not rows:
+        return
+    placed = {"feed_id": of_batch.feed_id, "refused_by": of_batch.data_source_id, "batch_id": batch_id}
+    connection.execute(
+        _refuse(connection.dialect.name),
+        [
+            {**placed, "key": r.key, "code": r.code, "reason": r.reason, "raw": r.raw}
+            for r in now_refused.values()
+        ],
+    )
+    more = len(now_refused.keys() - before)
+    connection.execute(_COUNT_REJECTED, {"of_run": of_batch.run_id, "more": more})
 
 
 def new_log_values(*, reason: str, log_id: str, epoch: int) -> dict[str, Any]:
@@ -283,4 +399,6 @@ def _waiting_batch(row: sa.Row[Any]) -> WaitingBatch:
         meta=row.meta,
         run_id=RunId(row.run_id),
         journalled_at=row.journalled_at,
+        bisection=row.bisection,
+        may_supersede=bool(row.may_supersede),
     )

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from headrace.control.engine import reading, writing
 from headrace.control.journal import add_key_requests
 from headrace.control.state import position
-from headrace.control.tables import feed, rejected_row, run
+from headrace.control.tables import audit, feed, rejected_row, run
 from headrace.control.types import now
 from headrace.domain.position import Position
-from headrace.domain.vocabulary import AppId, FeedId, RunId, SourceId
+from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, RunId, SourceId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A row that was set aside: `key` as texts (or nulls), `raw` the source's texts as JSON."""
+    """A row that was set aside: `key` as texts (or nulls), `raw` the source's texts as JSON.
+
+    Attributes:
+        data_source_id: who refused it; None when no data source has seen it.
+    """
 
     id: int
     feed_id: FeedId
@@ -52,6 +56,7 @@ class Rejected:
     code: str
     reason: str
     raw: str
+    data_source_id: DataSourceId | None
     state: str
     attempts: int
     first_seen: datetime
@@ -77,26 +82,36 @@ class SqlRuns:
         with reading(self._engine) as connection:
             return [_run(row) for row in connection.execute(newest)]
 
-    def rejected(self, *, limit: int, source_id: str | None = None, state: str = "open") -> list[Rejected]:
-        """The longest known first."""
+    def rejected(
+        self,
+        *,
+        limit: int,
+        source_id: str | None = None,
+        code: str | None = None,
+        state: str = "open",
+        ids: Sequence[int] = (),
+    ) -> list[Rejected]:
+        """The longest known first, of a source, a code or by id."""
         oldest = (
-            sa.select(rejected_row, feed.c.source_id, feed.c.app_id)
-            .join(feed, feed.c.id == rejected_row.c.feed_id)
+            _rows(source_id, code, ids)
+            .add_columns(rejected_row, feed.c.source_id, feed.c.app_id)
             .where(rejected_row.c.state == state)
             .order_by(rejected_row.c.id)
             .limit(limit)
         )
-        if source_id is not None:
-            oldest = oldest.where(feed.c.source_id == source_id)
         with reading(self._engine) as connection:
             return [_rejected(row) for row in connection.execute(oldest)]
 
-    def replay(self, *, source_id: str | None = None, code: str | None = None) -> list[FeedId]:
+    def replay(
+        self, *, source_id: str | None = None, code: str | None = None, ids: Sequence[int] = ()
+    ) -> list[FeedId]:
         """Ask for the keys of open rejected rows to be fetched again; the feeds to nudge.
 
-        What the fetch finds closes them. A row whose key has a null cannot be fetched, and stays.
+        What is fetched closes them, once it is merged where a data source had refused it. A row whose key
+        has a null cannot be fetched, and stays.
         """
-        open_rows = _open_rows(source_id, code)
+        of_row = (rejected_row.c.feed_id, rejected_row.c.key)
+        open_rows = _open_rows(source_id, code, ids).add_columns(*of_row).order_by(rejected_row.c.id)
         with writing(self._engine) as connection:
             keys: dict[FeedId, list[tuple[str, ...]]] = {}
             for row in connection.execute(open_rows):
@@ -107,25 +122,38 @@ class SqlRuns:
                 add_key_requests(connection, feed_id, keys[feed_id])
         return sorted(keys)
 
-    def discard(self, *, source_id: str | None = None, ids: Sequence[int] = ()) -> int:
-        """Close open rejected rows for good, of a source or by id; how many."""
-        which = _open_rows(source_id, None).with_only_columns(rejected_row.c.id)
-        if ids:
-            which = which.where(rejected_row.c.id.in_(ids))
-        discarded = sa.update(rejected_row).where(rejected_row.c.id.in_(which))
+    def discard(self, *, actor: str, source_id: str | None = None, ids: Sequence[int] = ()) -> int:
+        """Close open rejected rows for good, of a source or by id; how many. Audited as `actor`'s."""
+        which = _open_rows(source_id, None, ids).add_columns(rejected_row.c.id)
+        discarded = (
+            sa.update(rejected_row)
+            .where(rejected_row.c.id.in_(which))
+            .values(state="discarded", last_seen=now())
+            .returning(rejected_row.c.id)
+        )
         with writing(self._engine) as connection:
-            return connection.execute(discarded.values(state="discarded", last_seen=now())).rowcount
+            closed = sorted(connection.execute(discarded).scalars())
+            if closed:
+                connection.execute(_AUDIT, {"actor": actor, "detail": {"source": source_id, "ids": closed}})
+        return len(closed)
 
 
-def _open_rows(source_id: str | None, code: str | None) -> sa.Select[Any]:
-    rows = (
-        sa.select(rejected_row.c.feed_id, rejected_row.c.key)
-        .join(feed, feed.c.id == rejected_row.c.feed_id)
-        .where(rejected_row.c.state == "open", feed.c.state == "active")
-    )
+_AUDIT = sa.insert(audit).values(at=now(), action="rejected.discard", outcome="done")
+
+
+def _rows(source_id: str | None, code: str | None, ids: Sequence[int]) -> sa.Select[Any]:
+    """Nothing of these rows yet: the caller says which columns."""
+    rows = sa.select().select_from(rejected_row.join(feed, feed.c.id == rejected_row.c.feed_id))
     if source_id is not None:
         rows = rows.where(feed.c.source_id == source_id)
-    return rows if code is None else rows.where(rejected_row.c.code == code)
+    if code is not None:
+        rows = rows.where(rejected_row.c.code == code)
+    return rows.where(rejected_row.c.id.in_(ids)) if ids else rows
+
+
+def _open_rows(source_id: str | None, code: str | None, ids: Sequence[int]) -> sa.Select[Any]:
+    is_open = sa.and_(rejected_row.c.state == "open", feed.c.state == "active")
+    return _rows(source_id, code, ids).where(is_open)
 
 
 def _run(row: sa.Row[Any]) -> Run:
@@ -158,6 +186,7 @@ def _rejected(row: sa.Row[Any]) -> Rejected:
         code=row.code,
         reason=row.reason,
         raw=row.raw,
+        data_source_id=DataSourceId(row.refused_by) if row.refused_by else None,
         state=row.state,
         attempts=row.attempts,
         first_seen=row.first_seen,

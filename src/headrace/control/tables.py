@@ -265,6 +265,7 @@ batch = sa.Table(
     Column("attempts", Integer, nullable=False, server_default=sa.text("0")),
     Column("next_attempt_at", Timestamp),
     Column("error", Text),
+    Column("bisection", Json, comment="how far it is taken apart"),
     Column("journalled_at", Timestamp, nullable=False),
     Column("merged_at", Timestamp),
     sa.UniqueConstraint("feed_id", "data_source_id", "log_id", "seq"),
@@ -306,13 +307,15 @@ rejected_row = sa.Table(
     Column("code", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("raw", Text, nullable=False, comment="JSON object of the source's texts"),
-    Column("batch_id", Text, comment="the batch that the store refused it from"),
+    text("refused_by"),  # a data source; empty: none has seen it
+    Column("batch_id", Text, comment="the batch that the data source refused it from"),
     Column("state", Text, nullable=False, server_default="open"),
     Column("attempts", Integer, nullable=False, server_default=sa.text("1")),
     Column("first_seen", Timestamp, nullable=False),
     Column("last_seen", Timestamp, nullable=False),
     one_of("state", ("open", "resolved", "discarded")),
-    partial("rejected_row_open_key", "feed_id", "key", where="state = 'open'", unique=True),
+    CheckConstraint("(batch_id IS NULL) = (refused_by = '')", name="refused_by"),
+    partial("rejected_row_open_key", "feed_id", "key", "refused_by", where="state = 'open'", unique=True),
     Index("rejected_row_last_seen_idx", "last_seen"),
 )
 

@@ -37,6 +37,10 @@ class RejectCode(StrEnum):
     CUSTOMER_MISSING = "customer_missing"
     CUSTOMER_UNFIT = "customer_unfit"
     CUSTOMER_REFUSED = "customer_refused"
+    REFUSED = "refused"
+    """By the data source, for its data."""
+    KILLED = "killed"
+    """Workers that applied it died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

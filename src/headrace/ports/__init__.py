@@ -16,7 +16,7 @@ from headrace.ports.feeds import (
     Reconciliation,
     RejectedRow,
 )
-from headrace.ports.journal import FeedLog, Journal, WaitingBatch
+from headrace.ports.journal import FeedLog, Journal, RefusedRow, WaitingBatch
 from headrace.ports.process import Clock, Nudge
 from headrace.ports.reading import (
     Beyond,
@@ -83,6 +83,7 @@ __all__ = [
     "Readers",
     "Reconciliation",
     "RecordStore",
+    "RefusedRow",
     "Registry",
     "RejectedRow",
     "Relation",

@@ -117,6 +117,8 @@ class JournalEntry:
     Attributes:
         seen_keys: keys (JSON arrays) whose open rejected rows this page supersedes, only those that the
             caller knows to be open.
+        vanished_keys: keys (JSON arrays) that the source no longer has, and for which nothing is journalled:
+            their rejected rows are open no more, whoever refused them.
         answered_requests: ids of key requests that this entry fetched.
         finished_reconcile: the reconciliation ended: clears what asked for it.
     """
@@ -127,6 +129,7 @@ class JournalEntry:
     batches: Sequence[NewBatch]
     rejected: Sequence[RejectedRow] = ()
     seen_keys: Sequence[str] = ()
+    vanished_keys: Sequence[str] = ()
     answered_requests: Sequence[int] = ()
     rows_read: int = 0
     routing_version: int | None = None
@@ -183,7 +186,8 @@ class Feeds(Protocol):
     def key_requests(self, feed_id: FeedId, *, limit: int) -> tuple[KeyRequest, ...]: ...
 
     def open_rejected_keys(self, feed_id: FeedId) -> frozenset[str]:
-        """Keys (JSON arrays) of this feed's open rejected rows, at most some thousands."""
+        """Keys (JSON arrays) of this feed's open rejected rows that no data source has seen, at most some
+        thousands."""
         ...
 
     def written_data_sources(self, feed_id: FeedId) -> tuple[DataSourceId, ...]:

@@ -18,6 +18,7 @@ from headrace.domain.vocabulary import (
     RunId,
     SourceId,
 )
+from headrace.ports.feeds import RejectedRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,14 @@ class FeedLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingBatch:
-    """An unmerged batch that is not in backoff behind another one."""
+    """An unmerged batch that is not in backoff behind another one.
+
+    Attributes:
+        attempts: begun and not given back.
+        bisection: how far it is taken apart (`domain.bisection`), None when it is not.
+        may_supersede: the feed has open rejected rows that a data source refused: the batch may have
+            later versions of them.
+    """
 
     id: BatchId
     feed_id: FeedId
@@ -49,6 +57,18 @@ class WaitingBatch:
     meta: Mapping[str, Any]
     run_id: RunId
     journalled_at: datetime
+    bisection: Mapping[str, Any] | None = None
+    may_supersede: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRow:
+    """An open rejected row that a data source refused. `key`: JSON array of canonical texts."""
+
+    id: int
+    key: str
+    data_source_id: DataSourceId
+    batch_id: BatchId
 
 
 class Journal(Protocol):
@@ -82,6 +102,24 @@ class Journal(Protocol):
     def give_back_attempt(self, batch_ids: Sequence[BatchId]) -> None: ...
 
     def back_off(self, batch_ids: Sequence[BatchId], error: str, *, delay_s: float) -> None: ...
+
+    def note_bisection(self, batch_id: BatchId, bisection: Mapping[str, Any]) -> None:
+        """How far an unmerged batch is taken apart; goes when it is merged."""
+        ...
+
+    def set_aside(self, batch_id: BatchId, rows: Sequence[RejectedRow]) -> None:
+        """These rows of an unmerged batch, and no others, are rejected. Before the data source commits the
+        batch without them: a crash in between leaves rejected rows that the repeated batch sets aside again.
+        """
+        ...
+
+    def refused_rows(self, feed_id: FeedId) -> tuple[RefusedRow, ...]:
+        """The feed's open rejected rows that data sources refused, at most some thousands."""
+        ...
+
+    def resolve(self, rejected_ids: Sequence[int]) -> None:
+        """Later versions of these rejected rows are merged: they are open no more."""
+        ...
 
     def mark_merged(self, batch_ids: Sequence[BatchId], *, rows_changed: int) -> None:
         """Marks, drops payloads, moves the logs' merged_seq. Idempotent."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -117,6 +117,11 @@ class MergeTransaction(Protocol):
 
     def recompute(self) -> MergeCounts:
         """Recompute what the applied rows touched, in dependency order; once, at the end."""
+        ...
+
+    def refusal(self, tried: Callable[[MergeTransaction], object]) -> str | None:
+        """Why what is tried is refused for its data; None when it is not. Nothing of it stays, and the
+        lock is held all the while. Raises DataRejectedError when the refusal ended the transaction."""
         ...
 
     def mark_applied(self, feed_id: FeedId, applied: Applied) -> None: ...

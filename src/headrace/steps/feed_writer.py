@@ -35,6 +35,7 @@ class Noted(TypedDict, total=False):
 
     rejected: Sequence[RejectedRow]
     seen_keys: Sequence[str]
+    vanished_keys: Sequence[str]
     answered_requests: Sequence[int]
     rows_read: int
     routing_version: int

@@ -25,6 +25,8 @@ class MergeReport:
     Attributes:
         blocked: the sources whose logs wait; empty with state `blocked` when the whole store does.
         errors: what is, or was meanwhile, in the way, in words for a person.
+        rejected: rows that the data source refused, and that are set aside.
+        unfinished: a batch is being taken apart: another visit goes on.
     """
 
     state: MergeState
@@ -34,6 +36,8 @@ class MergeReport:
     held: int = 0
     blocked: tuple[SourceId, ...] = ()
     errors: tuple[str, ...] = ()
+    rejected: int = 0
+    unfinished: bool = False
 
     def then(self, later: MergeReport) -> MergeReport:
         """Both visits as one, in the state that the later one left."""
@@ -43,13 +47,23 @@ class MergeReport:
             batches=self.batches + later.batches,
             rows=self.rows + later.rows,
             held=max(self.held, later.held),
+            rejected=self.rejected + later.rejected,
             errors=tuple(dict.fromkeys(self.errors + later.errors)),
         )
 
     def beside(self, other: MergeReport) -> MergeReport:
         """Runs of two logs as one visit, in the worse state of both."""
         worst = max(self.state, other.state, key=list(MergeState).index)
-        return replace(self.then(other), state=worst, blocked=self.blocked + other.blocked)
+        return replace(
+            self.then(other),
+            state=worst,
+            blocked=self.blocked + other.blocked,
+            unfinished=self.unfinished or other.unfinished,
+        )
+
+
+UNFINISHED = MergeReport(state=MergeState.DRAINED, unfinished=True)
+"""A batch is being taken apart; nothing was done yet."""
 
 
 def blocked(source: SourceId, reason: str) -> MergeReport:

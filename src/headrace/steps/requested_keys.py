@@ -56,8 +56,15 @@ class RequestedKeys:
         batches = self._deletes(keys)
         # A row that comes back as it was must be journalled again.
         state = self.writer.all_stale() if batches else self.writer.state
-        closed = self.writer.open_rejected & {key_json(key) for key in keys}
-        self.writer.append(batches, state, answered_requests=answered, seen_keys=tuple(sorted(closed)))
+        asked = {key_json(key) for key in keys}
+        canonical = {key_json(key) for key in keys.values()}
+        self.writer.append(
+            batches,
+            state,
+            answered_requests=answered,
+            seen_keys=tuple(sorted(self.writer.open_rejected & asked)),
+            vanished_keys=() if batches else tuple(sorted(asked | canonical)),
+        )
 
     def _deletes(self, keys: Mapping[Key, Key]) -> list[NewBatch]:
         """One batch for each data source that the feed writes to: the key may be in any of them."""

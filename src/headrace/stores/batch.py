@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.domain.vocabulary import DELETED, INVALID
-
-ORDINAL = "_ordinal"
-
-
-def last_rows(rows: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Of rows with one key only the last, in the order of the table."""
-    numbered = rows.select(list(key)).append_column(ORDINAL, pa.arange(0, rows.num_rows))  # type: ignore[attr-defined]
-    last = numbered.group_by(list(key)).aggregate([(ORDINAL, "max")]).column(f"{ORDINAL}_max")
-    if len(last) == rows.num_rows:
-        return rows
-    return rows.take(last.take(pc.sort_indices(last)))
 
 
 def storable_invalid(rows: pa.Table) -> pa.Table:

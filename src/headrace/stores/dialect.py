@@ -6,7 +6,7 @@ behind `Dialect`. Values are always bound, by name, through `Binds`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -157,6 +157,11 @@ class Session(Protocol):
     def load_new(self, table: str, rows: pa.Table) -> bool:
         """Append the rows to the columns that they name; False, with nothing written, when one of them
         has the key of a row that is there."""
+        ...
+
+    def refusal(self, work: Callable[[], object]) -> str | None:
+        """Why the work is refused for its data, at the latest by the commit; None when it is not. Nothing
+        of it stays. An error that ends the transaction, or is none of the data, is raised."""
         ...
 
 

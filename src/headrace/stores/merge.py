@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
+from headrace.domain.latest import last_rows
 from headrace.domain.vocabulary import CUSTOMER, BatchId, BatchKind, FeedId, LogId, SourceId
-from headrace.ports import Applied, FeedScope, KeyChunk, KeysOutcome, MergeCounts
-from headrace.stores.batch import last_rows, storable_invalid
+from headrace.ports import Applied, FeedScope, KeyChunk, KeysOutcome, MergeCounts, MergeTransaction
+from headrace.stores.batch import storable_invalid
 from headrace.stores.frame import Frame, names_of
 from headrace.stores.gone import GoneRows
 from headrace.stores.layout import APPLIED, CONTRACT, MOVED
@@ -100,6 +101,11 @@ class SqlMerge:
 
     def recompute(self) -> MergeCounts:
         return MergeCounts(updated=Recompute(self._frame, self.touched).run())
+
+    def refusal(self, tried: Callable[[MergeTransaction], object]) -> str | None:
+        # A frame of its own: its temporary tables go with what was tried.
+        session, model = self._frame.session, self._frame.model
+        return session.refusal(lambda: tried(SqlMerge(Frame(session, model))))
 
     def mark_applied(self, feed_id: FeedId, applied: Applied) -> None:
         """The source of a feed is known from the batches applied in this transaction, or from before."""

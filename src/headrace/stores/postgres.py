@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, Final, NoReturn
@@ -61,6 +61,17 @@ _CONFIGURATION: Final = (
     pg.InvalidSchemaName,
     pg.ReadOnlySqlTransaction,
 )
+_OF_THE_DATA: Final = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    # A limit of the program is one of its data here: a value too long for an index.
+    pg.ProgramLimitExceeded,
+    # What a user's own triggers and views raise.
+    pg.RaiseException,
+    pg.AssertFailure,
+    pg.TriggeredActionException,
+    pg.WithCheckOptionViolation,
+)
 _CONFIGURATION_WORDS: Final = (
     "password authentication failed",
     "no password supplied",
@@ -103,6 +114,17 @@ class PostgresSession:
         except pg.UniqueViolation:
             return False
         return True
+
+    def refusal(self, work: Callable[[], object]) -> str | None:
+        try:
+            with self._connection.transaction(force_rollback=True):  # a savepoint
+                work()
+                self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # else only a commit asks some
+        except psycopg.Error as error:
+            if _translation(error, _message(error)) is not DataRejectedError:
+                raise
+            return _told(error)
+        return None
 
 
 def _without_zones(rows: pa.Table) -> pa.Table:
@@ -204,15 +226,21 @@ def translated() -> Iterator[None]:
 
 
 def _raise(error: psycopg.Error) -> NoReturn:
-    message = error.diag.message_primary or _without_url(error)
-    raise _translation(error, message)(f"PostgreSQL data source: {message}") from error
+    raise _translation(error, _message(error))(_told(error)) from error
+
+
+def _told(error: psycopg.Error) -> str:
+    return f"PostgreSQL data source: {_message(error)}"
+
+
+def _message(error: psycopg.Error) -> str:
+    return error.diag.message_primary or _without_url(error)
 
 
 def _translation(error: psycopg.Error, message: str) -> type[HeadraceError]:
     if isinstance(error, _CONFIGURATION):
         return ConfigurationError
-    # A limit of the program is one of its data here: a value too long for an index.
-    if isinstance(error, (psycopg.DataError, psycopg.IntegrityError, pg.ProgramLimitExceeded)):
+    if isinstance(error, _OF_THE_DATA):
         return DataRejectedError
     if isinstance(error, psycopg.OperationalError):
         refused = error.sqlstate is None and any(word in message for word in _CONFIGURATION_WORDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,14 +78,30 @@ class SqliteSession:
     def load_new(self, table: str, rows: pa.Table) -> bool:
         columns = ", ".join(map(self.dialect.quote, rows.column_names))
         self.run("SAVEPOINT load_new")
+        loaded = True
         try:
             self.load(f"{table} ({columns})", rows)
         except sqlite3.IntegrityError:
+            if not self._connection.in_transaction:
+                raise  # a user's trigger ended it
             self.run("ROLLBACK TO load_new")
-            return False
-        finally:
-            self.run("RELEASE load_new")
-        return True
+            loaded = False
+        self.run("RELEASE load_new")
+        return loaded
+
+    def refusal(self, work: Callable[[], object]) -> str | None:
+        self.run("SAVEPOINT refusal")
+        refused = None
+        try:
+            work()
+        except sqlite3.Error as error:
+            # A user's trigger may end the whole transaction.
+            if _translation(error) is not DataRejectedError or not self._connection.in_transaction:
+                raise
+            refused = _told(error)
+        self.run("ROLLBACK TO refusal")
+        self.run("RELEASE refusal")
+        return refused
 
 
 def _storable(column: pa.Array[Any]) -> pa.Array[Any]:
@@ -190,7 +206,11 @@ def translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _translation(error)(f"SQLite data source: {error}") from error
+        raise _translation(error)(_told(error)) from error
+
+
+def _told(error: sqlite3.Error) -> str:
+    return f"SQLite data source: {error}"
 
 
 def _translation(error: sqlite3.Error) -> type[HeadraceError]:

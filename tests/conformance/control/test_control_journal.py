@@ -151,6 +151,6 @@ def test_rejected_rows_are_replayed_by_key_or_discarded(control: Control) -> Non
     assert control.runs.replay(source_id="users") == [control.feed()]
     assert [r.key for r in control.feeds.key_requests(control.feed(), limit=9)] == [("1",), ("2",)]
     one, *_ = control.runs.rejected(limit=5)
-    assert control.runs.discard(ids=[one.id]) == 1
-    assert control.runs.discard(source_id="users") == 2
+    assert control.runs.discard(actor="me", ids=[one.id]) == 1
+    assert control.runs.discard(actor="me", source_id="users") == 2
     assert control.runs.rejected(limit=5) == []

@@ -237,6 +237,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_attempt_at", types.Timestamp(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("bisection", types.Json, nullable=True, comment="how far it is taken apart"),
         sa.Column("journalled_at", types.Timestamp(), nullable=False),
         sa.Column("merged_at", types.Timestamp(), nullable=True),
         sa.CheckConstraint("(state = 'merged') = (merged_at IS NOT NULL)", name=op.f("batch_merged_check")),
@@ -347,11 +348,17 @@ def upgrade() -> None:
         sa.Column("code", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("raw", sa.Text(), nullable=False, comment="JSON object of the source's texts"),
-        sa.Column("batch_id", sa.Text(), nullable=True, comment="the batch that the store refused it from"),
+        sa.Column("refused_by", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "batch_id", sa.Text(), nullable=True, comment="the batch that the data source refused it from"
+        ),
         sa.Column("state", sa.Text(), server_default="open", nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("first_seen", types.Timestamp(), nullable=False),
         sa.Column("last_seen", types.Timestamp(), nullable=False),
+        sa.CheckConstraint(
+            "(batch_id IS NULL) = (refused_by = '')", name=op.f("rejected_row_refused_by_check")
+        ),
         sa.CheckConstraint(
             "state IN ('open', 'resolved', 'discarded')", name=op.f("rejected_row_state_check")
         ),
@@ -362,7 +369,7 @@ def upgrade() -> None:
     op.create_index(
         "rejected_row_open_key",
         "rejected_row",
-        ["feed_id", "key"],
+        ["feed_id", "key", "refused_by"],
         unique=True,
         sqlite_where=sa.text("state = 'open'"),
         postgresql_where=sa.text("state = 'open'"),
