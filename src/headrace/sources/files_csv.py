@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import csv as python_csv
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import reduce
 from typing import IO, Any, Final, Literal
 from uuid import uuid4
 
 from pyarrow import csv
 
-from headrace.domain.arrow import Array, Table, pa, pc
+from headrace.domain.arrow import Table, pa, pc
 from headrace.errors import ConfigurationError, SourceUnavailableError
 from headrace.sources.files_path import Format, SourceFile
 from headrace.sources.files_piece import Piece
@@ -22,6 +24,18 @@ BLOCKS: Final = (4 * 1024 * 1024, 64 * 1024 * 1024)
 _HEAD_BYTES: Final = 1024 * 1024
 _SHOWN_CHARACTERS: Final = 300
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_LETTER_BYTES: Final = 4
+_SUBSTITUTE: Final = b"\x1a"
+"""SUB, one byte for one that is no UTF-8: pyarrow cannot tell of a ragged line in another encoding."""
+_ERRORS: Final = "headrace.substitute"
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    start, end = (error.start, error.end) if isinstance(error, UnicodeDecodeError) else (0, 1)
+    return _SUBSTITUTE.decode() * (end - start), end
+
+
+codecs.register_error(_ERRORS, _substitute)
 
 
 class RowTooLongError(Exception):
@@ -52,13 +66,15 @@ def header_of(app_id: str, file: SourceFile) -> tuple[str, ...]:
 
 
 def _first_line(where: str, head: bytes, delimiter: str) -> list[str] | None:
-    text = io.TextIOWrapper(io.BytesIO(head), "utf-8-sig", newline="")
+    text = io.StringIO(head.decode("utf-8-sig", "surrogateescape"), newline="")
     try:
-        return next((line for line in python_csv.reader(text, delimiter=delimiter) if line), None)
-    except (UnicodeDecodeError, python_csv.Error) as error:
+        names = next((line for line in python_csv.reader(text, delimiter=delimiter) if line), None)
+        "".join(names or ()).encode()
+    except (UnicodeEncodeError, python_csv.Error) as error:
         raise ConfigurationError(
-            f"{where}: its first line is no header in UTF-8 ({error}); save it as UTF-8"
+            f"{where}: its first line is no header in UTF-8; save it as UTF-8"
         ) from error
+    return names
 
 
 def read_csv(app_id: str, file: SourceFile, columns: Sequence[str], *, block: int) -> Iterator[Piece]:
@@ -76,18 +92,18 @@ def read_csv(app_id: str, file: SourceFile, columns: Sequence[str], *, block: in
     with _opened(file) as raw:
         stream = _Ended(raw, _delimiter(file).join([last_row, *[""] * (len(names) - 1)]).encode())
         ragged: list[Any] = []
-        ended = False
+        ended, last_ragged = False, ""
         for batch in _batches(stream, names, columns, _delimiter(file), ragged.append, block):
-            ended = ended or (batch.num_rows > 0 and batch.column(0)[-1].as_py() == last_row.encode())
+            ended = ended or (batch.num_rows > 0 and batch.column(0)[-1].as_py() == last_row)
             whole = batch.slice(0, batch.num_rows - 1) if ended else batch
+            last_ragged = ragged[-1].text if ragged else last_ragged
             faults, ragged[:] = [_ragged_reason(file, row) for row in ragged], []
-            if ended and faults and not stream.closed_line:
-                raise SourceUnavailableError(
-                    f"{where} ends in the middle of a line: it is still being written, or was cut off;"
-                    " nothing of it is read until it is whole. To be read whole at once, write a file under"
-                    " another name and rename it"
-                )
-            yield _piece(file, whole, columns, faults)
+            yield _piece(file, whole, columns, faults, foreign_bytes=stream.has_foreign_bytes)
+    if stream.open_line and last_ragged.encode().endswith(stream.open_line):
+        raise SourceUnavailableError(
+            f"{where} ends in the middle of a line: it is still being written, or was cut off; nothing of it"
+            " is read until it is whole. To be read whole, write a file under another name and rename it"
+        )
     if not ended:
         raise SourceUnavailableError(
             f"{where} ends inside of a quoted text: a quote is opened and never closed, or the file is still"
@@ -103,7 +119,7 @@ def _batches(
     on_ragged: Callable[[Any], None],
     block: int,
 ) -> Iterator[Any]:
-    """The rows as binary columns: the file's first, and those of `columns` that it has."""
+    """The rows as texts: the file's first, and those of `columns` that it has."""
 
     def skip(row: Any) -> Literal["skip"]:
         on_ragged(row)
@@ -124,7 +140,7 @@ def _batches(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
             ),
             convert_options=csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.binary()),
+                column_types=dict.fromkeys(names, pa.string()),
                 include_columns=wanted,
                 strings_can_be_null=True,
                 null_values=[""],
@@ -146,67 +162,60 @@ class _Ended:
     def __init__(self, stream: Any, line: bytes) -> None:
         self._stream = stream
         self._line = line
-        self._last = b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(_ERRORS)
+        self._open = b""
         self._ended = False
-        self.closed_line = True
-        """The file's last line ends with a line break. Known when all is read."""
+        self.has_foreign_bytes = False
+        """A byte that is no UTF-8 was replaced."""
+
+    @property
+    def open_line(self) -> bytes:
+        """The end of a last line without a line break, once all is read; else empty."""
+        return self._open
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        if self._ended:
-            return b""
-        data: bytes = self._stream.read(size)
-        if data:
-            self._last = data[-1:]
-            return data
-        self._ended = True
-        self.closed_line = self._last in {b"\n", b"\r", b""}
-        return (b"" if self.closed_line else b"\n") + self._line + b"\n"
+        while not self._ended:
+            # Decoding may hold back a part of a letter: with it the next answer must not be too long.
+            data = self._stream.read(size if size < 0 else max(size - _LETTER_BYTES, 1))
+            self._ended = not data
+            text = self._decoder.decode(data, final=self._ended).encode()
+            self.has_foreign_bytes |= _SUBSTITUTE in text
+            self._open = (self._open + text)[-_SHOWN_CHARACTERS:].replace(b"\r", b"\n").rpartition(b"\n")[2]
+            if self._ended:
+                return text + (b"\n" if self._open else b"") + self._line + b"\n"
+            if text:
+                return text
+        return b""
 
 
-def _piece(file: SourceFile, batch: Any, columns: Sequence[str], faults: list[str]) -> Piece:
-    """The batch as texts; a row that is no UTF-8 is no row."""
-    texts: dict[str, Array] = {}
-    broken = pa.repeat(pa.scalar(False), batch.num_rows)
-    for name in columns:
-        if name not in batch.schema.names:
-            texts[name] = pa.nulls(batch.num_rows, pa.string())
-            continue
-        column = batch.column(name)
-        try:
-            texts[name] = column.cast(pa.string())
-        except pa.ArrowInvalid:
-            cells = [_decoded(cell) for cell in column.to_pylist()]
-            broken = pc.or_(broken, pa.array([bad for _, bad in cells]))
-            texts[name] = pa.array([text for text, _ in cells], pa.string())
-    rows: Table = pa.table(texts)
-    if not pc.any(broken).as_py():
+def _piece(
+    file: SourceFile, batch: Any, columns: Sequence[str], faults: list[str], *, foreign_bytes: bool
+) -> Piece:
+    """The batch with these columns; a row in another encoding is no row."""
+    nothing = pa.nulls(batch.num_rows, pa.string())
+    present = set(batch.schema.names)
+    rows: Table = pa.table({name: batch.column(name) if name in present else nothing for name in columns})
+    if not foreign_bytes:
         return Piece(rows, tuple(faults))
-    faults = faults + [_encoding_reason(file, row) for row in rows.filter(broken).to_pylist()]
-    return Piece(rows.filter(pc.invert(broken)), tuple(faults))
-
-
-def _decoded(cell: bytes | None) -> tuple[str | None, bool]:
-    """The text, and whether it is none: shown with `\\xNN` then."""
-    if cell is None:
-        return None, False
-    try:
-        return cell.decode(), False
-    except UnicodeDecodeError:
-        return cell.decode("utf-8", "backslashreplace"), True
+    found = [pc.fill_null(pc.match_substring(column, _SUBSTITUTE.decode()), False) for column in rows.columns]
+    foreign = reduce(pc.or_, found)
+    told = [_encoding_reason(file, row) for row in rows.filter(foreign).to_pylist()]
+    return Piece(rows.filter(pc.invert(foreign)), (*faults, *told))
 
 
 def _encoding_reason(file: SourceFile, row: dict[str, str | None]) -> str:
     shown = ", ".join(text for text in row.values() if text is not None)[:_SHOWN_CHARACTERS]
+    shown = shown.replace(_SUBSTITUTE.decode(), "\ufffd")
     return f'a line of "{file.name}" is not in UTF-8: {shown}'
 
 
 def _ragged_reason(file: SourceFile, row: Any) -> str:
     return (
         f'row {row.number} of "{file.name}" has {row.actual_columns} fields, not {row.expected_columns}:'
-        f" {row.text[:_SHOWN_CHARACTERS]}"
+        f" {row.text[:_SHOWN_CHARACTERS]}".replace(_SUBSTITUTE.decode(), "\ufffd")
     )
 
 

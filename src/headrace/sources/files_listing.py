@@ -63,21 +63,26 @@ def _sample(app_id: str, file: SourceFile, names: Sequence[str]) -> tuple[Table,
     """The file's first rows, and how many it has: about, where it is long."""
     if file.format is Format.PARQUET:
         first = next(read_parquet(file, names), None)
-        rows = first.rows if first else pa.table({name: pa.array([], pa.string()) for name in names})
+        rows = first.rows if first else _no_rows(names)
         return rows.slice(0, _SAMPLE_ROWS), row_count(file)
     for block in BLOCKS:
         try:
-            pieces = read_csv(app_id, file, names, block=block)
-            rows = next(pieces).rows
-            rest = next(pieces, None)
+            pieces = (piece.rows for piece in read_csv(app_id, file, names, block=block))
+            filled = (rows for rows in pieces if rows.num_rows)
+            rows = next(filled, _no_rows(names))
+            more = next(filled, None)
         except RowTooLongError:
             continue
-        if rest is None:
+        if more is None:
             return rows.slice(0, _SAMPLE_ROWS), rows.num_rows
         size = file.path.stat().st_size
         about = None if file.compression else rows.num_rows * size // block
         return rows.slice(0, _SAMPLE_ROWS), about
-    return pa.table({name: pa.array([], pa.string()) for name in names}), None
+    return _no_rows(names), None
+
+
+def _no_rows(names: Sequence[str]) -> Table:
+    return pa.table({name: pa.array([], pa.string()) for name in names})
 
 
 def _typed(column: ColumnFacts, sample: Table) -> ColumnFacts:

@@ -183,7 +183,8 @@ def _root(app_id: str, url: str) -> Path:
     except ValueError:
         parts = urlsplit("")
     path = unquote(parts.path)
-    if parts.scheme.lower() == "file" and parts.netloc in {"", "localhost", ".", ".."} and path:
+    is_file = parts.scheme.lower() == "file" and path.startswith("/")
+    if is_file and parts.netloc in {"", "localhost", ".", ".."}:
         return Path(parts.netloc + path) if parts.netloc.startswith(".") else Path(path)
     raise ConfigurationError(
         f"{app_id}: the URL of files is file:///directory, or file://./directory below the current one"

@@ -231,9 +231,10 @@ class Spill:
         values = loose_keys(asked, plan.time_zone)
         there = self._connection.execute(f"SELECT {', '.join(key)} FROM t")
         while rows := there.fetchmany(_KEYS_AT_ONCE):
-            texts = [text_column(values) for values in zip(*rows, strict=True)]
+            texts = [text_column(cells) for cells in zip(*rows, strict=True)]
             like = pc.is_in(loose_keys(pa.table(texts, names=list(key)), plan.time_zone), value_set=values)
-            yield [rows[at] for at in pc.indices_nonzero(like).to_pylist()]
+            found = pc.indices_nonzero(like)
+            yield list(zip(*(column.take(found).to_pylist() for column in texts), strict=True))
 
 
 class SpillCursor:
