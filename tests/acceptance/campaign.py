@@ -1,8 +1,9 @@
-"""The processes of the Procfile under SIGKILL, while their source changes."""
+"""The processes of the Procfile under SIGKILL and SIGSTOP, while their source changes."""
 
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,19 @@ SELECT coalesce((SELECT array_agg(f.lease_id) FROM feed f
        (SELECT count(*) FROM batch WHERE state = 'pending' AND attempts > 0)
 """
 """Leases of live runs, batches pending, and those of them that a merge has begun to try."""
+
+
+LIVE_RUNS = """
+SELECT r.id, r.state FROM run r JOIN feed f ON f.id = r.feed_id
+ WHERE r.state = 'running' AND f.lease_until > now()
+"""
+STATES_OF_RUNS = "SELECT id, state FROM run WHERE id = ANY(%s)"
+FREEZE_LIMIT_S = 60.0
+TAKEN_OVER_WITHIN_S = 10.0
+"""A worker frozen within a transaction of the control database keeps others out until it goes on."""
+REFUSED_WITHIN_S = 3.0
+
+Control = psycopg.Connection[tuple[object, ...]]
 
 
 @dataclass
@@ -141,7 +155,7 @@ class Kills:
     in_the_middle: int = 0
     leases_killed: set[str] = field(default_factory=set)
 
-    def kill(self, fleet: Fleet, victim: str, control: psycopg.Connection[tuple[object, ...]]) -> None:
+    def kill(self, fleet: Fleet, victim: str, control: Control) -> None:
         """Kill the victim at a moment when it has something in hand; count what the control database
         said right before."""
         deadline = time.monotonic() + MOMENT_LIMIT_S
@@ -161,6 +175,70 @@ class Kills:
         self.in_the_middle += bool(live if fetching else pending)
         if fetching:
             self.leases_killed |= live
+
+    def kill_in_turn(self, fleet: Fleet, control: Control, *, kills: int) -> None:
+        """So many kills, of each worker in its turn."""
+        for number in range(kills):
+            self.kill(fleet, VICTIMS[number % len(VICTIMS)], control)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.total} kills, {self.in_the_middle} in the middle"
+            f" ({self.with_run_live} with a run live, {self.with_batches_pending} with batches pending,"
+            f" {self.with_merge_begun} with a merge begun)"
+        )
+
+
+@dataclass
+class Freezes:
+    """What became of fetch workers that were stopped for longer than their lease.
+
+    Attributes:
+        taken_over: another worker took the feed that the frozen one was reading.
+        refused: the frozen one, going on, found its lease lost and wrote nothing.
+    """
+
+    taken_over: int = 0
+    refused: int = 0
+
+    def freeze_until_taken_over(self, fleet: Fleet, victim: str, control: Control) -> None:
+        """Stop the worker while it reads a feed; it goes on when another worker has taken that feed."""
+        process = fleet.running[victim]
+        deadline = time.monotonic() + FREEZE_LIMIT_S
+        before = process.logged("lease lost")
+        while not self._taken_over_while_frozen(process, control):
+            assert time.monotonic() < deadline, f"no feed of {victim} was taken over\n{process.tail()}"
+        self.taken_over += 1
+        self.refused += within(REFUSED_WITHIN_S, lambda: process.logged("lease lost") > before)
+
+    def _taken_over_while_frozen(self, process: Process, control: Control) -> bool:
+        """False when none of the runs that were live at the moment was the frozen worker's."""
+        within(MOMENT_LIMIT_S, lambda: bool(self._states(control, LIVE_RUNS)))
+        process.popen.send_signal(signal.SIGSTOP)
+        try:
+            live = list(self._states(control, LIVE_RUNS))
+            within(TAKEN_OVER_WITHIN_S, lambda: not self._frozen(control, live))
+            return "incomplete" in self._states(control, STATES_OF_RUNS, live).values()
+        finally:
+            process.popen.send_signal(signal.SIGCONT)
+
+    def _frozen(self, control: Control, runs: list[str]) -> bool:
+        """Some run is still live, and none was taken over."""
+        states = set(self._states(control, STATES_OF_RUNS, runs).values())
+        return "running" in states and "incomplete" not in states
+
+    def _states(self, control: Control, statement: str, *values: object) -> dict[str, str]:
+        return dict(control.execute(statement.encode(), values).fetchall())  # type: ignore[arg-type]
+
+
+def within(limit_s: float, happened: Callable[[], bool]) -> bool:
+    """Wait for it; whether it came."""
+    deadline = time.monotonic() + limit_s
+    while not happened():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def until_equal(expected: Records, actual: Callable[[], Records], *, limit_s: float) -> list[str]:

@@ -135,6 +135,10 @@ class Process:
             self.popen.kill()
             self.popen.wait(timeout=10)
 
+    def logged(self, event: str) -> int:
+        """How often its log, in JSON, tells of the event."""
+        return self.log.read_text(errors="replace").count(f'"event": "{event}"')
+
     def tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 

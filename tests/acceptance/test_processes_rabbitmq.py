@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.acceptance.campaign import Kills
 from tests.acceptance.project import Project
 from tests.acceptance.survival import survive
 
@@ -32,4 +33,9 @@ def rabbitmq_vhost(rabbitmq_server: str) -> Iterator[str]:
 def test_killed_workers_lose_and_double_nothing_over_rabbitmq(renters: Project, rabbitmq_vhost: str) -> None:
     namespace = f"headrace_test_{uuid.uuid4().hex[:12]}"
     renters.environment |= {"HEADRACE_BROKER_URL": rabbitmq_vhost, "HEADRACE_QUEUE_NAMESPACE": namespace}
-    survive(renters, kills=6, at_least_in_the_middle=4, empty_broker=None)
+    renters.warm = False  # as the Procfile starts them
+    counts = Kills()
+    survive(renters, seed=6, trouble=lambda fleet, control: counts.kill_in_turn(fleet, control, kills=6))
+    print(counts)
+    assert counts.total == 6
+    assert counts.in_the_middle >= 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
@@ -13,7 +14,7 @@ from headrace.domain.messages import MergeModel, Message, PollFeed
 from headrace.queue import broker as brokers
 from headrace.queue.nudges import to_dramatiq
 from headrace.queue.topology import FETCH, MERGE
-from tests.acceptance.campaign import MODULES
+from tests.acceptance.campaign import MODULES, MOMENT
 from tests.faults import shop
 from tests.faults.changes import Changes
 from tests.faults.plan import Fault, KindPlan
@@ -22,6 +23,7 @@ from tests.faults.writers import Writers
 
 WORKERS: Final = tuple(name for name in MODULES if name != "scheduler")
 SERVERS: Final = ("source", "store", "control")
+MOMENT_LIMIT_S: Final = 1.5
 NAMESPACE: Final = QUICK["HEADRACE_QUEUE_NAMESPACE"]
 
 
@@ -44,6 +46,7 @@ class Kill(Kind):
     plan = KindPlan(name="SIGKILL", targets=tuple(MODULES), weight=4)
 
     def begin(self, site: Site, writers: Writers, fault: Fault) -> None:
+        await_moment(site, fault.target)
         site.fleet.kill(fault.target)
 
 
@@ -53,6 +56,7 @@ class Freeze(Kind):
     plan = KindPlan(name="SIGSTOP past the lease", targets=WORKERS, lasts_s=(4.0, 7.0), weight=2)
 
     def begin(self, site: Site, writers: Writers, fault: Fault) -> None:
+        await_moment(site, fault.target)
         site.fleet.freeze(fault.target)
 
     def end(self, site: Site, writers: Writers, fault: Fault) -> None:
@@ -64,6 +68,17 @@ class Restart(Kind):
 
     def begin(self, site: Site, writers: Writers, fault: Fault) -> None:
         site.fleet.replace(fault.target)
+
+
+def await_moment(site: Site, victim: str) -> None:
+    """Some worker of the victim's kind has something in hand, or none had for a while."""
+    deadline = time.monotonic() + MOMENT_LIMIT_S
+    with psycopg.connect(site.control_url, autocommit=True, connect_timeout=5) as control:
+        while time.monotonic() < deadline:
+            leases, pending, begun = control.execute(MOMENT).fetchone() or ([], 0, 0)
+            if victim == "scheduler" or (leases if victim.startswith("fetch") else begun or pending):
+                return
+            time.sleep(0.002)
 
 
 # --- the broker ---------------------------------------------------------------------------------

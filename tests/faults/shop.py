@@ -146,7 +146,7 @@ def _data_source(name: str) -> dict[str, Any]:
 def _source(
     table: str, *, every: str = "1s", cursor: str | None = "updated_at", reconcile_every: str | None = None
 ) -> dict[str, Any]:
-    schedule: dict[str, Any] = {"every": every, "page_rows": 500}
+    schedule: dict[str, Any] = {"every": every, "page_rows": 100}
     if cursor is not None:
         schedule |= {"cursor": cursor, "clock": "database", "reconcile_every": reconcile_every}
     return {
