@@ -44,6 +44,7 @@ from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport
 from headrace.steps.sweep import SweepStep
 from headrace.stores.connect import open_store
+from headrace.stores.expectation import open_expectation
 from headrace.stores.pool import StorePool
 
 log = logs.get(__name__)
@@ -96,6 +97,7 @@ class Application:
         self.status = SqlStatus(self.engine)
         self.readers = ReaderPool(self._app_url, self._connect_app, per_app=settings.threads + 2)
         self.stores = StorePool(self._data_source_body, self._connect_store)
+        self.expectations = open_expectation
         self._applied: AppliedCatalogue | None = None
         self._asked_at = float("-inf")
         self._lock = threading.Lock()

@@ -125,6 +125,25 @@ def test_json_has_the_documented_keys(headrace: Command, project: Path) -> None:
         assert keys_of(value) == documented(heading), heading
 
 
+def test_verify_tells_both_values_and_fails_where_a_record_differs(headrace: Command, project: Path) -> None:
+    assert headrace("verify").code == 0
+    define("sources/purchases", unknown_customers="hold")
+    change("sources/shop.db", "UPDATE purchases SET tenant = 'nobody' WHERE id = 7")
+    change("sources/shop.db", "DELETE FROM refunds")
+    headrace("sync", "--source", "purchases", "--source", "refunds", "--reconcile")
+    change("stores/main.db", "UPDATE users SET name = 'Damaged' WHERE user_id = 12")
+
+    told = headrace("verify", "--model", "users", "--json")
+    assert told.code == 1
+    assert keys_of(told.json) == documented("`headrace verify")
+    lines = headrace("verify", "--sample", "1000", "--seed", "7")
+    assert lines.code == 1
+    assert re.search(r"name: sources say .+, data source has Damaged \(from users\)", lines.out)
+    assert "--seed 7" in lines.out
+    assert "held by a breaker" in lines.out
+    assert headrace("verify", "--model", "nothing").code == 2
+
+
 def test_records_are_objects_of_all_properties(headrace: Command, project: Path) -> None:
     records = headrace("records", "users", "--json").json
 

@@ -25,12 +25,13 @@ def run_watched(app: Application, sources: Sequence[str], *, trigger: str) -> Sy
     """A sync with progress bars on a terminal and plain lines elsewhere."""
     from workers.sync import run_sync
 
-    with _watched() as progress:
+    with watched() as progress:
         return run_sync(app, sources=[SourceId(s) for s in sources], progress=progress, trigger=trigger)
 
 
 @contextmanager
-def _watched() -> Iterator[Progress]:
+def watched() -> Iterator[Progress]:
+    """Progress bars on a terminal, plain lines elsewhere."""
     if sys.stdout.isatty():
         with _bars() as progress:
             yield progress

@@ -48,6 +48,14 @@ from headrace.ports.storing import (
     TableChange,
 )
 from headrace.ports.sweeping import Removed, Retention, Schedule, Sweep
+from headrace.ports.verifying import (
+    Difference,
+    DifferenceKind,
+    Expectation,
+    Expectations,
+    RecordId,
+    StoredRows,
+)
 
 __all__ = [
     "Applied",
@@ -58,7 +66,11 @@ __all__ = [
     "Clock",
     "ColumnFacts",
     "Definitions",
+    "Difference",
+    "DifferenceKind",
     "ExactKeys",
+    "Expectation",
+    "Expectations",
     "FeedLog",
     "FeedPlan",
     "FeedScope",
@@ -82,6 +94,7 @@ __all__ = [
     "ReadPlan",
     "Readers",
     "Reconciliation",
+    "RecordId",
     "RecordStore",
     "RefusedRow",
     "Registry",
@@ -95,6 +108,7 @@ __all__ = [
     "Selection",
     "Since",
     "SourceReader",
+    "StoredRows",
     "Stores",
     "Sweep",
     "TableChange",

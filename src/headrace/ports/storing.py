@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from headrace.domain.shape import ModelShape, SourceShape
 from headrace.domain.vocabulary import AppId, BatchId, BatchKind, DataSourceId, FeedId, LogId, SourceId
+from headrace.ports.verifying import StoredRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class TableChange:
     change: str
 
 
-class RecordStore(Protocol):
+class RecordStore(StoredRows, Protocol):
     """One data source. Errors: `StoreUnavailableError` for what may pass, `DataRejectedError` when the
     data itself is refused, `ConfigurationError` for what a person must mend."""
 

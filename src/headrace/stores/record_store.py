@@ -25,12 +25,13 @@ from headrace.stores.layout import (
 from headrace.stores.merge import SqlMerge, read_applied
 from headrace.stores.migration import find_migration, migrate
 from headrace.stores.reading import read_rows
+from headrace.stores.stored_rows import SqlStoredRows, json_column, text_column
 from headrace.stores.touched import mapped_column
 
 Identity = tuple[str, str, str]
 
 
-class SqlRecordStore:
+class SqlRecordStore(SqlStoredRows):
     """One data source. Safe between threads: each transaction has a connection of its own."""
 
     def __init__(self, connections: Connections, *, identity: Identity) -> None:
@@ -71,11 +72,11 @@ class SqlRecordStore:
         self, model: ModelShape, *, customer: str | None, key: tuple[str, ...] | None, limit: int
     ) -> pa.Table:
         columns = (
-            _text_column(CUSTOMER),
+            text_column(CUSTOMER),
             *model.columns,
             Column(name=CREATED, type=PropertyType.DATETIME, source_column=CREATED),
             Column(name=UPDATED, type=PropertyType.DATETIME, source_column=UPDATED),
-            _json_column(INVALID),
+            json_column(INVALID),
         )
         with self._reading() as session:
             frame = Frame(session, model)
@@ -91,13 +92,13 @@ class SqlRecordStore:
                 table=frame.records,
                 columns=columns,
                 conditions=conditions,
-                order=(_text_column(CUSTOMER), *model.key),
+                order=(text_column(CUSTOMER), *model.key),
                 limit=limit,
             )
 
     def staged_rows(self, source: SourceShape, *, customer: str, value: str, limit: int) -> pa.Table:
-        app = (_text_column(APP),) if source.many_apps else ()
-        columns = (_text_column(CUSTOMER), *source.columns, *app, _json_column(INVALID))
+        app = (text_column(APP),) if source.many_apps else ()
+        columns = (text_column(CUSTOMER), *source.columns, *app, json_column(INVALID))
         mapped = mapped_column(source)
         with self._reading() as session:
             frame = Frame(session, ModelShape(id=source.model, key=(), columns=(), sources=()))
@@ -193,11 +194,3 @@ class SqlRecordStore:
         binds = Binds(self._dialect)
         values = ", ".join(map(binds.text, self._identity))
         session.run(f"INSERT INTO {table} VALUES ({values})", binds)
-
-
-def _text_column(name: str) -> Column:
-    return Column(name=name, type=PropertyType.STRING, source_column=name)
-
-
-def _json_column(name: str) -> Column:
-    return Column(name=name, type=PropertyType.JSON, source_column=name)
