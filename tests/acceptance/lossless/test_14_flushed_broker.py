@@ -29,7 +29,7 @@ def test_14_a_flushed_redis_loses_nothing(renters: Project) -> None:
         renters.environment |= {"HEADRACE_BROKER_URL": server.url}
 
         def trouble(_fleet: Fleet, control: Control) -> None:
-            """FLUSHALL, each time in the middle: work went on since the last, batches wait, Redis has keys."""
+            """FLUSHALL, each time in the middle: work went on since, batches wait, Redis has keys."""
             seen = 0
             for _ in range(TIMES):
                 assert within(MOMENT_LIMIT_S, lambda after=seen: midway(control, after))  # type: ignore[misc]
