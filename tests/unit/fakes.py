@@ -302,6 +302,7 @@ class FakeStore:
     recomputing: Callable[[list[int]], None] = lambda rows: None
     """Told the rows that the store has, before it recomputes."""
     tries: int = 0
+    trying: bool = False
     runs: list[int] = field(default_factory=list)
     """How many rows each committed transaction applied."""
 
@@ -354,14 +355,14 @@ class FakeStore:
         return MergeCounts()
 
     def refusal(self, tried: Callable[[Any], object]) -> str | None:
-        rows = list(self.rows)
+        rows, self.trying = list(self.rows), True
         self.tries += 1
         try:
             tried(self)
         except DataRejectedError as error:
             return str(error)
         finally:
-            self.rows = rows
+            self.rows, self.trying = rows, False
         return None
 
     def mark_applied(self, feed_id: FeedId, applied: Applied) -> None:

@@ -62,6 +62,7 @@ class Bisection:
         rows: how many the batch has.
         refused: what was found, in order of the rows.
         parts: what is still to be tried in this phase, the next one first: from, to (exclusive).
+        before: how many were found when they began to be tried again.
         unanswered: tries of the next part that were begun and never answered.
         attempts: of the batch, when the search was given up.
         why: why it was given up, for a person.
@@ -71,6 +72,7 @@ class Bisection:
     phase: Phase = Phase.NOTHING
     refused: tuple[Refused, ...] = ()
     parts: tuple[tuple[int, int], ...] = ()
+    before: int = 0
     unanswered: int = 0
     attempts: int = 0
     why: str = ""
@@ -173,6 +175,8 @@ class Bisection:
                 return replace(going, phase=Phase.WHOLE)
             case Phase.TOGETHER:
                 return going.trying_again()
+            case Phase.AGAIN if len(self.refused) < self.before and len(self.refused) <= MOST_OF_ALL:
+                return going.trying_again()  # what was lacking may be there now
             case _:
                 return replace(going, phase=Phase.FOUND)
 
@@ -184,7 +188,8 @@ class Bisection:
         """Everything but what was found goes in. What killed is not tried again."""
         parts = tuple((r.row, r.row + 1) for r in self.refused if not r.killed)
         alone = self.rows == 1  # and was tried so
-        return replace(self, phase=Phase.AGAIN).after(() if alone else parts)
+        trying = replace(self, phase=Phase.AGAIN, before=len(self.refused))
+        return trying.after(() if alone else parts)
 
     def as_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
@@ -193,6 +198,7 @@ class Bisection:
             "phase": self.phase.value,
             "refused": [[r.row, r.reason, r.killed] for r in self.refused],
             "parts": [list(part) for part in self.parts],
+            "before": self.before,
             "unanswered": self.unanswered,
             "attempts": self.attempts,
             "why": self.why,
@@ -205,6 +211,7 @@ def from_json(value: Mapping[str, Any]) -> Bisection:
         phase=Phase(value["phase"]),
         refused=tuple(Refused(*refused) for refused in value["refused"]),
         parts=tuple((first, end) for first, end in value["parts"]),
+        before=value["before"],
         unanswered=value["unanswered"],
         attempts=value["attempts"],
         why=value["why"],

@@ -22,6 +22,8 @@ def rejected_rows(
 ) -> tuple[RejectedRow, ...]:
     """What is remembered of these rows of a batch: values as canonical texts by the source's columns, an
     invalid one as the source had it."""
+    if not refused:
+        return ()
     rows = _as_source_texts(events.take(pa.array([r.row for r in refused], pa.int64())), source)
     faults = {
         place: (RejectCode.KILLED if r.killed else RejectCode.REFUSED, r.reason)

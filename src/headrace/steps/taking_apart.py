@@ -77,12 +77,13 @@ class TakingApart:
         """Goes on until the search ends or its time is over; control knows all that was answered."""
         until = self.clock.monotonic() + VISIT_S
         self.bisection = self.bisection.resumed()
-        while not self.bisection.ended and self.clock.monotonic() <= until:
+        while not self.bisection.ended:
             self.begin()
             rows = self.some_rows(self.bisection.tried_rows())
-            self.bisection = self.bisection.answered(
-                transaction.refusal(lambda trial, rows=rows: self.apply(trial, rows))  # type: ignore[misc]
-            )
+            refusal = transaction.refusal(lambda trial, rows=rows: self.apply(trial, rows))  # type: ignore[misc]
+            self.bisection = self.bisection.answered(refusal)
+            if self.clock.monotonic() > until:
+                break
         self._note()
         return self.bisection
 
