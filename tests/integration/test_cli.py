@@ -227,6 +227,19 @@ def test_sync_goes_on_after_a_source_that_fails(headrace: Command, project: Path
     assert headrace("records", "users", "12", "--json").json[0]["name"] == "Ada King"
 
 
+@pytest.mark.parametrize(("freshness", "state"), [("1d", "late"), ("36500d", "ok")])
+def test_status_judges_a_source_by_its_freshness(
+    project: Path, headrace: Command, freshness: str, state: str
+) -> None:
+    schedule = json.loads((project / "config" / "sources" / "users.json").read_text())["schedule"]
+    define("sources/users", schedule={**schedule, "freshness": freshness})
+    assert headrace("sync").code == 0
+    change(".headrace/control.db", "UPDATE feed SET last_success_at = '2020' || substr(last_success_at, 5)")
+    (users,) = (feed for feed in headrace("status", "--json").json if feed["source"] == "users")
+    assert users["state"] == state
+    assert headrace("status").code == 0
+
+
 def test_strict_fails_on_a_rejected_row_and_names_it(headrace: Command, project: Path) -> None:
     define("sources/purchases", unknown_customers="hold")
     headrace("apply")

@@ -140,13 +140,18 @@ def _held_rows(app: Application) -> dict[str, int]:
 
 def _freshness(app: Application) -> dict[str, timedelta]:
     """The lag that each source is judged by, as applied."""
-    from headrace.definition.parsing import body_class
+    from headrace.domain.schedule import Duration
 
-    found: dict[str, timedelta] = {}
-    for (kind, id_), body in app.catalogue().bodies.items():
-        if kind == "sources" and body.get("schedule", {}).get("freshness"):
-            found[id_] = body_class(kind, body).model_validate(body).schedule.freshness  # type: ignore[attr-defined]
-    return found
+    schedules = {
+        id_: body.get("schedule", {})
+        for (kind, id_), body in app.catalogue().bodies.items()
+        if kind == "sources"
+    }
+    return {
+        id_: Duration.parse(schedule["freshness"]).span
+        for id_, schedule in schedules.items()
+        if schedule.get("freshness")
+    }
 
 
 def _lag(feed: FeedStatus) -> timedelta | None:
