@@ -39,6 +39,45 @@ def test_what_leads_nowhere_is_named_all_at_once(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("template", "value", "resolved"),
+    [
+        ("postgresql://u:${PW}@h/d", "p@ss/w:rd?#%zz ", "postgresql://u:p%40ss%2Fw%3Ard%3F%23%25zz%20@h/d"),
+        ("postgresql://u:${PW}@h/d", "p%40ss", "postgresql://u:p%40ss@h/d"),
+        ("mysql://${PW}@h/d", "ann@office", "mysql://ann%40office@h/d"),
+        ("postgresql://h/d?password=${PW}", "a&b=c+d", "postgresql://h/d?password=a%26b%3Dc%2Bd"),
+        ("postgresql://h/d?password=${PW}", "a b", "postgresql://h/d?password=a%20b"),
+        ("postgresql://u@${PW}/d", "[::1]:5432", "postgresql://u@[::1]:5432/d"),
+        ("sqlite:///${PW}/a.db", "some where/100%", "sqlite:///some where/100%/a.db"),
+        ("${PW}", "postgresql://u:p%40@h/d", "postgresql://u:p%40@h/d"),
+    ],
+)
+def test_a_password_may_have_any_character(template: str, value: str, resolved: str) -> None:
+    assert resolve(template, {"PW": value}) == resolved
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:a@b@h/d", "postgresql://u:a/b@h/d", "mysql://u:a#b@h/d"])
+def test_a_url_that_would_be_read_as_another_is_refused_and_not_told(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="percent-encode") as raised:
+        resolve("${URL}", {"URL": url})
+    assert "u:a" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["postgresql://u:hunter2@h/d", "mysql://u:x${PW}@h", "postgresql://h/d?user=u&password=hunter2"],
+)
+def test_a_password_that_is_written_out_is_a_fault(template: str) -> None:
+    (fault,) = secret_faults(template, {"PW": "x"})
+    assert "holds a password" in fault
+    assert "hunter2" not in fault
+
+
+@pytest.mark.parametrize("template", ["postgresql://u@h/d", "mysql://root:@h", "sqlite:///u:p@x", "${URL}"])
+def test_a_url_without_a_password_is_none(template: str) -> None:
+    assert secret_faults(template, {"URL": "postgresql://u:p@h/d"}) == []
+
+
 @pytest.mark.parametrize("template", ["${}", "${A B}", "${1A}", "${A", "x${"])
 def test_what_is_no_reference_is_a_fault(template: str) -> None:
     assert secret_faults(template, {"A": "x"})

@@ -14,6 +14,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.control.types import now
+from headrace.definition.secrets import url_fault
 from headrace.errors import ConfigurationError, ControlUnavailableError, InvariantError
 
 _NOT_UPGRADED = "the control database lacks a table or column: run `headrace db upgrade`"
@@ -44,6 +45,8 @@ def control_engine(url: str, *, pool_size: int = 8, wait_s: float = 30.0) -> sa.
 
 
 def _parse(url: str) -> sa.URL:
+    if fault := url_fault(url):
+        raise ConfigurationError(f"control database: {fault}")
     try:
         parsed = sa.make_url(url)
     except exc.ArgumentError as error:
