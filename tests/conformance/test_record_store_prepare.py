@@ -296,9 +296,15 @@ def test_a_database_that_does_not_exist_is_a_matter_of_configuration(postgres_se
         open_at(postgres_server.rsplit("/", 1)[0] + "/headrace_no_such_database").count(SHAPE)
 
 
-def test_a_file_without_its_directory_is_a_matter_of_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no directory"):
-        open_at(f"sqlite:///{tmp_path}/none/store.db").count(SHAPE)
+def test_the_directory_of_a_file_is_made(tmp_path: Path) -> None:
+    open_at(f"sqlite:///{tmp_path}/stores/eu/store.db").prepare([SHAPE])
+    assert (tmp_path / "stores" / "eu" / "store.db").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    (tmp_path / "stores").write_text("a file")
+    with pytest.raises(ConfigurationError, match="cannot be made"):
+        open_at(f"sqlite:///{tmp_path}/stores/eu/store.db").count(SHAPE)
 
 
 def test_a_url_of_another_kind_is_refused_without_being_told() -> None:

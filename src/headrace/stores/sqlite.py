@@ -125,8 +125,14 @@ class SqliteConnections:
         self._pool: ConnectionPool[_Connection] = ConnectionPool(self._connect)
 
     def _connect(self) -> _Connection:
-        if not self._path.parent.is_dir():
-            raise ConfigurationError(f"SQLite data source: no directory {self._path.parent}")
+        directory = self._path.parent
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"SQLite data source: the directory {directory} cannot be made ({error.strerror}); "
+                "correct the data source's URL, or the rights"
+            ) from error
         return _Connection(self._path)
 
     @contextmanager
