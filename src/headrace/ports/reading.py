@@ -97,7 +97,7 @@ class Since:
 
 @dataclass(frozen=True, slots=True)
 class NullCursors:
-    """Rows whose cursor is null, ordered by key."""
+    """Rows whose cursor is null, or a date before all others (-infinity), ordered by key."""
 
 
 @dataclass(frozen=True, slots=True)

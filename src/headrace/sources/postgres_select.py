@@ -37,7 +37,7 @@ def compose_select(
         case Since():
             where, order = select.since(selection), select.by_cursor()
         case NullCursors():
-            where, order = [sql.SQL("{} IS NULL").format(select.cursor())], select.by_key()
+            where, order = [select.undated()], select.by_key()
         case Beyond(until=until):
             where, order = [select.compare_cursor(">", until)], select.by_key()
         case KeyRange(after=after, upto=upto):
@@ -81,6 +81,12 @@ class _Select:
     def _cursor_column(self) -> PostgresColumn:
         assert self._plan.cursor is not None, "a selection by cursor needs a plan with one"  # noqa: S101
         return self._relation.column(self._plan.cursor)
+
+    def undated(self) -> sql.Composable:
+        """-infinity is a date that never comes, and sorts below every watermark."""
+        if self._cursor_column().base not in {"date", "timestamp", "timestamptz"}:
+            return sql.SQL("{} IS NULL").format(self.cursor())
+        return sql.SQL("({0} IS NULL OR {0} = '-infinity')").format(self.cursor())
 
     def by_key(self) -> list[sql.Composable]:
         return [_identifier(name) for name in self._plan.key]

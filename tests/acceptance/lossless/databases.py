@@ -1,0 +1,173 @@
+"""Databases that tables are read from, as far as the lossless tests differ by them.
+
+Statements are plain SQL with literals. Another database is another class here, and a name in `DATABASES`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+
+from headrace.ports import SourceReader
+from headrace.sources.postgres import PostgresReader
+
+TABLE = "things"
+
+
+class Session:
+    """A session that writes `things`; in no transaction until `begin`."""
+
+    def __init__(self, connection: Any, database: SourceDatabase) -> None:
+        self._connection = connection
+        self._database = database
+
+    def run(self, statement: str) -> list[tuple[Any, ...]]:
+        cursor = self._connection.cursor()
+        cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+    def begin(self) -> None:
+        self.run(self._database.begin)
+
+    def commit(self) -> None:
+        self.run("COMMIT")
+
+    def insert(self, id_: int, name: str, at: str | None = None) -> None:
+        """A row dated by the database's clock, or by the SQL expression `at`."""
+        self.run(f"INSERT INTO {TABLE} (id, name, updated_at) VALUES ({id_}, '{name}', {self._at(at)})")
+
+    def rename(self, id_: int, name: str, at: str | None = None) -> None:
+        self.run(f"UPDATE {TABLE} SET name = '{name}', updated_at = {self._at(at)} WHERE id = {id_}")
+
+    def names(self) -> dict[int, str]:
+        """What is committed, as this session sees it."""
+        return dict(self.run(f"SELECT id, name FROM {TABLE}"))  # type: ignore[arg-type]
+
+    def _at(self, expression: str | None) -> str:
+        return self._database.now if expression is None else expression
+
+
+class SourceDatabase(Protocol):
+    """A database with the table `things (id, name, updated_at)`.
+
+    Attributes:
+        type, url: as an app names them.
+        now: the clock as the cursor column takes it; of the transaction where the database has such.
+        begin: the statement that begins a transaction that will write.
+        precisions: types of the cursor column by the name of their precision.
+        writers: transactions that may write at a time; None: any number.
+    """
+
+    type: str
+    url: str
+    now: str
+    begin: str
+    precisions: dict[str, str]
+    writers: int | None
+    next_second: str
+    """The next whole second: what a clock that rounds up shows."""
+
+    def now_in(self, precision: str) -> str:
+        """The clock as a column of this precision takes it."""
+        ...
+
+    def make(self, cursor_type: str | None = None) -> None:
+        """The table is there, empty."""
+        ...
+
+    def session(self) -> Any:
+        """A context manager of a `Session`."""
+        ...
+
+    def strict(self, reader: SourceReader) -> SourceReader:
+        """The reader without the margin of its fences: nothing is found by chance."""
+        ...
+
+
+@dataclass(slots=True)
+class PostgresDatabase:
+    url: str
+    role: str = ""
+    """Who reads, where it is another than who writes."""
+    type: str = "postgres"
+    now: str = "now()"
+    begin: str = "BEGIN"
+    writers: int | None = None
+    next_second: str = "date_trunc('second', clock_timestamp()) + interval '1 second'"
+
+    def now_in(self, precision: str) -> str:
+        del precision  # the column rounds
+        return self.now
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        return {"microsecond": "timestamptz", "millisecond": "timestamptz(3)", "second": "timestamp(0)"}
+
+    @property
+    def reading_url(self) -> str:
+        return self.url.replace("postgres@", f"{self.role}@") if self.role else self.url
+
+    def make(self, cursor_type: str | None = None) -> None:
+        with self.session() as session:
+            session.run(f"DROP TABLE IF EXISTS {TABLE}")
+            kind = cursor_type or "timestamptz"
+            session.run(f"CREATE TABLE {TABLE} (id bigint PRIMARY KEY, name text, updated_at {kind})")
+            session.run(f"CREATE INDEX ON {TABLE} (updated_at, id)")
+            if self.role:
+                session.run(f"GRANT SELECT ON {TABLE} TO {self.role}")
+
+    @contextmanager
+    def session(self, options: str = "-c timezone=UTC") -> Iterator[Session]:
+        with closing(psycopg.connect(self.url, autocommit=True, options=options)) as connection:
+            yield Session(connection, self)
+
+    def strict(self, reader: SourceReader) -> SourceReader:
+        assert isinstance(reader, PostgresReader)
+        reader._asking = replace(reader._asking, margin_s=0.0)
+        return reader
+
+
+@dataclass(slots=True)
+class SqliteDatabase:
+    path: Path
+    type: str = "sqlite"
+    now: str = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+    begin: str = "BEGIN IMMEDIATE"
+    writers: int | None = 1
+    next_second: str = "datetime('now', '+1 second')"
+
+    def now_in(self, precision: str) -> str:
+        return self.now if precision == "millisecond" else "CURRENT_TIMESTAMP"
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    @property
+    def reading_url(self) -> str:
+        return self.url
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        return {"millisecond": "TEXT", "second": "TEXT"}
+
+    def make(self, cursor_type: str | None = None) -> None:
+        with self.session() as session:
+            session.run(f"DROP TABLE IF EXISTS {TABLE}")
+            kind = cursor_type or "TEXT"
+            session.run(f"CREATE TABLE {TABLE} (id INTEGER PRIMARY KEY, name TEXT, updated_at {kind})")
+            session.run(f"CREATE INDEX things_cursor ON {TABLE} (updated_at, id)")
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=30)) as connection:
+            yield Session(connection, self)
+
+    def strict(self, reader: SourceReader) -> SourceReader:
+        return reader
