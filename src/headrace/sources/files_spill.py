@@ -33,6 +33,7 @@ log = logs.get(__name__)
 MOST_UNREADABLE: Final = 1_000
 _CACHE_KIB: Final = 32 * 1024
 _KEYS_AT_ONCE: Final = 50_000
+_ROWS_AT_ONCE: Final = 4_096
 _CURSOR: Final = "r"
 _UNREADABLE: Final = "bad"
 
@@ -94,12 +95,9 @@ class Spill:
             raise
 
     def _add(self, piece: Piece) -> None:
-        texts = [piece.rows.column(name).combine_chunks() for name in self.plan.columns]
-        cells = [mark_oversized(column, self.plan.max_cell_bytes).to_pylist() for column in texts]
-        marks = ", ".join("?" * (len(cells) + 1))
-        names = ", ".join((*self._names.values(), _CURSOR))
-        rows = zip(*cells, self._ranks(piece.rows), strict=True)
-        self._connection.executemany(f"INSERT INTO t ({names}) VALUES ({marks})", rows)
+        # Some rows at a time: as Python's values they take many times the memory that they do in Arrow.
+        for start in range(0, piece.rows.num_rows, _ROWS_AT_ONCE):
+            self._insert(piece.rows.slice(start, _ROWS_AT_ONCE))
         self._unreadable += len(piece.unreadable)
         if self._unreadable > MOST_UNREADABLE:
             raise ConfigurationError(
@@ -109,6 +107,14 @@ class Spill:
         self._connection.executemany(
             "INSERT INTO t (bad) VALUES (?)", [(unreadable_mark(why),) for why in piece.unreadable]
         )
+
+    def _insert(self, rows: Table) -> None:
+        texts = [rows.column(name).combine_chunks() for name in self.plan.columns]
+        cells = [mark_oversized(column, self.plan.max_cell_bytes).to_pylist() for column in texts]
+        names = ", ".join((*self._names.values(), _CURSOR))
+        marks = ", ".join("?" * (len(cells) + 1))
+        ranked = zip(*cells, self._ranks(rows), strict=True)
+        self._connection.executemany(f"INSERT INTO t ({names}) VALUES ({marks})", ranked)
 
     def _ranks(self, rows: Table) -> list[int | None]:
         if self.plan.cursor is None:
