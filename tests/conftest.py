@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import psycopg
+import pymysql
 import pytest
 import redis
 from psycopg import sql
 
 POSTGRES_URL = os.environ.get("HEADRACE_TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 REDIS_URL = os.environ.get("HEADRACE_TEST_REDIS_URL", "redis://127.0.0.1:6379")
+MYSQL_URL = os.environ.get("HEADRACE_TEST_MYSQL_URL", "mysql://root@127.0.0.1:3306")
 RABBITMQ_URL = os.environ.get("HEADRACE_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672")
 
 
@@ -46,6 +51,43 @@ def postgres_database(postgres_server: str) -> Iterator[str]:
     yield database_url(postgres_server, name)
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def mysql_connection(url: str, *, autocommit: bool = True, **arguments: Any) -> pymysql.Connection[Any]:
+    """A session of an application, in UTC, for a URL of MySQL or MariaDB."""
+    parts = urlsplit(url)
+    return pymysql.connect(
+        host=parts.hostname,
+        port=parts.port or 3306,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        database=unquote(parts.path.strip("/")) or None,
+        autocommit=autocommit,
+        connect_timeout=3,
+        charset="utf8mb4",
+        init_command="SET time_zone = '+00:00'",
+        **arguments,
+    )
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> str:
+    """The URL of a MySQL or MariaDB server whose user may do everything, without a database."""
+    try:
+        mysql_connection(MYSQL_URL).close()
+    except pymysql.err.OperationalError as error:
+        missing("MySQL or MariaDB", error)
+    return MYSQL_URL.rstrip("/")
+
+
+@pytest.fixture
+def mysql_database(mysql_server: str) -> Iterator[str]:
+    """The URL of a fresh database."""
+    name = f"headrace_test_{uuid.uuid4().hex[:12]}"
+    with closing(mysql_connection(mysql_server)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        yield f"{mysql_server}/{name}"
+        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,11 @@
-"""The rules of `SourceReader`, over every dialect."""
+"""The rules of `SourceReader`, over every dialect.
+
+Files are one of them, and are not a database: what they lack is said once, in `LACKS`.
+"""
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -11,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pymysql
 import pytest
 
 from headrace.domain.position import Position
@@ -29,6 +34,8 @@ from headrace.ports import (
     SourceReader,
 )
 from headrace.sources import open_reader
+from tests.conformance.file_source import FORMATS, FileSource, file_source
+from tests.conftest import mysql_connection
 
 PLAN = ReadPlan(
     relation=Relation("people"), columns=("id", "name", "updated_at"), key=("id",), cursor="updated_at"
@@ -38,16 +45,45 @@ PAIRS = ReadPlan(
 )
 
 
+DIALECTS = ("postgres", "sqlite", "mysql", *FORMATS)
+LACKS = {
+    "csv": {"queries", "sql connection", "catalogue", "typed columns", "ordered text cursors"},
+    "parquet": {"queries", "sql connection", "catalogue", "ordered text cursors"},
+}
+"""What some dialects do not have:
+
+- queries: files are read whole, as tables.
+- sql connection: there is nothing to write through; test_files_change.py proves that files stay as they are.
+- catalogue: keys, indexes, references, columns that are never null; test_files_reading.py has what is told.
+- typed columns: all that a CSV file holds is text, so a key of numbers is ordered as texts are.
+- ordered text cursors: numbers and times only; test_files_reading.py proves that others are refused.
+"""
+
+
+def needs(ability: str) -> pytest.MarkDecorator:
+    """The rule is one for the dialects that have this ability."""
+    able = [dialect for dialect in DIALECTS if ability not in LACKS.get(dialect, ())]
+    return pytest.mark.parametrize("source", able, indirect=True)
+
+
 @dataclass
 class Source:
-    """A source database that a test writes to as an application would."""
+    """A source database that a test writes to as an application would.
+
+    Attributes:
+        promises: the class of a feed with a clock.
+    """
 
     dialect: str
     url: str
     connection: Any
+    promises: FeedClass = FeedClass.EXACT
 
     def execute(self, statement: str, *rows: Sequence[Any]) -> None:
-        mark = "%s" if self.dialect == "postgres" else "?"
+        mark = "?" if self.dialect == "sqlite" else "%s"
+        if self.dialect == "mysql":
+            for word, meant in MYSQL_WORDS.items():
+                statement = re.sub(word, meant, statement)
         cursor = self.connection.cursor()
         if rows:
             cursor.executemany(statement.replace("?", mark), rows)
@@ -57,15 +93,40 @@ class Source:
 
     def time(self, text: str) -> str:
         """The cursor's text as this dialect shows it."""
-        return f"{text}+00" if self.dialect == "postgres" else text
+        if self.dialect == "mysql":
+            return text if "." in text else f"{text}.000000"
+        return text if self.dialect == "sqlite" else f"{text}+00"
 
 
-@pytest.fixture(params=["postgres", "sqlite"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
+MYSQL_WORDS = {
+    r"\btimestamp\b": "datetime",
+    r"\btimestamptz\b": "datetime(6)",
+    # Bytewise, as texts of the others are: a key that is not is no bound of a chunk (test_mysql_reading.py).
+    r"\btext\b(?= PRIMARY KEY| NOT NULL)": "varchar(600) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin",
+    r"\btext\b": "longtext",
+    r"integer REFERENCES": "integer, FOREIGN KEY (buyer) REFERENCES",
+    r"double precision": "double",
+}
+"""How MySQL says what the tests say as the others do."""
+
+
+@pytest.fixture(params=DIALECTS)
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source | FileSource]:
+    if request.param in FORMATS:
+        with file_source(request.param, tmp_path / "files") as files:
+            yield files
+        return
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_database")
         with psycopg.connect(url, options="-c timezone=UTC") as connection:
             yield Source("postgres", url, connection)
+        return
+    if request.param == "mysql":
+        url = request.getfixturevalue("mysql_database")
+        modes = "SET SESSION sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES,PIPES_AS_CONCAT')"
+        with closing(mysql_connection(url, autocommit=False)) as connection, connection.cursor() as cursor:
+            cursor.execute(modes)
+            yield Source("mysql", url, connection)
         return
     path = tmp_path / "source.db"
     with closing(sqlite3.connect(path)) as connection:
@@ -184,6 +245,7 @@ def test_exact_keys_finds_what_is_there_and_ignores_what_cannot_be(
     assert rows(reader, PAIRS, ExactKeys((("1", "nul\0nul"),))) == []
 
 
+@needs("typed columns")
 def test_exact_keys_finds_many_keys_at_once(people: Source, reader: SourceReader) -> None:
     people.execute(
         "INSERT INTO people VALUES (?, ?, ?)", *[(n, "x", "2026-01-01 00:00:00") for n in range(3000)]
@@ -250,8 +312,10 @@ def test_microseconds_survive_the_journey_and_part_rows(people: Source, reader: 
     assert [row[0] for row in rest] == ["2", "3"]
 
 
+@needs("queries")
 def test_a_query_is_read_like_a_table(pairs: Source, reader: SourceReader) -> None:
-    query = "SELECT a * 10 AS a, b || '%s' AS b, at FROM pairs WHERE a > 1 -- not the first ones\n;"
+    joined = "CONCAT(b, '%s')" if pairs.dialect == "mysql" else "b || '%s'"
+    query = f"SELECT a * 10 AS a, {joined} AS b, at FROM pairs WHERE a > 1 -- not the first ones\n;"
     plan = replace(PAIRS, relation=Relation(query=query))
     assert [column.name for column in reader.describe(plan.relation).columns] == ["a", "b", "at"]
     read = rows(reader, plan, ALL)
@@ -273,6 +337,7 @@ def test_a_query_of_two_statements_is_refused(pairs: Source, reader: SourceReade
     assert len(rows(reader, PAIRS, ALL)) == 24
 
 
+@needs("queries")
 def test_a_broken_query_is_for_a_person_and_a_vanished_table_is_drift(
     pairs: Source, reader: SourceReader
 ) -> None:
@@ -302,6 +367,7 @@ def test_a_column_that_vanishes_after_describe_is_drift(people: Source, reader: 
         pages(reader, PLAN, ALL)
 
 
+@needs("catalogue")
 def test_the_fingerprint_follows_names_and_types(people: Source, reader: SourceReader) -> None:
     before = reader.describe(PLAN.relation)
     people.execute("INSERT INTO people (id) VALUES (1)")
@@ -315,6 +381,7 @@ def test_the_fingerprint_follows_names_and_types(people: Source, reader: SourceR
     assert extra.type is PropertyType.INTEGER
 
 
+@needs("catalogue")
 def test_facts_tell_types_nullability_and_order(source: Source, reader: SourceReader) -> None:
     source.execute(
         "CREATE TABLE kinds (i integer PRIMARY KEY, t text NOT NULL, b boolean, n numeric(12,2),"
@@ -333,6 +400,7 @@ def test_facts_tell_types_nullability_and_order(source: Source, reader: SourceRe
     assert by_name["v"].nullable
 
 
+@needs("catalogue")
 def test_names_may_hold_quotes_dots_and_any_letter(source: Source, reader: SourceReader) -> None:
     source.execute('CREATE TABLE "Ünï ""q"".x%s" ("Kéy ""1"" {x}" integer PRIMARY KEY, "at%s" timestamptz)')
     source.execute('INSERT INTO "Ünï ""q"".x%s" VALUES (1, \'2026-01-01 00:00:00\')')
@@ -359,6 +427,7 @@ def test_rows_committed_after_the_context_was_entered_are_not_seen(
     assert len(rows(reader, PLAN, ALL)) == 11
 
 
+@needs("typed columns")
 def test_leaving_a_stream_early_leaves_the_reader_usable(people: Source, reader: SourceReader) -> None:
     people.execute(
         "INSERT INTO people VALUES (?, ?, ?)", *[(n, "x" * 500, "2026-01-01 00:00:00") for n in range(20_000)]
@@ -374,11 +443,13 @@ def test_leaving_a_stream_early_leaves_the_reader_usable(people: Source, reader:
         assert next(stream).end == first.end
 
 
+@needs("sql connection")
 def test_readers_cannot_write(people: Source, reader: SourceReader) -> None:
     reader.describe(PLAN.relation)
     connection: Any = reader._connection  # type: ignore[attr-defined]
-    with pytest.raises((psycopg.errors.ReadOnlySqlTransaction, sqlite3.OperationalError)):
-        connection.execute("INSERT INTO people VALUES (1, 'x', NULL)")
+    refusals = (psycopg.errors.ReadOnlySqlTransaction, sqlite3.OperationalError, pymysql.err.OperationalError)
+    with pytest.raises(refusals):
+        connection.cursor().execute("INSERT INTO people VALUES (1, 'x', NULL)")
 
 
 def test_pages_end_at_their_bytes(people: Source, reader: SourceReader) -> None:
@@ -396,7 +467,11 @@ def test_a_long_read_stays_in_bounded_memory(people: Source, reader: SourceReade
         "postgres": "generate_series(1, 200000) AS n(n)",
         "sqlite": "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 200000)"
         " SELECT n FROM n)",
+        "mysql": "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 200000)"
+        " SELECT n FROM n) AS n",
     }[people.dialect]
+    if people.dialect == "mysql":
+        people.execute("SET SESSION max_recursive_iterations = 200000")
     people.execute(
         "INSERT INTO people SELECT n, 'a name of some length and more of it, ' || n, '2026-01-01 00:00:00'"
         f" FROM {generate}"
@@ -456,6 +531,7 @@ def test_a_plan_without_a_cursor_is_eventual(pairs: Source, reader: SourceReader
     assert fence.reason
 
 
+@needs("catalogue")
 def test_tables_are_listed_with_what_suits_a_source(source: Source, reader: SourceReader) -> None:
     source.execute(
         "CREATE TABLE users (id integer PRIMARY KEY, created_at timestamp, updated_at timestamp, note text)"

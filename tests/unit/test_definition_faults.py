@@ -85,7 +85,6 @@ CASES = [
         "an unknown type, with what was meant",
         {"apps/shop_db:type": "postgresql", f"{TOTAL}.type": "int", "data_sources/main:type": "mysql"},
     ),
-    Case("mysql is for later", {"apps/shop_db:type": "mysql"}),
     Case("primary is true or false", {"sources/purchases:primary": "no"}),
     # references
     Case(

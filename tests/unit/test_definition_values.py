@@ -140,6 +140,8 @@ def test_paths_of_files(path: str, right: bool) -> None:
         ("sqlite:////srv/b.db", "sqlite:////srv/./b.db", True),
         ("sqlite:///a.db", "sqlite:///b.db", False),
         ("postgresql+psycopg://h/shop", "postgresql://h/shop", True),
+        ("mysql://a@h/shop", "mariadb://b@h:3306/shop", True),
+        ("mysql://h/shop", "postgresql://h:3306/shop", False),
     ],
 )
 def test_two_urls_lead_to_one_database_whatever_the_user(one: str, other: str, same: bool) -> None:

@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 SCHEMES: Final = {"postgres": "postgresql", "sqlite": "sqlite", "mysql": "mysql", "files": "file"}
 """The URL scheme of each type of app and data source."""
 
+_ALIASES: Final = {"mariadb": "mysql"}
+"""Other names of a scheme."""
 _DEFAULT_PORTS: Final = {"postgresql": 5432, "mysql": 3306}
 
 
@@ -24,7 +26,8 @@ class Location:
 def url_fault(type_: str, url: str) -> str | None:
     """Why a resolved URL does not suit a type, or None. Never tells the URL."""
     scheme = SCHEMES[type_]
-    if not url.startswith(f"{scheme}://"):
+    given, separator, _ = url.partition("://")
+    if not separator or _ALIASES.get(given, given) != scheme:
         return f'must begin with "{scheme}://" for type {type_}'
     if scheme == "sqlite" and not _file_of(url):
         return 'must name a file, such as "sqlite:///shop.db" (or four slashes before an absolute path)'
@@ -56,6 +59,7 @@ def location_of(url: str) -> Location | None:
     Two names of one host, and two links to one directory, are not known to be the same.
     """
     scheme = url.partition("://")[0].partition("+")[0]
+    scheme = _ALIASES.get(scheme, scheme)
     if scheme == "sqlite":
         path = _file_of(url)
         return Location(scheme, str(Path(unquote(path)).resolve())) if path else None

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from headrace.definition.models import App, AppType, Customer, DataSource, Model, Schema, VisibilityGroup
+from headrace.definition.models import App, Customer, DataSource, Model, Schema, VisibilityGroup
 from headrace.definition.source import CustomerValue, PrimarySource, SecondarySource
 from headrace.definition.wording import at, body_at, closest, keys_of, path_text, sentence, shown
 from headrace.errors import Fault
@@ -54,7 +54,6 @@ def parse(kind: str, body: Mapping[str, Any], file: str) -> tuple[BaseModel | No
     faults += [
         Fault(file, path_text(error["loc"]), sentence(error, model)) for error in _errors(model, mended)
     ]
-    faults += _not_yet(kind, body, file)
     return (None, faults) if faults else (model.model_validate(body), [])
 
 
@@ -82,16 +81,3 @@ def _mend_unknown_key(error: ErrorDetails, model: type[BaseModel], mended: dict[
         return f"unknown key {shown(key)}; known are " + ", ".join(k for k in known if k != "$schema")
     owner[meant] = value
     return f'unknown key {shown(key)}; did you mean "{meant}"?'
-
-
-def _not_yet(kind: str, body: Mapping[str, Any], file: str) -> list[Fault]:
-    if kind == "apps" and body.get("type") == AppType.MYSQL:
-        return [
-            Fault(
-                file,
-                "type",
-                f"{body['type']} apps are not yet supported, they come in a later version; "
-                "use postgres, sqlite or files",
-            )
-        ]
-    return []

@@ -29,5 +29,9 @@ def open_reader(app_id: str, url: str, *, nonce: str) -> SourceReader:
 
         return FilesReader(app_id, url)
     if scheme in {"mysql", "mariadb"}:
-        raise ConfigurationError(f"{app_id}: apps with a {scheme}: URL cannot be read, not yet")
-    raise ConfigurationError(f"{app_id}: the URL must begin with postgresql://, sqlite:/// or file:///")
+        from headrace.sources.mysql import MysqlReader
+
+        return MysqlReader(app_id, url, nonce=nonce)
+    raise ConfigurationError(
+        f"{app_id}: the URL must begin with postgresql://, mysql://, mariadb://, sqlite:/// or file:///"
+    )

@@ -1,0 +1,124 @@
+"""Translates pymysql's errors into Headrace's groups, without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from pymysql import err  # type: ignore[import-untyped]
+from pymysql.constants import CR, ER  # type: ignore[import-untyped]
+
+from headrace.errors import ConfigurationError, HeadraceError, SourceDriftError, SourceUnavailableError
+
+_WRONG_VALUE: Final = 1525
+_UNKNOWN_TIME_ZONE: Final = 1298
+_NO_PASSWORD: Final = 1698
+_NO_PLUGIN: Final = 2059
+_MISSING: Final = frozenset(
+    {
+        ER.NO_SUCH_TABLE,
+        ER.BAD_FIELD_ERROR,
+        ER.BAD_TABLE_ERROR,
+        ER.VIEW_INVALID,
+        # A text that was the column's is so no longer: its type changed.
+        ER.TRUNCATED_WRONG_VALUE,
+        ER.CANT_AGGREGATE_2COLLATIONS,
+        _WRONG_VALUE,
+    }
+)
+_RIGHTS: Final = frozenset(
+    {
+        ER.TABLEACCESS_DENIED_ERROR,
+        ER.COLUMNACCESS_DENIED_ERROR,
+        ER.SPECIFIC_ACCESS_DENIED_ERROR,
+        ER.PROCACCESS_DENIED_ERROR,
+    }
+)
+_FOR_A_PERSON: Final = frozenset(
+    {ER.PARSE_ERROR, ER.SYNTAX_ERROR, ER.DUP_FIELDNAME, ER.SP_DOES_NOT_EXIST, _UNKNOWN_TIME_ZONE}
+)
+_REFUSALS: Final = {
+    ER.ACCESS_DENIED_ERROR: "correct the user or password in the app's URL",
+    _NO_PASSWORD: "put a user and password into the app's URL",
+    ER.DBACCESS_DENIED_ERROR: "GRANT SELECT on the database to this user",
+    ER.BAD_DB_ERROR: "correct the database in the app's URL, or create it",
+    ER.HOST_NOT_PRIVILEGED: "let the server admit this user from this host",
+    ER.HOST_IS_BLOCKED: "FLUSH HOSTS on the server when its network is mended",
+    ER.MUST_CHANGE_PASSWORD: "give the user a password that has not expired",
+    CR.CR_SSL_CONNECTION_ERROR: "correct ssl_mode and ssl_ca in the app's URL",
+    _NO_PLUGIN: "give the user a password of caching_sha2_password or mysql_native_password",
+}
+
+
+class ErrorTranslation:
+    """Translates errors of one app's connections; knows which words must never be shown."""
+
+    def __init__(self, app_id: str, url: str) -> None:
+        self._app_id = app_id
+        self._secrets = _secrets(url)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Errors of pymysql leave as SourceUnavailableError (may pass), SourceDriftError (the relation no
+        longer fits) or ConfigurationError (for a person)."""
+        try:
+            yield
+        except err.MySQLError as error:
+            raise self._translation(error) from self._cause(error)
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """The same while connecting, where refusals are told from outages."""
+        try:
+            yield
+        except err.MySQLError as error:
+            raise self._translation(error) from self._cause(error)
+        except RuntimeError as error:  # of pymysql: a password that may not cross an unencrypted connection
+            raise ConfigurationError(
+                f"{self._app_id}: the server takes this user's password only over TLS; let it offer TLS, or"
+                " give the user a password of mysql_native_password"
+            ) from error
+        except OSError as error:  # of ssl: a certificate that cannot be read
+            why = self._scrub(str(error))
+            raise ConfigurationError(
+                f"{self._app_id}: {why}; correct ssl_ca, ssl_cert and ssl_key in the app's URL"
+            ) from error
+
+    def _cause(self, error: err.MySQLError) -> err.MySQLError | None:
+        return None if self._scrub(str(error)) != str(error) else error
+
+    def _translation(self, error: err.MySQLError) -> HeadraceError:
+        code = error.args[0] if error.args else 0
+        message = self._message(error)
+        if code in _REFUSALS:
+            return ConfigurationError(f"{message}; {_REFUSALS[code]}")
+        if code in _MISSING or isinstance(error, err.DataError):
+            return SourceDriftError(message)
+        if code in _RIGHTS:
+            return ConfigurationError(f"{message}; GRANT SELECT on what the source reads to the app's user")
+        if code in _FOR_A_PERSON or isinstance(error, (err.ProgrammingError, err.NotSupportedError)):
+            return ConfigurationError(message)
+        if "certificate" in message.lower():
+            return ConfigurationError(f"{message}; correct ssl_mode and ssl_ca in the app's URL")
+        return SourceUnavailableError(message)
+
+    def _message(self, error: err.MySQLError) -> str:
+        text = str(error.args[1]) if len(error.args) > 1 else str(error)
+        return f"{self._app_id}: {self._scrub(' '.join(text.split()) or 'the connection is closed')}"
+
+    def _scrub(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def _secrets(url: str) -> tuple[str, ...]:
+    """The URL itself, and its password as written and as meant, longest first."""
+    try:
+        password = urlsplit(url).password or ""
+    except ValueError:
+        password = ""
+    found = {url, password, unquote(password)} - {""}
+    return tuple(sorted(found, key=len, reverse=True))
