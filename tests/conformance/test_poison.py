@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from headrace.domain.bisection import DEATHS
 from headrace.errors import StoreUnavailableError
 from headrace.steps.merge_report import MergeState
+from tests.conformance.killing import KILLER
 from tests.conformance.refusing import Shop, shop_at
 
 
@@ -216,3 +221,19 @@ def test_what_a_users_own_trigger_raises_is_a_refusal(shop: Shop) -> None:
     shop.settle()
     assert sorted(shop.names()) == [1, 3, 4, 5]
     assert "no Zed here" in shop.rejected()[0].reason
+
+
+def test_a_row_that_kills_each_worker_is_found_and_the_rest_goes_in(shop: Shop, tmp_path: Path) -> None:
+    shop.users(*["Ann"] * 64)
+    shop.poll()
+    command = [sys.executable, "-m", "tests.conformance.killing", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    ends = [int(code) for code in done.stdout.split()]
+    assert ends[-1] == 0, done.stderr
+    assert set(ends[:-1]) == {-signal.SIGKILL}
+    assert len(ends) <= DEATHS + 5 + DEATHS + 1
+    assert sorted(shop.names()) == [id_ for id_ in range(1, 65) if id_ != KILLER]
+    ((key, code),) = [(row.key, row.code) for row in shop.rejected()]
+    assert (key, code) == ((str(KILLER),), "killed")
+    shop.replay()
+    assert (shop.names()[KILLER], shop.rejected()) == ("Ann", [])
