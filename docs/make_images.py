@@ -69,7 +69,7 @@ def _place(match: re.Match[str]) -> str:
     x, y, _, rest, text = match.groups()
     characters = text.replace("&#160;", " ")
     left = len(characters) - len(characters.lstrip(" "))
-    stripped = re.sub(r"&\w+;|&#\d+;", "x", characters.strip(" "))
+    stripped = re.sub(r"&#?\w+;", "x", characters.strip(" "))
     at, length = float(x) + CHARACTER * left, CHARACTER * len(stripped)
     kept = characters.strip(" ").replace(" ", "&#160;")
     return f'x="{at:.1f}" y="{y}" textLength="{length:.1f}"{rest}>{kept}</text>'
