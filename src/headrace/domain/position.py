@@ -43,6 +43,7 @@ class Fence:
         reason: why the class is not exact, in words for a person; empty when it is.
         running: names of the transactions that may still commit below `now`, prepared ones too; None: they
             cannot be told apart.
+        fresh: transactions that begin later set cursors above this one; None: that cannot be told.
         resume: the source's clock was set back since the last fence: rows may have come with cursors from
             here on, so reading resumes here at the latest. None: it was not.
     """
@@ -53,6 +54,7 @@ class Fence:
     state: str = "{}"
     reason: str = ""
     running: frozenset[str] | None = None
+    fresh: str | None = None
     resume: str | None = None
 
 

@@ -3,8 +3,9 @@
 A transaction that runs for hours holds the fence, and all that was read since is provisional. Reading it
 again at each poll would cost the square of that time; reading it again only when the fence moves would
 hide the late commits of all other transactions. So it is read again when the fence has passed a
-provisional row, when a transaction that was seen running since has ended, and once a minute while rows
-come; and never for more than a fixed share of the time. What is new is read at every poll.
+provisional row, when a transaction that was seen running since has ended, when one that began since may
+have set a cursor no higher than the lead's (a tie, an hour that comes twice, a skew), and once a minute
+while rows come; and never for more than a fixed share of the time. What is new is read at every poll.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from headrace.domain.position import Fence, Rank
+from headrace.domain.position import Fence, Position, Rank
 
 BURST: Final = timedelta(seconds=2)
 """Re-reads that take no longer in all are never put off."""
@@ -37,6 +38,7 @@ class Reread:
         first: the cursor of the first provisional row; None: not known.
         ran: marks of the transactions that were seen running at the re-read or at a poll since; None: they
             cannot be told apart, or are too many.
+        tied: a transaction that no poll saw may have set a cursor up to the lead's.
         at: when it ended; None: there was none.
         ahead: rows were read after the lead since.
         paid_at: when the time that re-reads have taken will be paid for, at their share of the time.
@@ -44,6 +46,7 @@ class Reread:
 
     first: str | None = None
     ran: frozenset[str] | None = frozenset()
+    tied: bool = True
     at: datetime | None = None
     ahead: bool = False
     paid_at: datetime | None = None
@@ -51,7 +54,7 @@ class Reread:
     def is_due(self, fence: Fence, *, now: datetime, rank: Rank) -> bool:
         """A row may have come behind the lead, or a provisional one is final by now."""
         running = marks(fence.running)
-        if fence.bound is None or self.first is None or self.ran is None or running is None:
+        if self.tied or fence.bound is None or self.first is None or self.ran is None or running is None:
             return True
         if rank(fence.bound) > rank(self.first) or not self.ran <= running:
             return True
@@ -65,23 +68,23 @@ class Reread:
         # A clock of ours that was set back must not put re-reads off for ever.
         return owed <= BURST / share or self.at is None or now < self.at
 
-    def polled(self, fence: Fence, *, ahead: bool) -> Reread:
+    def polled(self, fence: Fence, *, tied: bool, ahead: bool) -> Reread:
         """After a poll that read only what is new."""
         running = marks(fence.running)
         known = None if self.ran is None or running is None else self.ran | running
         if known is not None and len(known) > MOST_REMEMBERED:
             known = None
-        return replace(self, ran=known, ahead=self.ahead or ahead)
+        return replace(self, ran=known, tied=self.tied or tied, ahead=self.ahead or ahead)
 
     def reread(
-        self, fence: Fence, *, first: str | None, now: datetime, took: timedelta, share: float
+        self, fence: Fence, *, first: str | None, tied: bool, now: datetime, took: timedelta, share: float
     ) -> Reread:
         """After a poll that read everything from the saved position on.
 
         Args:
             took: the time that went into rows that were read before.
         """
-        noted = replace(self, first=first, ran=marks(fence.running), ahead=False)
+        noted = replace(self, first=first, ran=marks(fence.running), tied=tied, ahead=False)
         if took < UNNOTED:
             return noted
         begun = now - took if self.paid_at is None or self.paid_at < now - took else self.paid_at
@@ -91,6 +94,7 @@ class Reread:
         return {
             "first": self.first,
             "ran": None if self.ran is None else " ".join(sorted(self.ran)),
+            "tied": self.tied,
             "at": None if self.at is None else self.at.isoformat(),
             "ahead": self.ahead,
             "paid_at": None if self.paid_at is None else self.paid_at.isoformat(),
@@ -101,10 +105,16 @@ class Reread:
         return cls(
             first=kept["first"],
             ran=None if kept["ran"] is None else frozenset(kept["ran"].split()),
+            tied=kept["tied"],
             at=None if kept["at"] is None else datetime.fromisoformat(kept["at"]),
             ahead=kept["ahead"],
             paid_at=None if kept["paid_at"] is None else datetime.fromisoformat(kept["paid_at"]),
         )
+
+
+def is_tied(lead: Position | None, fence: Fence, rank: Rank) -> bool:
+    """A transaction that begins after this fence may set a cursor up to the lead's."""
+    return fence.fresh is None or (lead is not None and rank(lead.cursor) >= rank(fence.fresh))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

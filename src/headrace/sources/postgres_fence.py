@@ -123,6 +123,7 @@ def take_fence(
         state=write_memory(replace(decided, clock=clock)),
         reason=_STANDBY if standby else "",
         running=seen.running | seen.prepared if seen else None,
+        fresh=None if standby else rendered.fresh(),
         resume=rendered.bound(resume) if resume else None,
     )
 
@@ -159,6 +160,10 @@ class _Rendered:
     def now(self) -> str:
         """The clock, ahead by the declared skew: what is read up to."""
         return self._texts(self.clock)[0]
+
+    def fresh(self) -> str:
+        """What transactions that begin later are above."""
+        return self._texts(self.clock)[1]
 
     def bound(self, fence: datetime | None) -> str:
         """The fence less margin, declared skew and the column's quantum: what is below it can neither come

@@ -13,7 +13,7 @@ from headrace import logs, metrics
 from headrace.domain import digests, payload
 from headrace.domain.digests import Provisional
 from headrace.domain.position import Fence, Position, lowered, saved_position
-from headrace.domain.reread import FenceMemory, Reread
+from headrace.domain.reread import FenceMemory, Reread, is_tied
 from headrace.domain.vocabulary import BatchKind, FeedId
 from headrace.ports import Clock, FeedState, Page, Since, SourceReader
 from headrace.steps.feed_writer import FeedWriter
@@ -102,8 +102,13 @@ class Stream:
                 if writer.must_yield():
                     return False
         known = FenceMemory.from_text(writer.state.fence_state).reread
-        self.settle(replace(writer.state, fence_state=_text(fence, known.polled(fence, ahead=False))))
+        self.settle(replace(writer.state, fence_state=self._polled(fence, known, writer.state.lead)))
         return True
+
+    def _polled(self, fence: Fence, known: Reread, lead: Position | None) -> str:
+        ahead = lead != self.writer.state.lead
+        tied = is_tied(lead, fence, self.rank)
+        return _text(fence, known.polled(fence, tied=tied, ahead=ahead))
 
     def _led(self, page: Page, fence: Fence, known: Reread) -> FeedState:
         """The feed's state once a page after the lead is journalled.
@@ -121,7 +126,7 @@ class Stream:
         return replace(
             state,
             lead=page.end,
-            fence_state=_text(fence, known.polled(fence, ahead=True)),
+            fence_state=self._polled(fence, known, page.end),
             digests=stale,
         )
 
@@ -186,7 +191,7 @@ class _Behind:
             stream.writer.state,
             lead=page.end,
             saved=saved,
-            fence_state=self._text(provisional),
+            fence_state=self._text(provisional, page.end),
             digests={
                 **(digests.all_stale(known) if fresh.num_rows else known),
                 Provisional.PART: provisional.mark,
@@ -197,17 +202,19 @@ class _Behind:
         """As `Stream.settle`; no row is provisional any more when none came."""
         stream = self.stream
         stream.keys[Provisional.PART] = provisional.keys
-        state = replace(stream.writer.state, fence_state=self._text(provisional))
+        state = stream.writer.state
+        state = replace(state, fence_state=self._text(provisional, state.lead))
         if not provisional.mark and state.digests.get(Provisional.PART):
             state = replace(state, digests={**state.digests, Provisional.PART: ""})
         stream.settle(state)
 
-    def _text(self, provisional: Provisional) -> str:
+    def _text(self, provisional: Provisional, lead: Position | None) -> str:
         writer = self.stream.writer
         first = provisional.first(str(writer.plan.read.cursor))
         reread = self.known.reread(
             self.fence,
             first=first,
+            tied=is_tied(lead, self.fence, self.stream.rank),
             now=self.stream.clock.now(),
             took=self.took,
             share=writer.limits.reread_share,
