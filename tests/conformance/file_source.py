@@ -1,4 +1,4 @@
-"""A source of files for the suite of source readers: written by SQL like the others, on a mirror in SQLite."""
+"""A source of files for the suite of source readers: written by SQL, like the others, on a mirror."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class FileSource:
 
     Attributes:
         dialect: the format of the files.
+        connection: the mirror.
     """
 
     dialect: str
@@ -39,6 +40,7 @@ class FileSource:
     directory: Path
     connection: sqlite3.Connection
     promises: FeedClass = FeedClass.EVENTUAL
+    sql: str = "sqlite"
     _written: tuple[int, int] = field(default=(0, 0))
 
     def execute(self, statement: str, *rows: Sequence[Any]) -> None:
@@ -78,7 +80,7 @@ class FileSource:
 
 
 def _typed(texts: pa.Array[Any], declared: str) -> pa.Array[Any]:
-    wanted = _TYPES[declared]
+    wanted = _TYPES[declared.lower()]
     if pa.types.is_timestamp(wanted) and wanted.tz:
         return texts.cast(pa.timestamp("us")).cast(wanted)
     return texts.cast(wanted)

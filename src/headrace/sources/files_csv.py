@@ -6,6 +6,7 @@ import codecs
 import csv as python_csv
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import reduce
@@ -19,11 +20,13 @@ from headrace.errors import ConfigurationError, SourceUnavailableError
 from headrace.sources.files_path import Format, SourceFile
 from headrace.sources.files_piece import Piece
 
-BLOCKS: Final = (4 * 1024 * 1024, 64 * 1024 * 1024)
+BLOCKS: Final = (1024 * 1024, 8 * 1024 * 1024, 64 * 1024 * 1024)
 """A row is never longer than a block: a file with a longer one is read again with the next size."""
-_HEAD_BYTES: Final = 1024 * 1024
+_HEAD_BYTES: Final = 128 * 1024
 _SHOWN_CHARACTERS: Final = 300
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_BLOCKS_AHEAD: Final = 2
+_LONGEST_WAIT_S: Final = 0.5
 _LETTER_BYTES: Final = 4
 _SUBSTITUTE: Final = b"\x1a"
 """SUB, one byte for one that is no UTF-8: pyarrow cannot tell of a ragged line in another encoding."""
@@ -127,7 +130,7 @@ def _batches(
 
     wanted = list(dict.fromkeys([names[0], *(name for name in names if name in columns)]))
     try:
-        yield from csv.open_csv(
+        for batch in csv.open_csv(
             pa.PythonFile(stream, "r"),
             read_options=csv.ReadOptions(
                 # One thread: only then does a ragged line know its number.
@@ -146,7 +149,9 @@ def _batches(
                 null_values=[""],
                 quoted_strings_can_be_null=False,
             ),
-        )
+        ):
+            yield batch
+            stream.parsed()
     except pa.ArrowInvalid as error:
         if "straddling" in str(error):
             raise RowTooLongError from error
@@ -165,6 +170,7 @@ class _Ended:
         self._decoder = codecs.getincrementaldecoder("utf-8")(_ERRORS)
         self._open = b""
         self._ended = False
+        self._ahead = threading.Semaphore(_BLOCKS_AHEAD)
         self.has_foreign_bytes = False
         """A byte that is no UTF-8 was replaced."""
 
@@ -176,19 +182,32 @@ class _Ended:
     def readable(self) -> bool:
         return True
 
+    def parsed(self) -> None:
+        """A block's rows have been taken."""
+        self._ahead.release()
+
     def read(self, size: int = -1) -> bytes:
+        # Else Arrow reads 32 blocks ahead. Not for ever: a block of blank lines gives no rows to be taken.
+        self._ahead.acquire(timeout=_LONGEST_WAIT_S)
         while not self._ended:
             # Decoding may hold back a part of a letter: with it the next answer must not be too long.
             data = self._stream.read(size if size < 0 else max(size - _LETTER_BYTES, 1))
             self._ended = not data
-            text = self._decoder.decode(data, final=self._ended).encode()
-            self.has_foreign_bytes |= _SUBSTITUTE in text
-            self._open = (self._open + text)[-_SHOWN_CHARACTERS:].replace(b"\r", b"\n").rpartition(b"\n")[2]
+            text = self._utf8(data)
+            end = (self._open + text[-_SHOWN_CHARACTERS:])[-_SHOWN_CHARACTERS:]
+            self._open = end.replace(b"\r", b"\n").rpartition(b"\n")[2]
             if self._ended:
                 return text + (b"\n" if self._open else b"") + self._line + b"\n"
             if text:
                 return text
         return b""
+
+    def _utf8(self, data: bytes) -> bytes:
+        if data.isascii() and data and not self._decoder.getstate()[0]:
+            return data
+        text = self._decoder.decode(data, final=self._ended).encode()
+        self.has_foreign_bytes |= _SUBSTITUTE in text
+        return text
 
 
 def _piece(
