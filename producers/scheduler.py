@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from typing import Final, Protocol
@@ -71,10 +72,14 @@ def schedule(
 
 
 def backlog(app: wiring.Application) -> Pending:
-    """The unmerged batches of all feeds, by the control database."""
+    """The unmerged batches and open rejected rows of all feeds, by the control database."""
     feeds = app.status.feed_status()
     waiting_since = [feed.pending_since.timestamp() for feed in feeds if feed.pending_since is not None]
-    return Pending(sum(feed.pending_batches for feed in feeds), min(waiting_since, default=None))
+    rejected: Counter[str] = Counter()
+    for feed in feeds:
+        rejected[feed.source_id] += feed.rejected
+    pending = sum(feed.pending_batches for feed in feeds)
+    return Pending(pending, min(waiting_since, default=None), rejected)
 
 
 def body(process: Process) -> None:

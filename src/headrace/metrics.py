@@ -8,9 +8,9 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final
 
@@ -89,10 +89,12 @@ BUILD.info({"version": version("headrace"), "python": platform.python_version()}
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Batches that are journalled and not merged: how many, and the Unix time of the oldest one."""
+    """What waits: batches that are journalled and not merged, how many and the Unix time of the oldest one;
+    and open rejected rows by source."""
 
     batches: int
     oldest_timestamp_s: float | None
+    rejected: Mapping[str, int] = field(default_factory=dict)
 
 
 class PendingBatches(Collector):
@@ -142,12 +144,18 @@ def _backlog(pending: Pending | None) -> Iterator[GaugeMetricFamily]:
         "headrace_batches_oldest_timestamp_seconds",
         "When the oldest unmerged batch was journalled (Unix time); absent when there is none.",
     )
+    rejected = GaugeMetricFamily(
+        "headrace_rejected_rows_open", "Rejected rows that are open.", labels=["source"]
+    )
     if pending is not None:
+        for source, rows in sorted(pending.rejected.items()):
+            rejected.add_metric([source], rows)
         batches.add_metric([], pending.batches)
         if pending.oldest_timestamp_s is not None:
             oldest.add_metric([], pending.oldest_timestamp_s)
     yield batches
     yield oldest
+    yield rejected
 
 
 @contextmanager

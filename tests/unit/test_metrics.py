@@ -30,7 +30,7 @@ def registered() -> dict[str, tuple[str, frozenset[str]]]:
             suffix = "_total" if family.type == "counter" else ""
             found[family.name + suffix] = (family.type, frozenset(metric._labelnames))
     for family in PendingBatches(lambda: Pending(0, None)).describe():
-        found[family.name] = (family.type, frozenset())
+        found[family.name] = (family.type, frozenset(family._labelnames))
     return found
 
 
@@ -95,6 +95,14 @@ def test_no_oldest_batch_is_no_sample() -> None:
     text = exposed(registry)
     assert "headrace_batches_pending 0.0" in text
     assert "\nheadrace_batches_oldest_timestamp_seconds " not in text
+
+
+def test_open_rejected_rows_are_told_by_source() -> None:
+    registry = CollectorRegistry()
+    registry.register(PendingBatches(lambda: Pending(0, None, {"users": 2, "purchases": 0})))
+    text = exposed(registry)
+    assert 'headrace_rejected_rows_open{source="users"} 2.0' in text
+    assert 'headrace_rejected_rows_open{source="purchases"} 0.0' in text
 
 
 def test_a_backlog_that_cannot_be_measured_is_absent_and_not_stale() -> None:

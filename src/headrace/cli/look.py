@@ -1,4 +1,4 @@
-"""`headrace status`, `runs` and `rejected`: what the control database knows of feeds."""
+"""`headrace status` and `runs`: what the control database knows of feeds."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ import typer
 from headrace.cli.options import Config, Json
 
 if TYPE_CHECKING:
-    from headrace.control.runs import Rejected, Run
+    from headrace.control.runs import Run
     from headrace.control.status import FeedStatus
     from headrace.wiring import Application
 
 SHOWN_RUNS: Final = 20
-SHOWN_REJECTED: Final = 100
-
-rejected = typer.Typer(help="Rows that were set aside, with the reason.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     panel = "Look"
     app.command(rich_help_panel=panel)(status)
     app.command(rich_help_panel=panel)(runs)
-    app.add_typer(rejected, name="rejected", rich_help_panel=panel)
 
 
 def status(config: Config = None, json: Json = False) -> None:
@@ -83,35 +79,6 @@ def runs(
     for run in found:
         if run.error:
             screen.print_line(f"{run.source_id}: {run.error}", markup=False)
-
-
-@rejected.command("list")
-def rejected_list(
-    source: Annotated[
-        str | None, typer.Option("--source", metavar="ID", help="Of this source alone.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows to show, at most.")] = SHOWN_REJECTED,
-    config: Config = None,
-    json: Json = False,
-) -> None:
-    """List rows that were set aside: their key, the reason, and what the source had.
-
-    Example: headrace rejected list --source purchases
-    """
-    from headrace.cli import screen
-    from headrace.cli.session import applied
-
-    with applied(config) as app:
-        found = app.runs.rejected(limit=limit, source_id=source)
-    if json:
-        screen.print_json([_rejected_as_json(row) for row in found])
-        return
-    if not found:
-        screen.print_line("No row is set aside.")
-        return
-    names = ("source", "key", "code", "reason", "the source had")
-    rows = [(r.source_id, _key_text(r), r.code, r.reason, r.raw) for r in found]
-    screen.print_table([screen.Column(name) for name in names], rows)
 
 
 def breaker_line(source_id: str, rows: int) -> str:
@@ -274,25 +241,4 @@ def _run_as_json(run: Run) -> dict[str, Any]:
         "from": _position(run.started),
         "to": _position(run.ended),
         "error": run.error,
-    }
-
-
-def _key_text(row: Rejected) -> str:
-    return ", ".join("null" if part is None else part for part in row.key)
-
-
-def _rejected_as_json(row: Rejected) -> dict[str, Any]:
-    import json
-
-    return {
-        "id": row.id,
-        "source": row.source_id,
-        "app": row.app_id,
-        "key": row.key,
-        "code": row.code,
-        "reason": row.reason,
-        "raw": json.loads(row.raw),
-        "attempts": row.attempts,
-        "first_seen": row.first_seen,
-        "last_seen": row.last_seen,
     }

@@ -93,7 +93,8 @@ def print_report(app: Application, report: SyncReport, *, as_json: bool) -> None
         _print_tables(report)
         for source_id, rows in held.items():
             screen.print_line(breaker_line(source_id, rows), markup=False)
-        if any(feed.rejected for feed in report.feeds):
+        merges = report.merges.values()
+        if any(feed.rejected for feed in report.feeds) or any(merge.rejected for merge in merges):
             screen.print_line("Rejected rows, with their reasons: headrace rejected list")
         if any(feed.invalid for feed in report.feeds):
             screen.print_line(
@@ -115,16 +116,25 @@ def _print_tables(report: SyncReport) -> None:
     ]
     screen.print_table(columns, rows)
     screen.print_line()
-    written = [(target, merge) for target, merge in sorted(report.merges.items()) if merge.counts.changed]
+    written = [
+        (target, merge)
+        for target, merge in sorted(report.merges.items())
+        if merge.counts.changed or merge.rejected
+    ]
     if not written:
         screen.print_line("No record changed.")
         return
     columns = [screen.Column("data source"), screen.Column("records of")]
-    columns += [screen.Column(name, right=True) for name in ("inserted", "updated", "deleted")]
+    columns += [
+        screen.Column(name, right=True) for name in ("inserted", "updated", "deleted", "rejected rows")
+    ]
     screen.print_table(
         columns,
         [
-            [*target, *(f"{n:,}" for n in (m.counts.inserted, m.counts.updated, m.counts.deleted))]
+            [
+                *target,
+                *(f"{n:,}" for n in (m.counts.inserted, m.counts.updated, m.counts.deleted, m.rejected)),
+            ]
             for target, m in written
         ],
     )
@@ -163,6 +173,7 @@ def _as_json(report: SyncReport, held: dict[str, int]) -> dict[str, Any]:
                 "inserted": merge.counts.inserted,
                 "updated": merge.counts.updated,
                 "deleted": merge.counts.deleted,
+                "rejected": merge.rejected,
                 "errors": merge.errors,
             }
             for (data_source, model), merge in sorted(report.merges.items())

@@ -88,17 +88,18 @@ class SqlRuns:
         limit: int,
         source_id: str | None = None,
         code: str | None = None,
-        state: str = "open",
+        state: str | None = "open",
         ids: Sequence[int] = (),
     ) -> list[Rejected]:
-        """The longest known first, of a source, a code or by id."""
+        """The longest known first, of a source, a code or by id; `state` None: whatever it is."""
         oldest = (
             _rows(source_id, code, ids)
             .add_columns(rejected_row, feed.c.source_id, feed.c.app_id)
-            .where(rejected_row.c.state == state)
             .order_by(rejected_row.c.id)
             .limit(limit)
         )
+        if state is not None:
+            oldest = oldest.where(rejected_row.c.state == state)
         with reading(self._engine) as connection:
             return [_rejected(row) for row in connection.execute(oldest)]
 
