@@ -14,31 +14,19 @@ from typing import Final
 import psycopg
 import redis
 
-from tests.faults import shop
 from tests.faults.kinds import Kind, kinds_of
 from tests.faults.plan import Fault, planned
+from tests.faults.settling import settle
 from tests.faults.site import Site, opened
 from tests.faults.verdict import Verdict, examine
 from tests.faults.writers import Writers
-from tests.servers import START_S
 
 AGAIN_S: Final = 0.5
 """A fault that cannot begin or end right now is tried again after this time."""
 TRIES: Final = 120
 SUPERVISE_EVERY_S: Final = 0.25
-QUIET_LIMIT_S: Final = 90.0
 PASSING: Final = (psycopg.Error, redis.RedisError, AssertionError, RuntimeError, OSError)
 """What a fault may meet because of another one."""
-
-UNREST: Final = """
-SELECT (SELECT count(*) FROM batch WHERE state = 'pending') AS batches,
-       (SELECT count(*) FROM key_request) AS keys,
-       (SELECT count(*) FROM feed_log l JOIN feed f ON f.id = l.feed_id
-         WHERE f.state = 'active' AND l.wants_reconcile) AS logs,
-       (SELECT count(*) FROM feed WHERE state = 'active' AND (again OR reconciliation IS NOT NULL
-           OR reconcile_wanted IS NOT NULL OR first_stream_done = false)) AS feeds
-"""
-"""What is still to be done, by the control database."""
 
 
 @dataclass(slots=True)
@@ -96,7 +84,7 @@ def campaign(
         with writers.running():
             _Storm(site, writers, {k.plan.name: k for k in kinds}, report, say).blow(schedule, seconds)
         report.notes.append(f"faults for {time.monotonic() - began:.0f} s; {_written(writers)}")
-        _end(site, report, say)
+        _end(site, report)
         report.verdict = examine(site.shop_url, site.store_urls)
         report.bugs += [f"{n} exited with {code}" for n, code in site.fleet.stop_all().items() if code]
         report.bugs += site.fleet.bugs()
@@ -152,31 +140,13 @@ class _Storm:
         self._put(time.monotonic() + fault.lasts_s, lambda: kind.end(self.site, self.writers, fault))
 
 
-def _end(site: Site, report: Report, say: Callable[[str], None]) -> None:
-    """Nothing fails any more: what is paused is resumed, each feed is reconciled and what a breaker held is
-    confirmed, and nothing is left to be done."""
+def _end(site: Site, report: Report) -> None:
+    """Nothing fails any more, and nothing is left to be done."""
     began = time.monotonic()
     site.heal()
     site.project.headrace("apply")
-    for source in shop.SOURCES:
-        say(f"       reconcile {source}")
-        site.project.headrace("resume", source)
-        site.project.headrace("reconcile", source)
-        site.project.headrace("reconcile", source, "--confirm")
-    _await_quiet(site)
+    settle(site.project, site.fleet)
     report.notes.append(f"healed, reconciled and quiet after {time.monotonic() - began:.0f} s")
-
-
-def _await_quiet(site: Site) -> None:
-    deadline = time.monotonic() + QUIET_LIMIT_S
-    while True:
-        site.fleet.supervise()
-        (unrest,) = site.project.control(UNREST)
-        if not any(unrest):
-            return
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not quiet: batches, keys, logs, feeds {unrest}\n{site.fleet.tails()}")
-        time.sleep(0.1)
 
 
 def _written(writers: Writers) -> str:
@@ -200,6 +170,3 @@ def _told(site: Site) -> str:
         f" {site.fleet.count_logged('lease lost')}, logs begun anew {begun_anew};"
         f" ended by themselves and started again: {dict(ended)}"
     )
-
-
-__all__ = ["START_S", "Report", "campaign"]

@@ -160,7 +160,8 @@ class Changes:
         self._run(
             "INSERT INTO users (id, tenant, name, score)"
             " SELECT buyer_id, tenant, %(text)s, 0 FROM purchases p"
-            " WHERE buyer_id >= 1000000 AND NOT EXISTS (SELECT FROM users u WHERE u.id = p.buyer_id)"
+            " WHERE buyer_id BETWEEN 1000000 AND (SELECT last_value FROM user_ids)"
+            " AND NOT EXISTS (SELECT FROM users u WHERE u.id = p.buyer_id)"
             " ORDER BY id LIMIT 1 ON CONFLICT DO NOTHING"
         )
 

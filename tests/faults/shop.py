@@ -41,18 +41,22 @@ CREATE TRIGGER touch BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch(
 CREATE TRIGGER touch BEFORE UPDATE ON purchases FOR EACH ROW EXECUTE FUNCTION touch();
 """
 
-_TENANT: Final = "CASE WHEN id % 3 = 0 THEN 'globex' ELSE 'acme' END"
-FIRST_ROWS: Final = f"""
+_TENANT: Final = "CASE WHEN id %% 3 = 0 THEN 'globex' ELSE 'acme' END"
+FIRST_ROWS: Final = {
+    "users": f"""
 INSERT INTO users (id, tenant, account_id, name, score)
-SELECT id, {_TENANT}, id % {FIRST_ACCOUNTS}, 'user ' || id, id % 100
-  FROM generate_series(1, {FIRST_USERS}) AS id;
+SELECT id, {_TENANT}, id %% {FIRST_ACCOUNTS}, 'user ' || id, id %% 100
+  FROM generate_series(%(after)s + 1, %(upto)s) AS id""",
+    "purchases": f"""
 INSERT INTO purchases (id, tenant, buyer_id, item, amount, bought_at)
-SELECT id, CASE WHEN (id % {FIRST_USERS}) % 3 = 0 THEN 'globex' ELSE 'acme' END, id % {FIRST_USERS},
-       'item ' || id % 50, id % 1000 / 8.0, timestamptz '2024-01-01' + id * interval '1 minute'
-  FROM generate_series(1, {FIRST_PURCHASES}) AS id;
+SELECT id, CASE WHEN (id %% {FIRST_USERS}) %% 3 = 0 THEN 'globex' ELSE 'acme' END, id %% {FIRST_USERS},
+       'item ' || id %% 50, id %% 1000 / 8.0, timestamptz '2024-01-01' + id * interval '1 minute'
+  FROM generate_series(%(after)s + 1, %(upto)s) AS id""",
+    "accounts": f"""
 INSERT INTO accounts (id, tenant, name, seats)
-SELECT id, {_TENANT}, 'account ' || id, id % 9 FROM generate_series(1, {FIRST_ACCOUNTS}) AS id;
-"""
+SELECT id, {_TENANT}, 'account ' || id, id %% 9 FROM generate_series(%(after)s + 1, %(upto)s) AS id""",
+}
+FIRST: Final = {"users": FIRST_USERS, "purchases": FIRST_PURCHASES, "accounts": FIRST_ACCOUNTS}
 
 PROPERTIES: Final = (
     "id", "account_id", "name", "score", "purchase_count", "total_spent", "last_bought_at", "last_item",
@@ -76,11 +80,17 @@ SELECT u.tenant, u.id, u.account_id, u.name, u.score, coalesce(p.purchase_count,
 
 
 def create(url: str) -> None:
-    """The tables exist, with their first rows."""
+    """The tables exist, empty."""
     with psycopg.connect(url) as connection:
         connection.execute(SCHEMA)
-        connection.execute(FIRST_ROWS)
-        connection.execute("ANALYZE")
+
+
+def fill(url: str, table: str, *, after: int = 0, upto: int | None = None) -> None:
+    """The table has its first rows, those with keys in (after, upto]."""
+    with psycopg.connect(url) as connection:
+        rows = {"after": after, "upto": FIRST[table] if upto is None else upto}
+        connection.execute(FIRST_ROWS[table].encode(), rows)
+        connection.execute(f"ANALYZE {table}".encode())
 
 
 def definitions() -> dict[str, Any]:

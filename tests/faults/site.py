@@ -90,6 +90,8 @@ def opened(directory: Path) -> Iterator[Site]:
         _make_databases(store, *set(shop.HOMES.values()))
         _make_databases(control, "control")
         shop.create(source.database_url("shop"))
+        for table in shop.SOURCES:
+            shop.fill(source.database_url("shop"), table)
         links = {
             name: stack.enter_context(_link(server.port))
             for name, server in zip(LINKS, (source, store, control, broker), strict=True)

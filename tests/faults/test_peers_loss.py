@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.peers_loss.__main__ import exit_code
-from tests.faults.peers_loss.database import Dialect
+from tests.faults.peers_loss.database import DIALECTS, Dialect
 from tests.faults.peers_loss.harness import NAIVE_LOSES_AT_LEAST, Outcome, measure
 from tests.faults.peers_loss.peers import NAIVE
 
@@ -23,7 +23,7 @@ DONE = Outcome(
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("dialect", ["postgres"])
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_headrace_loses_no_row_where_every_peer_loses_some(dialect: Dialect) -> None:
     outcome = measure(dialect, seconds=8, seed=1)
     print(f"\n{outcome.table()}")

@@ -40,7 +40,7 @@ def _arguments() -> argparse.Namespace:
         "--database",
         nargs="+",
         choices=DIALECTS,
-        default=DIALECTS[:1],
+        default=DIALECTS,
         help="on which servers",
     )
     return parser.parse_args()

@@ -153,11 +153,13 @@ class Source:
             session.close()
 
     def name(self) -> str:
+        ask, server = {
+            "postgres": ("SHOW server_version", "PostgreSQL"),
+            "mariadb": ("SELECT version()", "MariaDB"),
+        }[self.dialect]
         with self.connected() as session:
-            (version,) = session.rows(
-                "SHOW server_version" if self.dialect == "postgres" else "SELECT version()"
-            )[0]
-        return f"{'PostgreSQL' if self.dialect == 'postgres' else 'MariaDB'} {str(version).split()[0]}"
+            ((version,),) = session.rows(ask)
+        return f"{server} {str(version).replace('-', ' ').split()[0]}"
 
     def app(self) -> dict[str, Any]:
         """The definition of an app that reads it."""

@@ -1,0 +1,81 @@
+"""Servers that crash, have no room left, or another time."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from tests.faults.kind import Kind
+from tests.faults.plan import Fault, KindPlan
+from tests.faults.site import Site
+from tests.faults.writers import Writers
+from tests.servers import PostgresCluster
+
+SERVERS: Final = ("source", "store", "control")
+
+
+class Crash(Kind):
+    """Stopped at once, as by a power failure; recovers from its log."""
+
+    plan = KindPlan(
+        name="PostgreSQL stopped at once",
+        targets=SERVERS,
+        lasts_s=(0.2, 2.0),
+        occupies="server {target}",
+        weight=2,
+    )
+
+    def begin(self, site: Site, writers: Writers, fault: Fault) -> None:
+        _server(site, fault).stop_immediately()
+
+    def end(self, site: Site, writers: Writers, fault: Fault) -> None:
+        _server(site, fault).start()
+
+
+def _server(site: Site, fault: Fault) -> PostgresCluster:
+    return {"source": site.source, "store": site.store, "control": site.control}[fault.target]
+
+
+class FullDisk(Kind):
+    """Not a byte is left on the store's disk: statements fail, or the whole server does."""
+
+    plan = KindPlan(
+        name="disk of the store full", targets=("store",), lasts_s=(2.0, 5.0), occupies="server store"
+    )
+
+    def begin(self, site: Site, writers: Writers, fault: Fault) -> None:
+        assert site.disk is not None
+        with (site.disk / "filler").open("wb", buffering=0) as filler:
+            try:
+                while filler.write(bytes(1 << 20)):
+                    pass
+            except OSError:
+                return
+
+    def end(self, site: Site, writers: Writers, fault: Fault) -> None:
+        assert site.disk is not None
+        (site.disk / "filler").unlink(missing_ok=True)
+        if site.store.process is None or site.store.process.poll() is not None:
+            site.store.start()
+
+
+class ClockForward(Kind):
+    plan = KindPlan(name="clock of the source stepped forward", occupies="clock")
+
+    def begin(self, site: Site, writers: Writers, fault: Fault) -> None:
+        _step(site, random.Random(fault.seed).uniform(0.5, 20.0))
+
+
+class ClockBack(Kind):
+    plan = KindPlan(name="clock of the source stepped back", occupies="clock")
+
+    def begin(self, site: Site, writers: Writers, fault: Fault) -> None:
+        _step(site, -random.Random(fault.seed).uniform(0.5, 20.0))
+
+
+def _step(site: Site, seconds: float) -> None:
+    assert site.clock is not None
+    ahead_s = float(site.clock.read_text()) + seconds
+    following = site.clock.with_suffix(".new")
+    following.write_text(f"{ahead_s:+.3f}\n")
+    following.replace(site.clock)  # no reader sees half of it
