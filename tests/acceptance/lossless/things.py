@@ -61,6 +61,13 @@ def project_of(root: Path, database: Database, **schedule: Any) -> Project:
     return Project.create(root, definitions(database, schedule), environment, warm=True)
 
 
+def feed_state_bytes(project: Project) -> int:
+    """What the one feed remembers between polls."""
+    columns = "saved_cursor, saved_key, lead_cursor, lead_key, fence_state, digests, reconciliation"
+    (remembered,) = project.control(f"SELECT {columns} FROM feed")
+    return sum(len(str(value).encode()) for value in remembered)
+
+
 @dataclass
 class Things:
     """Polls the one feed of a project, and merges what it journalled."""
@@ -120,13 +127,6 @@ class Things:
     def journalled(self) -> int:
         """Rows that were ever journalled, merged or not."""
         return int(self.project.control("SELECT coalesce(sum(rows), 0) FROM batch")[0][0])
-
-    def state_bytes(self) -> int:
-        """What the feed remembers between polls."""
-        columns = "saved_cursor, saved_key, lead_cursor, lead_key, fence_state, digests, reconciliation"
-        return sum(
-            len(str(value).encode()) for value in self.project.control(f"SELECT {columns} FROM feed")[0]
-        )
 
     def feed_class(self) -> tuple[str, str]:
         """The class and its reason as `headrace status` tells them."""
