@@ -1,19 +1,26 @@
-"""Brokers for tests: each test has its own names on the server, removed afterwards."""
+"""Brokers for tests, each with its own names on the server that are removed afterwards; and the example
+project, for commands."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import dramatiq.worker
 import pytest
 import redis
 
+from headrace.cli.main import main
 from headrace.queue import broker as brokers
 from headrace.queue.checked import Broker
 from headrace.queue.topology import FETCH, MERGE
+from tests.integration.command import HEADRACE, Command, Ended
 from tests.proxy import Proxy
 
 
@@ -102,3 +109,37 @@ def proxy_to() -> Iterator[Callable[[BrokerAddress], Proxy]]:
     yield make
     for proxy in proxies:
         proxy.close()
+
+
+@pytest.fixture(scope="session")
+def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example, synced once; copied for each test."""
+    directory = tmp_path_factory.mktemp("example") / "project"
+    subprocess.run([HEADRACE, "init", str(directory), "--example"], check=True, capture_output=True)
+    subprocess.run([HEADRACE, "sync"], cwd=directory, check=True, capture_output=True)
+    return directory
+
+
+@pytest.fixture
+def project(synced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The synced example, to be changed; the current directory."""
+    copy = tmp_path / "project"
+    shutil.copytree(synced, copy)
+    monkeypatch.chdir(copy)
+    return copy
+
+
+@pytest.fixture
+def headrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in this process."""
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["headrace", *arguments])
+        capsys.readouterr()
+        code = main()
+        printed = capsys.readouterr()
+        return Ended(code, printed.out, printed.err)
+
+    for name in ("HEADRACE_CONFIG_DIR", "HEADRACE_CONTROL_URL", "HEADRACE_BROKER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return run

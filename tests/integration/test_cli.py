@@ -4,81 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sqlite3
 import subprocess
-import sys
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headrace.cli.main import main
+from tests.integration.command import HEADRACE, Command, change, define
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
-HEADRACE = str(Path(sys.executable).with_name("headrace"))
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture(scope="module")
-def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example, synced once; copied for each test."""
-    directory = tmp_path_factory.mktemp("example") / "project"
-    subprocess.run([HEADRACE, "init", str(directory), "--example"], check=True, capture_output=True)
-    subprocess.run([HEADRACE, "sync"], cwd=directory, check=True, capture_output=True)
-    return directory
-
-
-@pytest.fixture
-def project(synced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The synced example, to be changed; the current directory."""
-    copy = tmp_path / "project"
-    shutil.copytree(synced, copy)
-    monkeypatch.chdir(copy)
-    return copy
-
-
-@pytest.fixture
-def headrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in this process."""
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["headrace", *arguments])
-        capsys.readouterr()
-        code = main()
-        printed = capsys.readouterr()
-        return Ended(code, printed.out, printed.err)
-
-    for name in ("HEADRACE_CONFIG_DIR", "HEADRACE_CONTROL_URL", "HEADRACE_BROKER_URL"):
-        monkeypatch.delenv(name, raising=False)
-    return run
-
-
-def change(path: str, statement: str) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute(statement)
-
-
-def define(place: str, **changes: Any) -> None:
-    """Change keys of a definition of the project in the current directory."""
-    file = Path("config") / f"{place}.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def documented(heading: str) -> set[str]:
