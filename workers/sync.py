@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import HeadraceError
@@ -28,7 +29,8 @@ LEASE_PAUSE_S = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedResult:
-    """One feed's share of a sync. `error` is for a person, None when its source was read to the end."""
+    """One feed's share of a sync. `error` is for a person, None when its source was read to the end;
+    `paused`: why somebody paused it, so that it was not read."""
 
     feed_id: FeedId
     source_id: SourceId
@@ -38,6 +40,7 @@ class FeedResult:
     rejected: int = 0
     invalid: int = 0
     error: str | None = None
+    paused: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +49,13 @@ class SyncReport:
 
     Attributes:
         models: those of the feeds; merges of others are told, but do not make the sync fail.
+        by_workers: batches that running workers merged meanwhile: `merges` lacks what they changed.
     """
 
     feeds: tuple[FeedResult, ...]
     merges: dict[Target, MergeReport]
     models: frozenset[ModelId]
+    by_workers: Mapping[Target, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -76,7 +81,7 @@ def run_sync(
 
     A feed or data source that fails does not stop the others: the report says so.
     """
-    merging = _Merging(app)
+    merging, began = _Merging(app), app.status.moment()
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="merge") as merge_pool:
         merging.pool = merge_pool
         with app.nudging(merging):
@@ -84,10 +89,24 @@ def run_sync(
             for target in app.targets():
                 merging.merge(*target)
             feeds = _poll_all(app, _feeds_of(app, sources), merging, progress, trigger)
-        merges = merging.finished()
-    read = {feed.source_id for feed in feeds}
-    models = frozenset(p.source.model for p in app.catalogue().plans.values() if p.source.id in read)
-    return SyncReport(feeds=feeds, merges=merges, models=models)
+            read = {feed.source_id for feed in feeds}
+            models = frozenset(p.source.model for p in app.catalogue().plans.values() if p.source.id in read)
+            # Running workers may have read for us, and nudged others than us to merge it.
+            for target in app.targets():
+                if target[1] in models:
+                    merging.merge(*target)
+            merges = merging.finished()
+    by_workers = _merged_by_workers(app, began, merges, models)
+    return SyncReport(feeds=feeds, merges=merges, models=models, by_workers=by_workers)
+
+
+def _merged_by_workers(
+    app: Application, began: datetime, merges: Mapping[Target, MergeReport], models: frozenset[ModelId]
+) -> dict[Target, int]:
+    """Batches of these models that others than this sync merged since it began."""
+    merged = {target: n for target, n in app.status.merged_since(began).items() if target[1] in models}
+    others = {t: n - (merges[t].batches if t in merges else 0) for t, n in merged.items()}
+    return {target: number for target, number in others.items() if number > 0}
 
 
 def _feeds_of(app: Application, sources: Sequence[SourceId]) -> list[tuple[FeedId, SourceId, AppId]]:
@@ -129,6 +148,8 @@ def _poll(
     for _ in range(ROUNDS):
         report = _poll_once(app, feed_id, progress, trigger)
         result = _added(result, report)
+        if not report.held:
+            return _not_read(app, result)
         if report.error is not None or app.stopping.is_set():
             return result
         merging.quiet()
@@ -138,21 +159,28 @@ def _poll(
 
 
 def _poll_once(app: Application, feed_id: FeedId, progress: Progress, trigger: str) -> PollReport:
-    """Poll as soon as nobody else holds the feed: a worker's lease ends, a dead one's runs out."""
+    """Poll as soon as nobody else holds the feed: a worker's lease ends, a dead one's runs out. Not held:
+    it is paused."""
     while True:
         report = app.poll(feed_id, trigger=trigger, progress=progress)
-        if report.held:
+        if report.held or app.feeds.is_paused(feed_id):
             return report
-        if app.feeds.is_paused(feed_id):
-            return replace(report, error="it is paused: `headrace status` says why, `resume` ends it")
         time.sleep(LEASE_PAUSE_S)
 
 
+def _not_read(app: Application, result: FeedResult) -> FeedResult:
+    """Somebody paused the feed, which is no failure; drift did, which is one; or it has ended meanwhile."""
+    feed = next((f for f in app.status.feed_status() if f.feed_id == result.feed_id), None)
+    if feed is None:
+        return replace(result, error="it is no longer defined")
+    if feed.stopped_by_drift:
+        return replace(result, error=f"it is stopped: {feed.paused_reason}")
+    return replace(result, paused=feed.paused_reason)
+
+
 def _added(result: FeedResult, report: PollReport) -> FeedResult:
-    return FeedResult(
-        feed_id=result.feed_id,
-        source_id=result.source_id,
-        app_id=result.app_id,
+    return replace(
+        result,
         rows_read=result.rows_read + report.rows_read,
         batches=result.batches + report.batches,
         rejected=result.rejected + report.rejected,

@@ -43,7 +43,7 @@ def sync(
 ) -> None:
     """Apply the definitions, read what changed in every source, and merge it: all in this process.
 
-    A source that fails does not stop the others; the exit code is then 1.
+    A source that fails does not stop the others; the exit code is then 1. A paused one is left as it is.
 
     Example: headrace sync --source purchases --reconcile
     """
@@ -105,6 +105,7 @@ def reconcile(
     from headrace.cli.sync_report import print_report, run_watched
 
     with applied(config) as app:
+        _refuse_paused(app, source)
         _asked(app, source, app.commands.request_reconcile(source, full=full, confirm=confirm))
         report = run_watched(app, [source], trigger="reconcile")
         print_report(app, report, as_json=json)
@@ -121,6 +122,7 @@ def trigger(source: SourceId, config: Config = None) -> None:
     from headrace.cli.session import applied
 
     with applied(config) as app:
+        _refuse_paused(app, source)
         feeds = _asked(app, source, app.commands.trigger(source))
         _nudge(app, feeds)
     screen.print_line(f"{source}: a poll is asked for; running workers begin it at once.")
@@ -167,6 +169,16 @@ def _asked(app: Application, source_id: str, feeds: Sequence[FeedId]) -> Sequenc
         known = {source: source for source, _ in app.catalogue().plans}
         named(known, source_id, word="source", directory="the applied definitions")
     return feeds
+
+
+def _refuse_paused(app: Application, source_id: str) -> None:
+    """Raises HeadraceError when no feed of the source is polled, so that nothing would come of a request."""
+    from headrace.errors import HeadraceError
+
+    feeds = [feed for feed in app.status.feed_status() if feed.source_id == source_id]
+    if feeds and all(feed.paused for feed in feeds):
+        reason = feeds[0].paused_reason
+        raise HeadraceError(f"{source_id} is paused ({reason}): headrace resume {source_id} first")
 
 
 def _nudge(app: Application, feeds: Sequence[FeedId]) -> None:

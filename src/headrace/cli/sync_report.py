@@ -13,6 +13,7 @@ from headrace.cli.look import breaker_line
 from headrace.domain.vocabulary import SourceId
 
 if TYPE_CHECKING:
+    from headrace.steps.catalogue import Target
     from headrace.steps.limits import Progress
     from headrace.wiring import Application
     from workers.sync import SyncReport
@@ -93,6 +94,9 @@ def print_report(app: Application, report: SyncReport, *, as_json: bool) -> None
         _print_tables(report)
         for source_id, rows in held.items():
             screen.print_line(breaker_line(source_id, rows), markup=False)
+        for source_id, reason in _paused(report).items():
+            line = f"{source_id} is paused ({reason}), so it was not read: headrace resume {source_id}"
+            screen.print_line(line, markup=False)
         merges = report.merges.values()
         if any(feed.rejected for feed in report.feeds) or any(merge.rejected for merge in merges):
             screen.print_line("Rejected rows, with their reasons: headrace rejected list")
@@ -116,13 +120,22 @@ def _print_tables(report: SyncReport) -> None:
     ]
     screen.print_table(columns, rows)
     screen.print_line()
+    _print_written(report)
+    if report.by_workers:
+        batches = screen.counted(sum(report.by_workers.values()), "batch")
+        what = f"Running workers merged {batches} meanwhile; what they changed is not counted here."
+        screen.print_line(what)
+
+
+def _print_written(report: SyncReport) -> None:
     written = [
         (target, merge)
         for target, merge in sorted(report.merges.items())
         if merge.counts.changed or merge.rejected
     ]
     if not written:
-        screen.print_line("No record changed.")
+        if not report.by_workers:
+            screen.print_line("No record changed.")
         return
     columns = [screen.Column("data source"), screen.Column("records of")]
     columns += [
@@ -140,12 +153,23 @@ def _print_tables(report: SyncReport) -> None:
     )
 
 
+def _paused(report: SyncReport) -> dict[str, str]:
+    """Why sources were not read, by source."""
+    return {feed.source_id: feed.paused for feed in report.feeds if feed.paused is not None}
+
+
 def _held(app: Application, report: SyncReport) -> dict[str, int]:
-    """Rows that breakers hold, by source, in the data sources that this sync wrote to."""
+    """Rows that breakers hold, by source, whoever merged what made them."""
+    from headrace.errors import HeadraceError
+
     sources = {feed.feed_id: feed.source_id for feed in report.feeds}
     held: dict[str, int] = {}
-    for data_source in dict.fromkeys(target[0] for target, merge in report.merges.items() if merge.held):
-        for feed_id, rows in app.stores.open(data_source).held_rows().items():
+    for data_source in dict.fromkeys(target for target, model in app.targets() if model in report.models):
+        try:
+            rows_of = app.stores.open(data_source).held_rows()
+        except HeadraceError:
+            continue  # its merge has failed too, and says why
+        for feed_id, rows in rows_of.items():
             if feed_id in sources:
                 held[sources[feed_id]] = held.get(sources[feed_id], 0) + rows
     return held
@@ -162,20 +186,30 @@ def _as_json(report: SyncReport, held: dict[str, int]) -> dict[str, Any]:
                 "rejected": feed.rejected,
                 "invalid": feed.invalid,
                 "held": held.get(feed.source_id, 0),
+                "paused": feed.paused,
                 "error": feed.error,
             }
             for feed in report.feeds
         ],
-        "data_sources": [
-            {
-                "data_source": data_source,
-                "model": model,
-                "inserted": merge.counts.inserted,
-                "updated": merge.counts.updated,
-                "deleted": merge.counts.deleted,
-                "rejected": merge.rejected,
-                "errors": merge.errors,
-            }
-            for (data_source, model), merge in sorted(report.merges.items())
-        ],
+        "data_sources": [_written_as_json(report, target) for target in sorted(_targets(report))],
+    }
+
+
+def _targets(report: SyncReport) -> set[Target]:
+    return {*report.merges, *report.by_workers}
+
+
+def _written_as_json(report: SyncReport, target: Target) -> dict[str, Any]:
+    from headrace.steps.merge_report import MergeReport, MergeState
+
+    merge = report.merges.get(target) or MergeReport(state=MergeState.DRAINED)
+    return {
+        "data_source": target[0],
+        "model": target[1],
+        "inserted": merge.counts.inserted,
+        "updated": merge.counts.updated,
+        "deleted": merge.counts.deleted,
+        "rejected": merge.rejected,
+        "merged_by_workers": report.by_workers.get(target, 0),
+        "errors": merge.errors,
     }

@@ -49,7 +49,11 @@ _TAKE = (
         again=False,
         sent_at=None,
     )
-    .returning(feed, (feed.c.reconcile_due_at <= now()).label("reconcile_is_due"))
+    .returning(
+        feed,
+        (feed.c.reconcile_due_at <= now()).label("reconcile_is_due"),
+        (feed.c.next_due <= now()).label("is_due"),
+    )
 )
 _ASK_AGAIN = sa.update(feed).where(_MAY_RUN).values(again=True)
 _END_LOST_RUNS = (
@@ -84,9 +88,7 @@ _END_RUN = (
     .where(run.c.id == sa.bindparam("of_run"))
     .values(state=sa.bindparam("ended"), error=sa.bindparam("why"), ended_at=now())
 )
-_FAILED_RUN = sa.insert(run).values(
-    trigger="poll", state=RunState.FAILED.value, started_at=now(), ended_at=now()
-)
+_FAILED_RUN = sa.insert(run).values(state=RunState.FAILED.value, started_at=now(), ended_at=now())
 
 _AGAIN = sa.select(feed.c.again).where(_OF_FEED)
 _RUNNABLE = sa.select(feed.c.id).where(_MAY_RUN)
@@ -242,6 +244,7 @@ def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:
         confirm=row.reconcile_confirm,
         fingerprint=row.fingerprint,
         definition_version=row.definition_version,
+        due=bool(row.is_due),
     )
 
 
@@ -255,5 +258,5 @@ def _end_run(connection: sa.Connection, feed_id: FeedId, outcome: PollOutcome) -
     state = RunState.SUCCEEDED if outcome.succeeded else RunState.FAILED
     values = {"of_run": outcome.run_id, "ended": state.value, "why": outcome.error}
     if connection.execute(_END_RUN, values).rowcount == 0 and not outcome.succeeded:
-        failed = {"id": outcome.run_id, "feed_id": feed_id, "error": outcome.error}
-        connection.execute(_FAILED_RUN, failed)
+        of_run = {"id": outcome.run_id, "feed_id": feed_id, "trigger": outcome.trigger}
+        connection.execute(_FAILED_RUN, {**of_run, "error": outcome.error})

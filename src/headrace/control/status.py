@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from headrace.control.engine import reading
 from headrace.control.state import position
-from headrace.control.tables import RunState, batch, feed, feed_log, rejected_row, run
+from headrace.control.tables import PausedBy, RunState, batch, feed, feed_log, rejected_row, run
 from headrace.control.types import now
 from headrace.domain.position import Position
-from headrace.domain.vocabulary import AppId, FeedClass, FeedId, ModelId, SourceId
+from headrace.domain.vocabulary import AppId, DataSourceId, FeedClass, FeedId, ModelId, SourceId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class FeedStatus:
         polling: a worker holds a live lease.
         reconciling: a reconciliation is under way, or waits to be begun.
         pending_since: when the oldest unmerged batch was journalled.
+        stopped_by_drift: Headrace paused it, as its source no longer fits its definition.
         backing_off: the merge of some batch failed and is tried again later; `merge_error` says why.
         checked_at: the end of the last poll, `last_success_at` of the last one that succeeded.
     """
@@ -42,6 +43,7 @@ class FeedStatus:
     polling: bool
     reconciling: bool
     paused: bool
+    stopped_by_drift: bool
     paused_reason: str | None
     next_due: datetime | None
     checked_at: datetime | None
@@ -87,6 +89,23 @@ class SqlStatus:
         with reading(self._engine) as connection:
             return [_status(row) for row in connection.execute(query)]
 
+    def moment(self) -> datetime:
+        """Now, by the control database's clock."""
+        with reading(self._engine) as connection:
+            moment: datetime = connection.execute(sa.select(now())).scalar_one()
+        return moment
+
+    def merged_since(self, moment: datetime) -> dict[tuple[DataSourceId, ModelId], int]:
+        """Batches that anybody merged at this moment of the control database's clock or later."""
+        counted = (
+            sa.select(batch.c.data_source_id, batch.c.model_id, sa.func.count())
+            .where(batch.c.merged_at >= moment)
+            .group_by(batch.c.data_source_id, batch.c.model_id)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(counted).all()
+        return {(DataSourceId(target), ModelId(model)): number for target, model, number in rows}
+
 
 def _pending() -> sa.Subquery:
     return (
@@ -130,6 +149,7 @@ def _status(row: sa.Row[Any]) -> FeedStatus:
         polling=bool(row.polling),
         reconciling=bool(row.reconciliation or row.reconcile_wanted or row.waits_for_log),
         paused=row.paused,
+        stopped_by_drift=row.paused_by == PausedBy.DRIFT,
         paused_reason=row.paused_reason,
         next_due=row.next_due,
         checked_at=row.checked_at,

@@ -74,6 +74,7 @@ class ClaimedFeed:
         confirm: remove what the breaker held back.
         fingerprint: the source's columns (`TableFacts.fingerprint`) that the definitions were applied to.
         definition_version: the applied definitions that the feed belongs to.
+        due: its schedule says that it is polled now; False: somebody asked for this poll.
     """
 
     lease: Lease
@@ -85,6 +86,7 @@ class ClaimedFeed:
     confirm: bool
     fingerprint: str
     definition_version: int
+    due: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +145,11 @@ class JournalEntry:
 class PollOutcome:
     """How a poll ended. `error` is for a person, scrubbed; `stop` pauses the feed (drift); a poll that
     is not `complete` left its source before the end (backpressure, a process that stops): it is due
-    again at once."""
+    again at once. `trigger` is what the poll was begun by."""
 
     run_id: RunId
     succeeded: bool
+    trigger: str = "schedule"
     complete: bool = True
     error: str | None = None
     stop: bool = False

@@ -82,11 +82,15 @@ class FetchStep:
     def poll(self, feed_id: FeedId, *, trigger: str, progress: Progress = no_progress) -> PollReport:
         """The feed is read to its end, or the report says why not. Never raises for what concerns one
         feed alone; raises ControlUnavailableError, for then nothing can be noted.
+
+        Args:
+            trigger: who polls: schedule (a worker), sync, reconcile or verify.
         """
         claimed = self.feeds.claim(feed_id, lease_s=self.limits.lease_s)
         if claimed is None:
             return PollReport(feed_id=feed_id, held=False)
         run_id = RunId(str(uuid4()))
+        trigger = _begun_by(claimed, trigger)
         started = self.clock.monotonic()
         with logs.context(feed=feed_id, source=claimed.source_id, run=run_id):
             try:
@@ -94,10 +98,10 @@ class FetchStep:
             except Exception:
                 # A bug is loud, but it must not keep the feed from others until the lease runs out.
                 bug = InvariantError("a bug of Headrace ended the poll; its log has the traceback")
-                self._release(claimed, run_id, bug, complete=False)
+                self._release(claimed, run_id, trigger, bug, complete=False)
                 raise
             complete = error is None and visit is not None and visit.complete
-            again = self._release(claimed, run_id, error, complete=complete)
+            again = self._release(claimed, run_id, trigger, error, complete=complete)
         self._measure(claimed.source_id, trigger, started, visit, error)
         return PollReport(
             feed_id=feed_id,
@@ -153,10 +157,17 @@ class FetchStep:
             yield Visit(writer=writer, reader=reader, clock=self.clock, kept=self.kept)
 
     def _release(
-        self, claimed: ClaimedFeed, run_id: RunId, error: HeadraceError | None, *, complete: bool
+        self,
+        claimed: ClaimedFeed,
+        run_id: RunId,
+        trigger: str,
+        error: HeadraceError | None,
+        *,
+        complete: bool,
     ) -> bool:
         outcome = PollOutcome(
             run_id=run_id,
+            trigger=trigger,
             succeeded=error is None,
             complete=complete,
             error=str(error) if error else None,
@@ -180,3 +191,11 @@ class FetchStep:
         metrics.RUN_DURATION.labels(source=source_id).observe(self.clock.monotonic() - started)
         if visit is not None:
             metrics.ROWS_FETCHED.labels(source=source_id).inc(visit.writer.rows_read)
+
+
+def _begun_by(claimed: ClaimedFeed, trigger: str) -> str:
+    """What a poll was begun by: a reconciliation that is asked for or due, whoever polls; else what the
+    caller says, unless a worker was told to poll a feed that is not due: then somebody asked for it."""
+    if claimed.reconcile is not None:
+        return "reconcile"
+    return trigger if trigger != "schedule" or claimed.due else "trigger"
