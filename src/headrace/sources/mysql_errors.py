@@ -41,7 +41,7 @@ _FOR_A_PERSON: Final = frozenset(
 )
 _REFUSALS: Final = {
     ER.ACCESS_DENIED_ERROR: "correct the user or password in the app's URL",
-    _NO_PASSWORD: "put a user and password into the app's URL",
+    _NO_PASSWORD: "correct the user or password in the app's URL",
     ER.DBACCESS_DENIED_ERROR: "GRANT SELECT on the database to this user",
     ER.BAD_DB_ERROR: "correct the database in the app's URL, or create it",
     ER.HOST_NOT_PRIVILEGED: "let the server admit this user from this host",
