@@ -22,7 +22,7 @@ from headrace import wiring
 from headrace.control.engine import control_engine
 from headrace.domain.shape import load_json
 from headrace.steps import catalogue
-from tests.properties.history import NOW, World, copy_world
+from tests.properties.history import ALLOW, NOW, REFUSE, World, copy_world
 
 HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "200"))
 SEED = int(os.environ.get("HEADRACE_SEED", "0"))
@@ -40,7 +40,7 @@ SOMETIMES = st.one_of(st.none(), CALLS)
 FEEDS = st.integers(0, 2)
 DATABASES = st.sampled_from(["control", "east", "west"])
 
-tally = {"histories": 0, "steps": 0, "crashes": 0, "crashed_between": 0}
+tally = {"histories": 0, "steps": 0, "crashes": 0, "crashed_between": 0, "refused": 0}
 
 
 class Histories(RuleBasedStateMachine):
@@ -144,6 +144,14 @@ class Histories(RuleBasedStateMachine):
     def kill(self) -> None:
         self._done(died=True)
 
+    @rule()
+    def refuse(self) -> None:
+        self.world.in_east(REFUSE)
+
+    @rule()
+    def allow(self) -> None:
+        self.world.in_east(ALLOW)
+
     @rule(name=DATABASES)
     def back_up(self, name: str) -> None:
         self.world.back_up(name)
@@ -159,6 +167,7 @@ class Histories(RuleBasedStateMachine):
             tally["crashed_between"] += self.crashed_between
             self.world.quiesce()
             assert self.world.difference() == ([], [])
+            tally["refused"] += self.world.was_refused
         finally:
             self.world.close()
             shutil.rmtree(self.directory)
