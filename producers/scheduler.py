@@ -72,14 +72,17 @@ def schedule(
 
 
 def backlog(app: wiring.Application) -> Pending:
-    """The unmerged batches and open rejected rows of all feeds, by the control database."""
+    """The unmerged batches, open rejected rows and classes of all feeds, by the control database."""
     feeds = app.status.feed_status()
     waiting_since = [feed.pending_since.timestamp() for feed in feeds if feed.pending_since is not None]
     rejected: Counter[str] = Counter()
     for feed in feeds:
         rejected[feed.source_id] += feed.rejected
     pending = sum(feed.pending_batches for feed in feeds)
-    return Pending(pending, min(waiting_since, default=None), rejected)
+    classes: dict[tuple[str, str], str] = {
+        (f.source_id, f.app_id): f.feed_class.value for f in feeds if f.feed_class is not None
+    }
+    return Pending(pending, min(waiting_since, default=None), rejected, classes)
 
 
 def body(process: Process) -> None:

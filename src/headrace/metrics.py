@@ -62,6 +62,12 @@ CLOCK_STEPS: Final = Counter(
     "headrace_source_clock_steps", "Times that a source's clock was found set back.", ["source"],
     registry=REGISTRY,
 )  # fmt: skip
+CLASS_FALLS: Final = Counter(
+    "headrace_feed_class_falls",
+    "Times that a feed could promise less than at its poll before.",
+    ["source"],
+    registry=REGISTRY,
+)
 SWEEPER_RENUDGES: Final = Counter(
     "headrace_sweeper_renudges", "Nudges that the sweeper repeated.", ["queue"], registry=REGISTRY
 )
@@ -95,6 +101,8 @@ class Pending:
     batches: int
     oldest_timestamp_s: float | None
     rejected: Mapping[str, int] = field(default_factory=dict)
+    classes: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """What the feed of each (source, app) promised last."""
 
 
 class PendingBatches(Collector):
@@ -147,7 +155,12 @@ def _backlog(pending: Pending | None) -> Iterator[GaugeMetricFamily]:
     rejected = GaugeMetricFamily(
         "headrace_rejected_rows_open", "Rejected rows that are open.", labels=["source"]
     )
+    classes = GaugeMetricFamily(
+        "headrace_feed_class", "What a feed promises; always 1.", labels=["source", "app", "class"]
+    )
     if pending is not None:
+        for (source, app), feed_class in sorted(pending.classes.items()):
+            classes.add_metric([source, app, feed_class], 1)
         for source, rows in sorted(pending.rejected.items()):
             rejected.add_metric([source], rows)
         batches.add_metric([], pending.batches)
@@ -156,6 +169,7 @@ def _backlog(pending: Pending | None) -> Iterator[GaugeMetricFamily]:
     yield batches
     yield oldest
     yield rejected
+    yield classes
 
 
 @contextmanager

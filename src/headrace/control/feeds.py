@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from headrace.control import append
 from headrace.control.append import HOLDS, RENEW, holder
 from headrace.control.engine import reading, writing
-from headrace.control.state import state_of
+from headrace.control.state import feed_class_of, state_of
 from headrace.control.tables import (
     PausedBy,
     RunState,
@@ -245,6 +245,7 @@ def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:
         fingerprint=row.fingerprint,
         definition_version=row.definition_version,
         due=bool(row.is_due),
+        feed_class=feed_class_of(row),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.domain.position import Position
-from headrace.domain.vocabulary import DataSourceId
+from headrace.domain.vocabulary import DataSourceId, FeedClass
 from headrace.ports import FeedState, Reconciliation
 
 
@@ -21,6 +21,12 @@ def state_of(row: sa.Row[Any]) -> FeedState:
         digests=row.digests,
         reconciliation=reconciliation(row.reconciliation),
     )
+
+
+def feed_class_of(row: sa.Row[Any]) -> FeedClass | None:
+    """What the feed promised at its last poll."""
+    value = row._mapping["class"]  # noqa: SLF001 `class` is no attribute name
+    return None if value is None else FeedClass(value)
 
 
 def columns_of(state: FeedState) -> dict[str, Any]:

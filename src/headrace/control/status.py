@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control.engine import reading
-from headrace.control.state import position
+from headrace.control.state import feed_class_of, position
 from headrace.control.tables import PausedBy, RunState, batch, feed, feed_log, rejected_row, run
 from headrace.control.types import now
 from headrace.domain.position import Position
@@ -134,14 +134,13 @@ def _rejected() -> sa.Subquery:
 
 
 def _status(row: sa.Row[Any]) -> FeedStatus:
-    columns = row._mapping  # noqa: SLF001 `class` is no attribute name
     return FeedStatus(
         feed_id=FeedId(row.id),
         source_id=SourceId(row.source_id),
         app_id=AppId(row.app_id),
         model_id=ModelId(row.model_id),
         seen_at=row.seen_at,
-        feed_class=None if columns["class"] is None else FeedClass(columns["class"]),
+        feed_class=feed_class_of(row),
         class_reason=row.class_reason,
         lead=position(row.lead_cursor, row.lead_key),
         saved=position(row.saved_cursor, row.saved_key),

@@ -95,6 +95,11 @@ class FeedClass(StrEnum):
     BOUNDED = "bounded"
     EVENTUAL = "eventual"
 
+    def is_less_than(self, other: FeedClass) -> bool:
+        """It promises less."""
+        order = list(FeedClass)
+        return order.index(self) > order.index(other)
+
 
 # Columns that every batch of rows carries beside those of its source's shape.
 CUSTOMER: Final = "_customer_id"

@@ -75,6 +75,7 @@ class ClaimedFeed:
         fingerprint: the source's columns (`TableFacts.fingerprint`) that the definitions were applied to.
         definition_version: the applied definitions that the feed belongs to.
         due: its schedule says that it is polled now; False: somebody asked for this poll.
+        feed_class: what the feed promised at its last poll; None before the first.
     """
 
     lease: Lease
@@ -87,6 +88,7 @@ class ClaimedFeed:
     fingerprint: str
     definition_version: int
     due: bool = True
+    feed_class: FeedClass | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

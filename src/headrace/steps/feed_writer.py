@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 
 import pyarrow as pa
 
-from headrace import metrics
+from headrace import logs, metrics
 from headrace.domain import digests
 from headrace.domain.vocabulary import BatchKind, DataSourceId, FeedClass, RunId
 from headrace.errors import RoutingChangedError
@@ -26,6 +26,8 @@ from headrace.ports import (
 )
 from headrace.steps.limits import Limits, Progress
 from headrace.steps.page import CutPage, cut, row_batches, seen_keys
+
+log = logs.get(__name__)
 
 _ROUTING_TRIES = 10
 
@@ -70,6 +72,18 @@ class FeedWriter:
     batches: int = 0
     rejected: int = 0
     invalid: int = 0
+
+    def promise(self, feed_class: FeedClass, reason: str) -> None:
+        """The control database has the class with its next entry, at once when it is another one; that it
+        is less than before is told."""
+        before = self.promised[0] or self.claimed.feed_class
+        self.promised = feed_class, reason
+        if feed_class is before:
+            return
+        if before is not None and feed_class.is_less_than(before):
+            log.warning("the feed promises less", before=before, now=feed_class, reason=reason)
+            metrics.CLASS_FALLS.labels(source=self.claimed.source_id).inc()
+        self.append((), self.state)
 
     def journal(
         self,

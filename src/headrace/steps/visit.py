@@ -52,7 +52,7 @@ class Visit:
         if writer.must_yield():
             return
         if writer.plan.read.cursor is None:
-            writer.promised = FeedClass.EVENTUAL, "it has no cursor: each poll reads it whole"
+            writer.promise(FeedClass.EVENTUAL, "it has no cursor: each poll reads it whole")
         writer.open_rejected = writer.feeds.open_rejected_keys(writer.claimed.lease.feed_id)
         # Lanes with many rows are read once for each reconciliation, by the visit that begins it.
         self._lanes.reads_many = reconcile.begins(writer.claimed)
@@ -68,7 +68,7 @@ class Visit:
         if read.cursor is None:
             return True
         fence = self.reader.fence(read, FenceMemory.from_text(writer.state.fence_state).reader)
-        writer.promised = promised_class(writer.plan.clock, fence)
+        writer.promise(*promised_class(writer.plan.clock, fence))
         if not self._stream.read(fence) or not self._lanes.read("null", NullCursors()):
             return False
         if fence.now is not None and not self._lanes.read("beyond", Beyond(fence.now)):
