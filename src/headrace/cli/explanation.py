@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from headrace.cli.record import Found, plain_rows
+from headrace.cli.record import Found, canonical
+from headrace.cli.rows_behind import RowBehind, RowsBehind, rows_behind
 from headrace.domain.shape import FilterClause, ModelShape, PropertyShape, SourceShape
-from headrace.domain.vocabulary import ARROW_TYPES, Aggregation, PropertyType
+from headrace.domain.vocabulary import INVALID, Aggregation
 
 if TYPE_CHECKING:
     from headrace.control.runs import Run
@@ -20,8 +21,13 @@ _SIGNS: Final = {"eq": "=", "ne": "≠", "gt": ">", "gte": "≥", "lt": "<", "lt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainedProperty:
-    """A value, the source that feeds it, and in words what is made of its rows. `invalid` is the raw
-    value and the reason of a value that was set aside."""
+    """A value, the source that feeds it, and in words what is made of its rows.
+
+    Attributes:
+        invalid: the raw value and the reason of a value that was set aside: the record's, or the first
+            of those behind it.
+        invalid_rows: rows behind it, of the first `LOOKED_AT`, whose value was set aside.
+    """
 
     name: str
     value: Any
@@ -29,6 +35,7 @@ class ExplainedProperty:
     aggregation: str
     made_of: str
     invalid: Any = None
+    invalid_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +53,7 @@ class ExplainedSource:
     feed_class: str | None
     class_reason: str | None
     last_run: Run | None
-    rows: list[dict[str, Any]]
+    rows: list[RowBehind]
     more: bool
 
     @property
@@ -87,6 +94,7 @@ class Explanation:
                     "aggregation": p.aggregation,
                     "from": p.made_of,
                     "invalid": p.invalid,
+                    "invalid_rows": p.invalid_rows,
                 }
                 for p in self.properties
             ],
@@ -103,7 +111,7 @@ def _source_as_json(source: ExplainedSource) -> dict[str, Any]:
         "class": source.feed_class,
         "class_reason": source.class_reason,
         "last_run": run and {"run": run.id, "state": run.state, "started_at": run.started_at},
-        "rows": source.rows,
+        "rows": [row.values for row in source.rows],
         "more_rows": source.more,
     }
 
@@ -111,34 +119,40 @@ def _source_as_json(source: ExplainedSource) -> dict[str, Any]:
 def explain_record(app: Application, model: ModelShape, record: Found) -> Explanation:
     """What the applied definitions, the data source and the control database know of a record."""
     feeds = app.status.feed_status()
-    invalid = record.values["_invalid"] or {}
+    behind = {source.id: rows_behind(app, source, record, model) for source in model.sources}
     return Explanation(
         model=model.id,
         key=tuple(canonical(record.values[column.name], column.type) or "" for column in model.key),
         customer=record.customer,
         data_source=record.data_source,
         properties=[
-            ExplainedProperty(
-                name=p.name,
-                value=record.values[p.name],
-                source=source.id,
-                aggregation=p.aggregation,
-                made_of=made_of(source, p),
-                invalid=invalid.get(p.name) if isinstance(invalid, dict) else None,
-            )
+            _explained_property(record, behind[source.id], p)
             for source in model.sources
             for p in source.properties
         ],
-        sources=[_explained_source(app, source, record, model, feeds) for source in model.sources],
+        sources=[_explained_source(app, source, behind[source.id], feeds) for source in model.sources],
+    )
+
+
+def _explained_property(record: Found, behind: RowsBehind, made: PropertyShape) -> ExplainedProperty:
+    own = (record.values[INVALID] or {}).get(made.name)
+    of_rows = behind.invalid(made)
+    return ExplainedProperty(
+        name=made.name,
+        value=record.values[made.name],
+        source=behind.source.id,
+        aggregation=made.aggregation,
+        made_of=made_of(behind.source, made),
+        invalid=own or (of_rows[0] if of_rows else None),
+        invalid_rows=len(of_rows),
     )
 
 
 def _explained_source(
-    app: Application, source: SourceShape, record: Found, model: ModelShape, feeds: list[FeedStatus]
+    app: Application, source: SourceShape, behind: RowsBehind, feeds: list[FeedStatus]
 ) -> ExplainedSource:
     mine = [feed for feed in feeds if feed.source_id == source.id]
     runs = app.runs.runs(limit=1, source_id=source.id)
-    rows = [] if source.primary else _rows_behind(app, source, record, model)
     weakest = max(
         mine, key=lambda f: ("exact", "bounded", "eventual", None).index(f.feed_class), default=None
     )
@@ -150,43 +164,9 @@ def _explained_source(
         feed_class=weakest.feed_class if weakest else None,
         class_reason=(weakest.class_reason or None) if weakest else None,
         last_run=runs[0] if runs else None,
-        rows=rows[:SHOWN_ROWS],
-        more=len(rows) > SHOWN_ROWS,
+        rows=behind.first(SHOWN_ROWS),
+        more=len(behind.staged) > SHOWN_ROWS,
     )
-
-
-def _rows_behind(
-    app: Application, source: SourceShape, record: Found, model: ModelShape
-) -> list[dict[str, Any]]:
-    assert source.mapping is not None  # noqa: S101 (every secondary source has one)
-    column = next(c for c in model.columns if c.name == source.mapping.property)
-    value = canonical(record.values[column.name], column.type)
-    if value is None:
-        return []
-    store = app.stores.open(record.data_source)
-    rows = store.staged_rows(source, customer=record.customer, value=value, limit=SHOWN_ROWS + 1)
-    of_json = frozenset(c.name for c in source.columns if c.type is PropertyType.JSON)
-    names = {c.name: c.source_column for c in source.columns}
-    return [
-        {names[name]: value for name, value in row.items() if name in names}
-        for row in plain_rows(rows, of_json)
-    ]
-
-
-def canonical(value: Any, kind: PropertyType) -> str | None:
-    """The canonical text of a record's value; None for null."""
-    import json
-
-    import pyarrow as pa
-
-    from headrace.domain.coercion import canonical_text
-
-    if value is None:
-        return None
-    if kind is PropertyType.JSON and not isinstance(value, str):
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    text = canonical_text(pa.array([value], ARROW_TYPES[kind]))[0].as_py()
-    return None if text is None else str(text)
 
 
 def made_of(source: SourceShape, made: PropertyShape) -> str:

@@ -9,7 +9,8 @@ import typer
 from headrace.cli.options import Config, Json
 
 if TYPE_CHECKING:
-    from headrace.cli.explanation import Explanation
+    from headrace.cli.explanation import ExplainedProperty, Explanation
+    from headrace.cli.rows_behind import RowBehind
 
 SHOWN_RECORDS: Final = 50
 _ALL: Final = 2**31 - 1
@@ -108,11 +109,31 @@ def _print_explanation(explained: Explanation) -> None:
     columns = [screen.Column(name) for name in ("property", "value", "source", "from")]
     rows = [(p.name, p.value, p.source, p.made_of) for p in explained.properties]
     screen.print_table(columns, rows)
+    for p in explained.properties:
+        if p.invalid:
+            screen.print_line(_invalid_line(p), markup=False)
     for source in explained.sources:
         screen.print_line(f"\n[bold]{source.id}[/]: {source.summary}")
         if source.rows:
-            names = list(source.rows[0])
-            cells: list[list[Any]] = [[row[name] for name in names] for row in source.rows]
+            names = list(source.rows[0].values)
+            cells: list[list[Any]] = [[_shown(row, name) for name in names] for row in source.rows]
             screen.print_table([screen.Column(name) for name in names], cells)
             if source.more:
                 screen.print_line("… and more")
+
+
+def _invalid_line(explained: ExplainedProperty) -> str:
+    """Why a value is null, or lacks some of its rows."""
+    from headrace.cli.screen import counted
+
+    why = f'"{explained.invalid["value"]}" {explained.invalid["reason"]}'
+    if not explained.invalid_rows:
+        return f"! {explained.name}: {why}, so it is null"
+    rows = counted(explained.invalid_rows, "row")
+    return f"! {explained.name}: in {rows} behind it the value does not fit, and counts as null: {why}"
+
+
+def _shown(row: RowBehind, column: str) -> Any:
+    """What a value is, or what the source has where nothing fits."""
+    value = row.values[column]
+    return f"{row.invalid[column]} (invalid)" if value is None and column in row.invalid else value

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from headrace.domain.shape import ModelShape
-from headrace.domain.vocabulary import DataSourceId, PropertyType
+from headrace.domain.vocabulary import ARROW_TYPES, DataSourceId, PropertyType
 from headrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,6 +65,20 @@ def canonical_key(model: ModelShape, key: Sequence[str]) -> tuple[str, ...]:
             raise ConfigurationError(f'"{text}" is no {column.type}, as the {column.name} of {model.id} is')
         texts.append(canonical)
     return tuple(texts)
+
+
+def canonical(value: Any, kind: PropertyType) -> str | None:
+    """The canonical text of a record's value; None for null."""
+    import pyarrow as pa
+
+    from headrace.domain.coercion import canonical_text
+
+    if value is None:
+        return None
+    if kind is PropertyType.JSON and not isinstance(value, str):
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = canonical_text(pa.array([value], ARROW_TYPES[kind]))[0].as_py()
+    return None if text is None else str(text)
 
 
 def json_columns(model: ModelShape) -> frozenset[str]:

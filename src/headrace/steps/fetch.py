@@ -84,7 +84,7 @@ class FetchStep:
         feed alone; raises ControlUnavailableError, for then nothing can be noted.
 
         Args:
-            trigger: who polls: schedule (a worker), sync, reconcile or verify.
+            trigger: who polls: schedule (a worker), sync, reconcile, verify or replay.
         """
         claimed = self.feeds.claim(feed_id, lease_s=self.limits.lease_s)
         if claimed is None:
