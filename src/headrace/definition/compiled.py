@@ -198,14 +198,15 @@ def feed_plan(definitions: Definitions, shape: SourceShape, app_id: AppId, facts
 
 
 def _indexed(definitions: Definitions, shape: SourceShape) -> tuple[str, ...]:
-    if shape.mapping is not None:
-        return (shape.mapping.column,)
     mapped_to = {
         source.mapped_property
         for _, source in definitions.sources_of(shape.model)
         if isinstance(source, SecondarySource)
     }
-    return tuple(c.name for c in shape.columns if c.name in mapped_to)
+    fed = {p.column for p in shape.properties if p.name in mapped_to}
+    if shape.mapping is not None:
+        fed.add(shape.mapping.column)
+    return tuple(c.name for c in shape.columns if c.name in fed)
 
 
 def relation_of(source: Source) -> Relation:
