@@ -27,7 +27,7 @@ def main() -> int:
         directory / "project",
         seed=arguments.seed,
         seconds=arguments.seconds,
-        faults=round(arguments.seconds * FAULTS_PER_S),
+        faults=arguments.faults or round(arguments.seconds * FAULTS_PER_S),
         longest_transaction_s=arguments.longest_transaction,
         say=lambda line: print(line, flush=True),
         clock_back=arguments.clock_back,
@@ -44,6 +44,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the schedule and of the writers")
     parser.add_argument("--seconds", type=float, default=600.0, help="how long faults come")
+    parser.add_argument("--faults", type=int, help="how many; 270 in ten minutes unless told otherwise")
     parser.add_argument("--longest-transaction", type=float, default=30.0, metavar="S")
     parser.add_argument(
         "--clock-back", action="store_true", help="let the clock of the source step back as well"

@@ -11,7 +11,7 @@ from headrace.queue.topology import FETCH, MERGE
 from tests.faults.kind import Kind
 from tests.faults.plan import Fault, KindPlan
 from tests.faults.redelivery import redeliver
-from tests.faults.site import QUICK, Site
+from tests.faults.site import QUICK, Site, run
 from tests.faults.writers import Writers
 
 NAMESPACE: Final = QUICK["HEADRACE_QUEUE_NAMESPACE"]
@@ -75,7 +75,7 @@ class KilledBroker(Kind):
         site.broker.stop_immediately()
 
     def end(self, site: Site, writers: Writers, fault: Fault) -> None:
-        site.broker.start()
+        run(site.broker)
 
 
 def _redis(site: Site) -> redis.Redis:

@@ -25,7 +25,13 @@ AGAIN_S: Final = 0.5
 """A fault that cannot begin or end right now is tried again after this time."""
 TRIES: Final = 120
 SUPERVISE_EVERY_S: Final = 0.25
-PASSING: Final = (psycopg.Error, redis.RedisError, AssertionError, RuntimeError, OSError)
+
+
+class NotNowError(Exception):
+    """The fault comes a little later."""
+
+
+PASSING: Final = (NotNowError, psycopg.Error, redis.RedisError, AssertionError, RuntimeError, OSError)
 """What a fault may meet because of another one."""
 
 
@@ -102,6 +108,7 @@ class _Storm:
     report: Report
     say: Callable[[str], None]
     _queue: list[tuple[float, int, Callable[[], None], int]] = field(default_factory=list)
+    _taken: set[str] = field(default_factory=set)
     _number: count[int] = field(default_factory=count)
 
     def blow(self, schedule: Sequence[Fault], seconds: float) -> None:
@@ -134,10 +141,19 @@ class _Storm:
 
     def _begin(self, fault: Fault) -> None:
         kind = self.kinds[fault.kind]
+        thing = kind.plan.thing(fault.target)
+        if thing in self._taken:  # what came before is late
+            raise NotNowError(f"{fault.kind}: {thing} is not mended yet")
         kind.begin(self.site, self.writers, fault)
+        self._taken.add(thing)
         self.report.faults[fault.kind, fault.target] += 1
         self.say(f"{fault.at_s:6.1f} {fault.kind} {fault.target}")
-        self._put(time.monotonic() + fault.lasts_s, lambda: kind.end(self.site, self.writers, fault))
+
+        def end() -> None:
+            kind.end(self.site, self.writers, fault)
+            self._taken.discard(thing)
+
+        self._put(time.monotonic() + fault.lasts_s, end)
 
 
 def _end(site: Site, report: Report) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.faults.kind import Kind
 from tests.faults.plan import Fault, KindPlan
-from tests.faults.site import Site
+from tests.faults.site import Site, run
 from tests.faults.writers import Writers
 from tests.servers import PostgresCluster
 
@@ -29,7 +29,7 @@ class Crash(Kind):
         _server(site, fault).stop_immediately()
 
     def end(self, site: Site, writers: Writers, fault: Fault) -> None:
-        _server(site, fault).start()
+        run(_server(site, fault))
 
 
 def _server(site: Site, fault: Fault) -> PostgresCluster:
@@ -55,8 +55,7 @@ class FullDisk(Kind):
     def end(self, site: Site, writers: Writers, fault: Fault) -> None:
         assert site.disk is not None
         (site.disk / "filler").unlink(missing_ok=True)
-        if site.store.process is None or site.store.process.poll() is not None:
-            site.store.start()
+        run(site.store)
 
 
 class ClockForward(Kind):

@@ -21,7 +21,7 @@ from tests.acceptance.survival import ENVIRONMENT
 from tests.faults import shop
 from tests.faults.fleet import Fleet
 from tests.proxy import Proxy
-from tests.servers import PostgresCluster, RedisServer, postgres_cluster, private_redis
+from tests.servers import PostgresCluster, RedisServer, Server, postgres_cluster, private_redis
 
 LINKS: Final = ("source", "store", "control", "broker")
 DISK: Final = "256m"
@@ -71,9 +71,14 @@ class Site:
             link.come_back()
             link.flow()
         for server in (self.source, self.store, self.control, self.broker):
-            if server.process is None or server.process.poll() is not None:
-                server.start()
+            run(server)
         self.fleet.supervise()
+
+
+def run(server: Server) -> None:
+    """The server runs, whether it did or not: it may have been started again by who mended another fault."""
+    if server.process is None or server.process.poll() is not None:
+        server.start()
 
 
 @contextmanager
@@ -157,7 +162,7 @@ def _small_disk() -> Iterator[Path | None]:
     try:
         yield directory
     finally:
-        subprocess.run(["umount", str(directory)], check=True)
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
         directory.rmdir()
 
 
