@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 
@@ -191,7 +192,10 @@ class Changes:
     and new keys. At most `MOST_REMOVED` of them hit each table.
     """
 
-    connection: psycopg.Connection[Any]
+    nowhere: ClassVar[int] = 999_999
+    """The key of no address."""
+
+    connection: Any
     dice: random.Random
     made: dict[str, int] = field(default_factory=dict)
     removed: dict[str, int] = field(default_factory=dict)
@@ -199,35 +203,39 @@ class Changes:
     def one(self, *, removing: bool) -> None:
         """Make one change, of any kind when `removing`, else one that leaves every key in place."""
         kinds = _KEEPING + _REMOVING if removing else _KEEPING
-        kind = self.dice.choice(kinds)
-        with self.connection.transaction():
-            kind(self)
-        name = kind.__name__
+        name = self.dice.choice(kinds).__name__
+        with self.transaction():
+            getattr(self, name)()
         self.made[name] = self.made.get(name, 0) + 1
 
-    def _run(self, statement: str, **values: Any) -> int:
-        return self.connection.execute(statement, values).rowcount
+    def transaction(self) -> AbstractContextManager[Any]:
+        return self.connection.transaction()
 
-    def _some(self, table: str, key: str) -> Any:
+    def run(self, statement: str, **values: Any) -> int:
+        return int(self.connection.execute(statement, values).rowcount)
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        return list(self.connection.execute(statement).fetchall())
+
+    def next_key(self, table: str, key: str) -> int:
+        return int(self.rows(f"SELECT nextval('public.{table}_{key}_seq')")[0][0])
+
+    def some(self, table: str, key: str) -> Any:
         """A random present key, by its place in the order so that a seed means the same every time."""
-        (count,) = self.connection.execute(f"SELECT count(*) FROM public.{table}").fetchall()[0]
+        ((count,),) = self.rows(f"SELECT count(*) FROM public.{table}")
         place = self.dice.randrange(count)
-        row = self.connection.execute(
-            f"SELECT {key} FROM public.{table} ORDER BY 1 OFFSET %s LIMIT 1",
-            (place,),
-        ).fetchone()
-        assert row is not None
-        return row[0]
+        ((found,),) = self.rows(f"SELECT {key} FROM public.{table} ORDER BY 1 LIMIT 1 OFFSET {place}")
+        return found
 
     def _renter(self) -> int:
         """A renter, or now and then one that does not exist (yet)."""
         return (
             5000 + self.dice.randrange(50)
             if self.dice.random() < 0.1
-            else self._some("customer", "customer_id")
+            else self.some("customer", "customer_id")
         )
 
-    def _payment_date(self) -> str:
+    def payment_date(self) -> str:
         """In a partition that the dump has."""
         dice = self.dice
         return (
@@ -244,32 +252,32 @@ class Changes:
     # --- keys stay ---
 
     def rename_renter(self) -> None:
-        self._run(
+        self.run(
             "UPDATE public.customer SET last_name = %(name)s, email = %(email)s WHERE customer_id = %(id)s",
-            id=self._some("customer", "customer_id"),
+            id=self.some("customer", "customer_id"),
             name=self.dice.choice(["Ünal", "O'Neil", "", "李", "Smith\tJones", "NULL"]),
             email=self.dice.choice([None, f"renter{self.dice.randrange(10**6)}@example.org"]),
         )
 
     def move_renter_to_another_address(self) -> None:
-        self._run(
+        self.run(
             "UPDATE public.customer SET address_id = %(address)s WHERE customer_id = %(id)s",
-            id=self._some("customer", "customer_id"),
-            address=self.dice.choice([self._some("address", "address_id"), 999_999]),
+            id=self.some("customer", "customer_id"),
+            address=self.dice.choice([self.some("address", "address_id"), self.nowhere]),
         )
 
     def add_renter(self) -> None:
         stamp = self.dice.choice(["now()", "NULL"])
-        self._run(
+        self.run(
             "INSERT INTO public.customer"
             " (customer_id, store_id, first_name, last_name, address_id, last_update)"
             f" VALUES (%(id)s, 1, 'NEW', 'RENTER', %(address)s, {stamp}) ON CONFLICT DO NOTHING",
             id=5000 + self.dice.randrange(50),
-            address=self._some("address", "address_id"),
+            address=self.some("address", "address_id"),
         )
 
     def add_rental(self) -> None:
-        self._run(
+        self.run(
             "INSERT INTO public.rental (rental_date, inventory_id, customer_id, staff_id)"
             " VALUES (clock_timestamp(), %(inventory)s, %(renter)s, 1)",
             inventory=self.dice.randint(1, 4000),
@@ -277,104 +285,104 @@ class Changes:
         )
 
     def move_rentals_to_another_renter(self) -> None:
-        self._run(
+        self.run(
             "UPDATE public.rental SET customer_id = %(renter)s WHERE rental_id = ANY(%(ids)s)",
             renter=self._renter(),
-            ids=[self._some("rental", "rental_id") for _ in range(3)],
+            ids=[self.some("rental", "rental_id") for _ in range(3)],
         )
 
     def redate_a_rental(self) -> None:
-        self._run(
+        self.run(
             "UPDATE public.rental SET rental_date = clock_timestamp() - %(days)s * interval '1 day'"
             " WHERE rental_id = %(id)s",
-            id=self._some("rental", "rental_id"),
+            id=self.some("rental", "rental_id"),
             days=self.dice.randrange(3000),
         )
 
     def rewrite_many_rentals(self) -> None:
-        self._run(
+        self.run(
             "UPDATE public.rental SET return_date = now() WHERE rental_id %% 16 = %(part)s",
             part=self.dice.randrange(16),
         )
 
     def add_payment(self) -> None:
-        self._run(
+        self.run(
             "INSERT INTO public.payment (customer_id, staff_id, rental_id, amount, payment_date)"
             " VALUES (%(renter)s, 1, 1, %(amount)s, %(date)s)",
             renter=self._renter(),
             amount=self.dice.randrange(-50, 2000) / 100,
-            date=self._payment_date(),
+            date=self.payment_date(),
         )
 
     def change_a_payment(self) -> None:
-        self._run(
+        self.run(
             "UPDATE public.payment SET amount = %(amount)s, customer_id = %(renter)s"
             " WHERE payment_id = %(id)s",
-            id=self._some("payment", "payment_id"),
+            id=self.some("payment", "payment_id"),
             amount=self.dice.randrange(2000) / 100,
             renter=self._renter(),
         )
 
     def rename_an_address(self) -> None:
-        self._run(
+        self.run(
             "UPDATE public.address SET address = %(text)s, postal_code = %(code)s WHERE address_id = %(id)s",
-            id=self._some("address", "address_id"),
+            id=self.some("address", "address_id"),
             text=f"{self.dice.randrange(1000)} Rue de l'Église",
             code=self.dice.choice([None, "", "0123"]),
         )
 
     def add_an_address_and_move_there(self) -> None:
-        self._run(
+        self.run(
             "WITH a AS (INSERT INTO public.address (address, district, city_id, phone)"
             " VALUES ('1 New Street', 'New', 1, '0') RETURNING address_id)"
             " UPDATE public.customer SET address_id = a.address_id FROM a WHERE customer_id = %(id)s",
-            id=self._some("customer", "customer_id"),
+            id=self.some("customer", "customer_id"),
         )
 
     # --- keys go ---
 
     def delete_a_renter(self) -> None:
         if self._may_remove("customer", 1):
-            key = self._some("customer", "customer_id")
-            self._run("DELETE FROM public.customer WHERE customer_id = %(id)s", id=key)
+            key = self.some("customer", "customer_id")
+            self.run("DELETE FROM public.customer WHERE customer_id = %(id)s", id=key)
 
     def delete_rentals(self) -> None:
         if self._may_remove("rental", 3):
-            ids = [self._some("rental", "rental_id") for _ in range(3)]
-            self._run("DELETE FROM public.rental WHERE rental_id = ANY(%(ids)s)", ids=ids)
+            ids = [self.some("rental", "rental_id") for _ in range(3)]
+            self.run("DELETE FROM public.rental WHERE rental_id = ANY(%(ids)s)", ids=ids)
 
     def delete_payments(self) -> None:
         if self._may_remove("payment", 3):
-            ids = [self._some("payment", "payment_id") for _ in range(3)]
-            self._run("DELETE FROM public.payment WHERE payment_id = ANY(%(ids)s)", ids=ids)
+            ids = [self.some("payment", "payment_id") for _ in range(3)]
+            self.run("DELETE FROM public.payment WHERE payment_id = ANY(%(ids)s)", ids=ids)
 
     def delete_an_address(self) -> None:
         if self._may_remove("address", 1):
-            key = self._some("address", "address_id")
-            self._run("DELETE FROM public.address WHERE address_id = %(id)s", id=key)
+            key = self.some("address", "address_id")
+            self.run("DELETE FROM public.address WHERE address_id = %(id)s", id=key)
 
     def give_a_rental_a_new_key(self) -> None:
         if self._may_remove("rental", 1):
-            self._run(
-                "UPDATE public.rental SET rental_id = nextval('public.rental_rental_id_seq')"
-                " WHERE rental_id = %(id)s",
-                id=self._some("rental", "rental_id"),
+            self.run(
+                "UPDATE public.rental SET rental_id = %(new)s WHERE rental_id = %(id)s",
+                new=self.next_key("rental", "rental_id"),
+                id=self.some("rental", "rental_id"),
             )
 
     def give_a_renter_a_new_key(self) -> None:
         if self._may_remove("customer", 1):
-            self._run(
-                "UPDATE public.customer SET customer_id = nextval('public.customer_customer_id_seq')"
-                " WHERE customer_id = %(id)s",
-                id=self._some("customer", "customer_id"),
+            self.run(
+                "UPDATE public.customer SET customer_id = %(new)s WHERE customer_id = %(id)s",
+                new=self.next_key("customer", "customer_id"),
+                id=self.some("customer", "customer_id"),
             )
 
     def move_a_payment_in_time(self) -> None:
         if self._may_remove("payment", 1):
-            self._run(
+            self.run(
                 "UPDATE public.payment SET payment_date = %(date)s WHERE payment_id = %(id)s",
-                id=self._some("payment", "payment_id"),
-                date=self._payment_date(),
+                id=self.some("payment", "payment_id"),
+                date=self.payment_date(),
             )
 
 

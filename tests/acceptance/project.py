@@ -21,6 +21,7 @@ from typing import Any
 import psycopg
 
 from tests.acceptance import warm
+from tests.conftest import mysql_connection
 
 HEADRACE = str(Path(sys.executable).with_name("headrace"))
 COMMAND_LIMIT_S = 120
@@ -152,6 +153,10 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
     if url.startswith("sqlite:///"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=30)) as database:
             return database.execute(statement).fetchall()
+    if url.startswith("mysql://"):
+        with closing(mysql_connection(url)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
     with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
         return connection.execute(statement).fetchall()
 

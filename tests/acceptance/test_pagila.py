@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -12,46 +10,26 @@ import pytest
 
 from tests.acceptance import pagila
 from tests.acceptance.project import Project
-from tests.acceptance.records import (
-    Records,
-    SqliteStore,
-    Store,
-    assert_equal_records,
-    oracle,
-    property_types,
-)
+from tests.acceptance.records import SqliteStore, Store
+from tests.acceptance.renters import Renter, Renters, assert_readme, unchanged
 
 pytestmark = pytest.mark.services
 
 README = {
-    1: ("MARY SMITH", 32, "2022-08-22T19:03:46Z", 32, "118.68", "2022-07-23T09:13:13.975359Z", "0.99"),
-    148: ("ELEANOR HUNT", 46, "2022-08-23T04:57:04Z", 46, "216.54", "2022-07-27T07:38:02.694609Z", "4.99"),
-    599: ("AUSTIN CINTRON", 19, "2022-08-23T10:25:00Z", 19, "83.81", "2022-06-28T05:35:45.255975Z", "1.99"),
+    1: Renter("MARY SMITH", 32, "2022-08-22T19:03:46Z", 32, "118.68", "2022-07-23T09:13:13.975359Z", "0.99"),
+    148: Renter(
+        "ELEANOR HUNT", 46, "2022-08-23T04:57:04Z", 46, "216.54", "2022-07-27T07:38:02.694609Z", "4.99"
+    ),
+    599: Renter(
+        "AUSTIN CINTRON", 19, "2022-08-23T10:25:00Z", 19, "83.81", "2022-06-28T05:35:45.255975Z", "1.99"
+    ),
 }
 """Renters as the README of the sample data has them."""
 
 
-class Renters:
-    """The model `renters`: what it should be by SQL over the source, and what it is."""
-
-    def __init__(self, source_url: str, store: Store) -> None:
-        self.source_url = source_url
-        self.store = store
-        self.types = property_types(pagila.definitions(store), "renters", pagila.KEY)
-
-    def expected(self) -> Records:
-        return oracle(self.source_url, pagila.ORACLE, self.types, pagila.KEY, customer="default")
-
-    def actual(self) -> Records:
-        return self.store.records("renters", self.types, pagila.KEY)
-
-    def assert_equal(self) -> None:
-        assert_equal_records(self.expected(), self.actual())
-
-
 @pytest.fixture
 def renters(pagila_database: str, store: Store) -> Renters:
-    return Renters(pagila_database, store)
+    return Renters(pagila, pagila_database, store)
 
 
 @pytest.fixture
@@ -60,43 +38,8 @@ def project(renters: Renters, tmp_path: Path) -> Project:
     return Project.create(tmp_path / "project", pagila.definitions(renters.store), environment)
 
 
-def readme_rows(records: Records) -> dict[int, tuple[object, ...]]:
-    return {
-        key: (
-            f"{record['first_name']} {record['last_name']}",
-            record["rental_count"],
-            record["last_rental_date"],
-            record["payment_count"],
-            record["total_paid"],
-            record["last_payment_date"],
-            record["last_amount"],
-        )
-        for key in README
-        for record in [records["default", key]]
-    }
-
-
-def assert_readme(records: Records) -> None:
-    """599 renters with 67,416.51 paid in all, and three of them as the README has them."""
-    assert len(records) == 599
-    assert sum(record["total_paid"] for record in records.values()) == Decimal("67416.51")
-    assert readme_rows(records) == {
-        key: (
-            name,
-            rentals,
-            datetime.fromisoformat(last_rental),
-            payments,
-            Decimal(paid),
-            datetime.fromisoformat(last_payment),
-            Decimal(amount),
-        )
-        for key, (name, rentals, last_rental, payments, paid, last_payment, amount) in README.items()
-    }
-    assert all(record["rental_count"] > 0 for record in records.values())
-
-
 def test_the_oracle_gives_the_numbers_of_the_readme(pagila_database: str, tmp_path: Path) -> None:
-    assert_readme(Renters(pagila_database, SqliteStore(tmp_path / "unused.db")).expected())
+    assert_readme(Renters(pagila, pagila_database, SqliteStore(tmp_path / "unused.db")).expected(), README)
 
 
 def test_sync_builds_every_renter_and_a_second_sync_writes_nothing(
@@ -104,7 +47,7 @@ def test_sync_builds_every_renter_and_a_second_sync_writes_nothing(
 ) -> None:
     project.headrace("sync")
     renters.assert_equal()
-    assert_readme(renters.actual())
+    assert_readme(renters.actual(), README)
 
     batches, contents = project.journalled_batches(), renters.store.contents()
     project.headrace("sync")
@@ -148,8 +91,3 @@ def test_records_follow_random_changes_late_commits_and_deletes(project: Project
     project.headrace("sync")
     assert renters.store.contents().items() >= unchanged(contents).items()
     print(f"{sum(changes.made.values())} changes, {batches} batches: {changes.made}")
-
-
-def unchanged(contents: dict[str, list[tuple[object, ...]]]) -> dict[str, list[tuple[object, ...]]]:
-    """Tables of rows. Right after a change a poll may read rows at the fence again and note that it did."""
-    return {name: rows for name, rows in contents.items() if name != "_applied"}
