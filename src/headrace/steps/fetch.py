@@ -33,6 +33,7 @@ from headrace.ports import (
 from headrace.steps.feed_writer import FeedWriter
 from headrace.steps.lease import kept
 from headrace.steps.limits import Limits, Progress, no_progress
+from headrace.steps.rest import Rests
 from headrace.steps.stream import Kept
 from headrace.steps.visit import Visit
 
@@ -78,6 +79,7 @@ class FetchStep:
     stopping: Callable[[], bool]
     """The process is asked to stop: a poll ends after the page that it is at."""
     kept: Kept = field(default_factory=dict)
+    rests: Rests = field(default_factory=dict)
 
     def poll(self, feed_id: FeedId, *, trigger: str, progress: Progress = no_progress) -> PollReport:
         """The feed is read to its end, or the report says why not. Never raises for what concerns one
@@ -154,7 +156,7 @@ class FetchStep:
                 progress=progress,
                 state=claimed.state,
             )
-            yield Visit(writer=writer, reader=reader, clock=self.clock, kept=self.kept)
+            yield Visit(writer=writer, reader=reader, clock=self.clock, kept=self.kept, rests=self.rests)
 
     def _release(
         self,

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from headrace.domain.position import promised_class
+from headrace.domain.position import NO_CURSOR, promised_class
 from headrace.domain.reread import FenceMemory
-from headrace.domain.vocabulary import FeedClass
 from headrace.ports import Beyond, Clock, NullCursors, SourceReader
 from headrace.steps import reconcile
 from headrace.steps.feed_writer import FeedWriter
@@ -18,6 +17,7 @@ from headrace.steps.key_order import KeyOrder
 from headrace.steps.lane import KeysRead, Lanes
 from headrace.steps.reconcile import Reconcile
 from headrace.steps.requested_keys import RequestedKeys
+from headrace.steps.rest import Rests, is_at_rest, note_rest
 from headrace.steps.stream import Kept, Stream
 
 
@@ -34,6 +34,7 @@ class Visit:
     reader: SourceReader
     clock: Clock
     kept: Kept
+    rests: Rests
     complete: bool = False
     _requested: RequestedKeys = field(init=False)
     _stream: Stream = field(init=False)
@@ -52,11 +53,17 @@ class Visit:
         if writer.must_yield():
             return
         if writer.plan.read.cursor is None:
-            writer.promise(FeedClass.EVENTUAL, "it has no cursor: each poll reads it whole")
+            writer.promise(*NO_CURSOR)
         writer.open_rejected = writer.feeds.open_rejected_keys(writer.claimed.lease.feed_id)
         # Lanes with many rows are read once for each reconciliation, by the visit that begins it.
         self._lanes.reads_many = reconcile.begins(writer.claimed)
+        token = self.reader.change_token()
+        if is_at_rest(self.rests, writer.claimed, self.reader, token):
+            self.complete = self._requested.answer()
+            return
         self.complete = self._poll() and self._reconcile()
+        if self.complete:
+            note_rest(self.rests, writer.claimed, self.reader, token=token, state=writer.state)
 
     def _poll(self) -> bool:
         """What was asked for, and what changed, is journalled; False: up to where the visit must yield."""
