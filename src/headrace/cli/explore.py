@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,8 +156,14 @@ def _table_named(name: str, tables: tuple[TableListing, ...], app_id: str) -> Ta
     from headrace.cli.session import named
 
     by_name = {listing.table: listing for listing in tables}
-    by_name |= {listing.table.rpartition(".")[2]: listing for listing in reversed(tables)} | by_name
+    by_name |= {_bare_name(listing.table): listing for listing in reversed(tables)} | by_name
     return named(by_name, name, word="table", directory=app_id)
+
+
+def _bare_name(table: str) -> str:
+    """The table without its namespace, the file without its directory and endings."""
+    file = re.fullmatch(r"(?:.*/)?(.+?)\.(?:csv|tsv|parquet)(?:\.(?:gz|zst|bz2))?", table, re.IGNORECASE)
+    return file[1] if file else table.rpartition(".")[2]
 
 
 def _as_row(listing: TableListing) -> list[str | None]:
@@ -187,7 +194,7 @@ def _as_json(listing: TableListing) -> dict[str, Any]:
 
 def _definition(app_id: str, listing: TableListing) -> dict[str, Any]:
     """A primary source of a table, every column a property: to be cut down by a person."""
-    name = listing.table.rpartition(".")[2]
+    name = _bare_name(listing.table)
     schedule: dict[str, Any] = {"every": "1m"}
     if listing.suggested_cursor:
         schedule["cursor"] = listing.suggested_cursor

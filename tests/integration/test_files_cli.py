@@ -1,0 +1,137 @@
+"""Files from the command line: found, defined, merged; what cannot be read is told."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.command import Command
+
+PROJECT: dict[str, dict[str, Any]] = {
+    "apps/exports": {"name": "Exports", "type": "files", "url": "file://./exports"},
+    "schemas/shop": {"name": "Shop"},
+    "visibility_groups/production": {"name": "Production"},
+    "data_sources/main": {
+        "nickname": "Main",
+        "schema": "shop",
+        "default_for": ["production"],
+        "type": "sqlite",
+        "url": "sqlite:///store.db",
+    },
+    "models/users": {"name": "Users", "schema": "shop"},
+    "sources/users": {
+        "name": "Users",
+        "model": "users",
+        "primary": True,
+        "app": "exports",
+        "table": "users.csv",
+        "key": ["id"],
+        "properties": {
+            "id": {"type": "integer", "column": "id"},
+            "name": {"type": "string", "column": "name"},
+        },
+    },
+}
+USERS = Path("exports/users.csv")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project over a directory of files is the current directory."""
+    monkeypatch.chdir(tmp_path)
+    for place, body in PROJECT.items():
+        file = Path("config") / f"{place}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(body))
+    USERS.parent.mkdir()
+    USERS.write_text("id,name\n1,a\n2,b\n3,c\n")
+
+
+def users() -> dict[int, str]:
+    with closing(sqlite3.connect("store.db")) as store:
+        return dict(store.execute("SELECT id, name FROM users").fetchall())
+
+
+def test_a_bad_line_is_set_aside_with_its_reason_and_the_rest_is_merged(headrace: Command) -> None:
+    USERS.write_text("id,name\n1,a\n2,b,oops\nx,c\n3,d\n")
+    done = headrace("sync", "--json")
+    assert done.code == 0
+    assert users() == {1: "a", 3: "d"}
+    rejected = {row["code"]: row for row in headrace("rejected", "list", "--json").json}
+    assert set(rejected) == {"unreadable", "key_unfit"}
+    assert rejected["unreadable"]["reason"] == 'row 3 of "users.csv" has 3 fields, not 2: 2,b,oops'
+    assert headrace("sync", "--strict").code == 1
+
+    USERS.write_text("id,name\n1,a\n2,b\n3,d\n")
+    assert headrace("sync").code == 0
+    assert users() == {1: "a", 2: "b", 3: "d"}
+
+
+def test_a_missing_file_fails_its_source_and_removes_nothing(headrace: Command) -> None:
+    assert headrace("sync").code == 0
+    content = USERS.read_text()
+    USERS.unlink()
+    failed = headrace("sync")
+    assert failed.code == 1
+    assert "nothing is read, and nothing removed" in failed.out + failed.err
+    assert len(users()) == 3
+    USERS.write_text(content.replace("c", "C"))
+    assert headrace("sync").code == 0
+    assert users()[3] == "C"
+
+
+def test_a_file_that_lost_most_of_its_rows_is_held_by_the_breaker(headrace: Command) -> None:
+    USERS.write_text("id,name\n" + "".join(f"{n},x\n" for n in range(300)))
+    assert headrace("sync").code == 0
+    USERS.write_text("id,name\n1,x\n")
+    assert headrace("sync").code == 0
+    assert len(users()) == 300
+    headrace("reconcile", "users", "--confirm")
+    assert users() == {1: "x"}
+
+
+def test_rows_that_left_the_file_are_deleted(headrace: Command) -> None:
+    headrace("sync")
+    USERS.write_text("id,name\n3,c\n1,changed\n")
+    assert headrace("sync").code == 0
+    assert users() == {1: "changed", 3: "c"}
+
+
+def test_a_cursor_of_times_in_a_file_is_followed(headrace: Command) -> None:
+    source = PROJECT["sources/users"] | {"schedule": {"cursor": "at"}}
+    Path("config/sources/users.json").write_text(json.dumps(source))
+    USERS.write_text("id,name,at\n1,a,2026-01-01\n2,b,2026-01-02T10:00:00Z\n3,none,\n4,future,2999-01-01\n")
+    assert headrace("sync").code == 0
+    assert users() == {1: "a", 2: "b", 3: "none", 4: "future"}
+    USERS.write_text("id,name,at\n1,unseen,2026-01-01\n2,B,2026-01-03\n3,some,\n4,later,2999-01-02\n")
+    assert headrace("sync").code == 0
+    assert users() == {1: "a", 2: "B", 3: "some", 4: "later"}
+    assert headrace("reconcile", "users", "--full").code == 0
+    assert users()[1] == "unseen"
+    [feed] = headrace("status", "--json").json
+    assert feed["class"] == "eventual"
+
+
+def test_files_are_discovered_and_defined_from(headrace: Command) -> None:
+    Path("exports/2026").mkdir()
+    Path("exports/2026/Orders.csv.gz").write_bytes(b"no gzip at all")
+    Path("exports/2026/visits.tsv").write_text("visit_id\tseen_at\n7\t2026-01-01 10:00:00\n")
+    listed = {table["table"]: table for table in headrace("discover", "exports", "--json").json}
+    assert set(listed) == {"users.csv", "2026/visits.tsv"}
+    definition = headrace("discover", "exports", "visits").json
+    assert (definition["model"], definition["table"]) == ("visits", "2026/visits.tsv")
+    assert (definition["key"], definition["schedule"]["cursor"]) == (["visit_id"], "seen_at")
+    assert headrace("preview", "users", "--json").json[0] == {"id": "1", "name": "a"}
+
+
+def test_records_are_verified_against_files(headrace: Command) -> None:
+    headrace("sync")
+    assert headrace("verify").code == 0
+    with closing(sqlite3.connect("store.db")) as store, store:
+        store.execute("UPDATE users SET name = 'damaged' WHERE id = 2")
+    assert headrace("verify").code == 1
