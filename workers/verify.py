@@ -107,11 +107,17 @@ def _feeds(app: Application, model: ModelId) -> list[GivenFeed]:
         GivenFeed(
             feed_id=feed.feed_id,
             plan=catalogue.feed(feed.source_id, feed.app_id),
-            rejected=app.feeds.open_rejected_keys(feed.feed_id),
+            rejected=_rejected_keys(app, feed.feed_id),
         )
         for feed in app.status.feed_status()
         if feed.model_id == model
     ]
+
+
+def _rejected_keys(app: Application, feed_id: FeedId) -> frozenset[str]:
+    """Rows that no data source has seen, and rows that one refused."""
+    refused = app.journal.refused_rows(feed_id)
+    return app.feeds.open_rejected_keys(feed_id).union(row.key for row in refused)
 
 
 def _merge_what_waits(app: Application, model: ModelId) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from headrace.cli.main import main
 from tests.conformance.refusing import Shop, shop_at
-from tests.integration.test_cli import Command, Ended, documented, keys_of
+from tests.integration.command import Command
+from tests.integration.test_cli import documented, keys_of
 
 
 @pytest.fixture
@@ -22,9 +21,6 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """Users 1 (Zed) to 4, of whom the data source refuses the first and the last, both called Zed."""
     monkeypatch.setenv("SHOP", str(tmp_path))
     monkeypatch.setenv("SHOP_STORE", f"sqlite:///{tmp_path}/store.db")
-    monkeypatch.setenv("HEADRACE_CONTROL_URL", f"sqlite:///{tmp_path}/control.db")
-    monkeypatch.setenv("HEADRACE_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.delenv("HEADRACE_BROKER_URL", raising=False)
     with shop_at(tmp_path, os.environ["SHOP_STORE"]) as shop:
         shop.users("Zed", "Ann", "Bea", "Zed")
         shop.refuse("name", "name = 'Zed'")
@@ -32,18 +28,12 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 
 
 @pytest.fixture
-def headrace(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in this process, after a first sync."""
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["headrace", *arguments])
-        capsys.readouterr()
-        code = main()
-        printed = capsys.readouterr()
-        return Ended(code, printed.out, printed.err)
-
-    assert run("sync").code == 0
-    return run
+def headrace(headrace: Command, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command on the shop, after a first sync."""
+    monkeypatch.setenv("HEADRACE_CONTROL_URL", f"sqlite:///{tmp_path}/control.db")
+    monkeypatch.setenv("HEADRACE_CONFIG_DIR", str(tmp_path / "config"))
+    assert headrace("sync").code == 0
+    return headrace
 
 
 def ids(headrace: Command, *options: str) -> list[int]:
@@ -132,6 +122,17 @@ def test_a_discarded_row_asks_nothing_of_the_source_and_is_audited(headrace: Com
         told = control.execute("SELECT action, outcome, detail FROM audit ORDER BY id").fetchall()
     assert [(action, outcome) for action, outcome, _ in told] == [("rejected.discard", "done")] * 2
     assert [json.loads(detail)["ids"] for *_, detail in told] == [[first], [last]]
+
+
+def test_verify_excepts_what_the_data_source_refused(headrace: Command, shop: Shop) -> None:
+    shop.purchase(1, buyer=1, amount=5)
+    shop.purchase(2, buyer=2, amount=7)
+    headrace("sync")
+    assert headrace("verify").code == 0
+    shop.allow()
+    assert headrace("rejected", "replay", "--all").code == 0
+    assert headrace("verify").code == 0
+    assert shop.totals() == {1: 5, 2: 7, 3: 0, 4: 0}
 
 
 def test_a_value_that_does_not_fit_is_kept_aside_until_the_source_mends_it(
