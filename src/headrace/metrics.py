@@ -68,6 +68,12 @@ CLASS_FALLS: Final = Counter(
     ["source"],
     registry=REGISTRY,
 )
+SOURCES_RESTORED: Final = Counter(
+    "headrace_sources_restored",
+    "Feeds whose source was found restored or failed over, and that are compared in full.",
+    ["source"],
+    registry=REGISTRY,
+)
 SWEEPER_RENUDGES: Final = Counter(
     "headrace_sweeper_renudges", "Nudges that the sweeper repeated.", ["queue"], registry=REGISTRY
 )

@@ -46,6 +46,7 @@ def status(config: Config = None, json: Json = False) -> None:
             ("", feed.last_error),
             ("merge: ", feed.merge_error),
             ("paused: ", feed.paused_reason),
+            *(("", note) for note in feed.source_notes),
         ):
             if why:
                 screen.print_line(f"{feed.source_id}: {what}{why}", markup=False)
@@ -183,6 +184,7 @@ def _status_as_json(feed: FeedStatus, held: int, freshness: dict[str, timedelta]
         "state": state_of(feed, freshness),
         "class": feed.feed_class,
         "class_reason": feed.class_reason or None,
+        "source_notes": feed.source_notes,
         "paused_reason": feed.paused_reason,
         "lag_s": None if lag is None else round(lag.total_seconds(), 3),
         "last_success_at": feed.last_success_at,

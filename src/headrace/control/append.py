@@ -267,6 +267,10 @@ def write_state(connection: sa.Connection, held: sa.Row[Any], lease: Lease, entr
     values["reconciliation_epoch"] = None if going is None else _begun(held, lease, going)
     if entry.feed_class is not None:
         values |= {"class": entry.feed_class.value, "class_reason": entry.class_reason}
+    if entry.source_seen is not None:
+        values["source_seen"] = entry.source_seen
+    if entry.asks_reconcile:
+        values |= {"reconcile_wanted": "full", "reconcile_asked_epoch": lease.epoch - 1}
     if entry.confirmed:
         values["reconcile_confirm"] = False
     if entry.finished_reconcile is not None:

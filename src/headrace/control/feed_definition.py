@@ -128,7 +128,7 @@ def _begin_anew(
         anew = values | {"model_id": row.model_id, "wants_reconcile": False}
         connection.execute(sa.update(feed_log).where(log).values(anew))
     drop_pending(connection, batch.c.feed_id == row.id)
-    void = columns_of(FeedState()) | {"reconciliation_epoch": None}
+    void = columns_of(FeedState()) | {"reconciliation_epoch": None, "source_seen": None}
     return void | {"reconcile_wanted": "full", "reconcile_asked_epoch": epoch}
 
 

@@ -246,6 +246,7 @@ def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:
         definition_version=row.definition_version,
         due=bool(row.is_due),
         feed_class=feed_class_of(row),
+        source_seen=row.source_seen,
     )
 
 

@@ -13,6 +13,7 @@ from headrace.control.state import feed_class_of, position
 from headrace.control.tables import PausedBy, RunState, batch, feed, feed_log, rejected_row, run
 from headrace.control.types import now
 from headrace.domain.position import Position
+from headrace.domain.source_seen import SourceSeen
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedClass, FeedId, ModelId, SourceId
 
 
@@ -24,6 +25,8 @@ class FeedStatus:
         feed_class: None before the first page.
         polling: a worker holds a live lease.
         reconciling: a reconciliation is under way, or waits to be begun.
+        source_notes: what a person should know of the source: that it is compared in full since it was
+            restored, that a column's type is wider than when the definitions were applied.
         pending_since: when the oldest unmerged batch was journalled.
         stopped_by_drift: Headrace paused it, as its source no longer fits its definition.
         backing_off: the merge of some batch failed and is tried again later; `merge_error` says why.
@@ -37,6 +40,7 @@ class FeedStatus:
     seen_at: datetime
     feed_class: FeedClass | None
     class_reason: str
+    source_notes: tuple[str, ...]
     lead: Position | None
     saved: Position | None
     first_stream_done: bool
@@ -107,6 +111,12 @@ class SqlStatus:
         return {(DataSourceId(target), ModelId(model)): number for target, model, number in rows}
 
 
+def _source_notes(text: str | None) -> tuple[str, ...]:
+    seen = SourceSeen.from_text(text)
+    restored = f"the source was restored, and is compared in full: {seen.restored}" if seen.restored else None
+    return seen.notes if restored is None else (restored, *seen.notes)
+
+
 def _pending() -> sa.Subquery:
     return (
         sa.select(
@@ -142,6 +152,7 @@ def _status(row: sa.Row[Any]) -> FeedStatus:
         seen_at=row.seen_at,
         feed_class=feed_class_of(row),
         class_reason=row.class_reason,
+        source_notes=_source_notes(row.source_seen),
         lead=position(row.lead_cursor, row.lead_key),
         saved=position(row.saved_cursor, row.saved_key),
         first_stream_done=row.first_stream_done,

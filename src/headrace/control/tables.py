@@ -165,6 +165,7 @@ feed = sa.Table(
     Column("reconciliation_epoch", sa.BigInteger, comment="of the lease that began it"),
     Column("class", Text),
     text("class_reason"),
+    Column("source_seen", Text, comment="which database was read, and what is to be noted of it; JSON"),
     # the lease, by this database's clock
     count("epoch"),
     Column("lease_id", Text),

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from headrace.domain.shape import ModelShape, SourceShape
 from headrace.domain.vocabulary import AppId, ModelId, SourceId
-from headrace.ports.reading import ReadPlan
+from headrace.ports.reading import ColumnFacts, ReadPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,9 @@ class FeedPlan:
         chunkable: the key's order is the same at source and store.
         indexed: columns of the shape that a store has an index on beside the key: the mapping's, and
             those that other sources are mapped to.
+        expected: the source's columns that the feed uses, as they were when the definitions were applied;
+            empty when the source could not be asked.
+        key_is_unique: the source itself saw to it then that no two rows have the same key.
     """
 
     source: SourceShape
@@ -39,6 +42,8 @@ class FeedPlan:
     reconcile_full: bool
     chunkable: bool
     indexed: tuple[str, ...] = ()
+    expected: tuple[ColumnFacts, ...] = ()
+    key_is_unique: bool = False
 
 
 class Catalogue(Protocol):
@@ -69,7 +74,7 @@ class AppliedFeed:
     """One feed as the definitions want it.
 
     Attributes:
-        fingerprint: the source's columns (`TableFacts.fingerprint`).
+        fingerprint: of the source's columns that the feed uses.
         shape_fingerprint: of the source's shape: copied to every batch that is journalled.
         every_s, cron: at most one is set; neither: the feed is polled only when asked.
         reconcile: what a reconciliation that falls due reads.

@@ -72,10 +72,11 @@ class ClaimedFeed:
         reconcile: "keys" or "full" when one is asked for or due, else None.
         reconcile_into: data sources that began a new log and wait for a full reconciliation each.
         confirm: remove what the breaker held back.
-        fingerprint: the source's columns (`TableFacts.fingerprint`) that the definitions were applied to.
+        fingerprint: of the source's columns that the feed uses, as the definitions were applied to them.
         definition_version: the applied definitions that the feed belongs to.
         due: its schedule says that it is polled now; False: somebody asked for this poll.
         feed_class: what the feed promised at its last poll; None before the first.
+        source_seen: what was noted of the source with the last entry (`domain.source_seen`), JSON text.
     """
 
     lease: Lease
@@ -89,6 +90,7 @@ class ClaimedFeed:
     definition_version: int
     due: bool = True
     feed_class: FeedClass | None = None
+    source_seen: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,8 @@ class JournalEntry:
             their rejected rows are open no more, whoever refused them.
         answered_requests: ids of key requests that this entry fetched.
         finished_reconcile: the reconciliation ended: clears what asked for it.
+        source_seen: what is to be remembered of the source, JSON text; None leaves it as it is.
+        asks_reconcile: a full reconciliation is asked for, that this visit may be the one to do.
     """
 
     run_id: RunId
@@ -141,6 +145,8 @@ class JournalEntry:
     class_reason: str = ""
     finished_reconcile: Reconciliation | None = None
     confirmed: bool = False
+    source_seen: str | None = None
+    asks_reconcile: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from headrace.domain.position import Fence, Position
+from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import AppId, PropertyType
 
 
@@ -37,15 +38,21 @@ class ColumnFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFacts:
-    """Columns in order, the primary key's columns (empty for a query or none), and a fingerprint of
-    names and native types that changes when the source's shape does."""
+    """Columns in order, the primary key's columns (empty for a query or none), a fingerprint of names and
+    native types that changes when the source's shape does, and other sets of columns that are unique and
+    not null."""
 
     columns: tuple[ColumnFacts, ...]
     primary_key: tuple[str, ...]
     fingerprint: str
+    unique_keys: tuple[tuple[str, ...], ...] = ()
 
     def column(self, name: str) -> ColumnFacts | None:
         return next((c for c in self.columns if c.name == name), None)
+
+    def identifies(self, key: Sequence[str]) -> bool:
+        """The source itself sees to it that no two rows have the same key."""
+        return any(unique and set(unique) <= set(key) for unique in (self.primary_key, *self.unique_keys))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +154,8 @@ class SourceReader(Protocol):
     """
 
     def describe(self, relation: Relation) -> TableFacts:
-        """Ask the catalogue (for a query: a prepared, unexecuted or empty result)."""
+        """Ask the catalogue (for a query: a prepared, unexecuted or empty result); cheap when all is as it
+        was at the last call."""
         ...
 
     def tables(self) -> tuple[TableListing, ...]: ...
@@ -155,6 +163,10 @@ class SourceReader(Protocol):
     def change_token(self) -> str | None:
         """Something cheap that changes whenever anything in the database has changed, since this
         reader was opened; None where the source has no such thing."""
+        ...
+
+    def identity(self, relation: Relation) -> SourceIdentity | None:
+        """Which database answers, and how far it has come; None where nothing can tell."""
         ...
 
     def fence(self, plan: ReadPlan, previous_state: str | None) -> Fence:
@@ -166,7 +178,11 @@ class SourceReader(Protocol):
         ...
 
     def read(self, plan: ReadPlan, selection: Selection) -> AbstractContextManager[Iterator[Page]]:
-        """Stream one statement of one snapshot, opened when the context is entered."""
+        """Stream one statement of one snapshot, opened when the context is entered.
+
+        `SourceUnavailableError` when columns have changed since they were described: nothing is read by
+        types that hold no longer.
+        """
         ...
 
     def close(self) -> None: ...

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from headrace.domain.position import Fence
+from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import FeedClass
 from headrace.errors import ConfigurationError, InvariantError, SourceDriftError
 from headrace.ports import Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
@@ -49,6 +50,11 @@ class FilesReader:
 
     def tables(self) -> tuple[TableListing, ...]:
         return listed(self._app_id, self._directory.everything())
+
+    def identity(self, relation: Relation) -> SourceIdentity | None:
+        """None: files are told by what they hold."""
+        del relation
+        return None
 
     def change_token(self) -> str | None:
         """Changes with the content of any file that this reader has read: its names and times are looked

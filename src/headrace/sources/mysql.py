@@ -15,6 +15,7 @@ from pymysql import err  # type: ignore[import-untyped]
 from headrace.domain.arrow import Table, pa
 from headrace.domain.clock_step import ClockSight
 from headrace.domain.position import Fence
+from headrace.domain.source_seen import SourceIdentity
 from headrace.errors import InvariantError, SourceDriftError
 from headrace.ports import Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
 from headrace.sources.drift import relation_name, require_columns
@@ -23,6 +24,7 @@ from headrace.sources.mysql_cell import text_table
 from headrace.sources.mysql_connection import MysqlConnection, Timeouts, connect, read_url
 from headrace.sources.mysql_errors import ErrorTranslation
 from headrace.sources.mysql_fence import take_fence, timeless
+from headrace.sources.mysql_identity import identity_of
 from headrace.sources.mysql_rank import rank_text
 from headrace.sources.mysql_select import compose_select
 from headrace.sources.mysql_sighting import Sightings, moment
@@ -91,6 +93,11 @@ class MysqlReader:
     def change_token(self) -> str | None:
         """None: MySQL has no cheap one."""
         return None
+
+    def identity(self, relation: Relation) -> SourceIdentity | None:
+        del relation
+        with self._connected() as connection:
+            return identity_of(connection)
 
     def fence(self, plan: ReadPlan, previous_state: str | None) -> Fence:
         relation = self._relation(plan.relation)

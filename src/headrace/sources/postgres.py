@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,19 +11,21 @@ import psycopg
 from psycopg import sql
 
 from headrace.domain.position import Fence
-from headrace.errors import InvariantError
+from headrace.domain.source_seen import SourceIdentity
+from headrace.errors import InvariantError, SourceUnavailableError
 from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
 from headrace.sources.csv_page import parse_copied
-from headrace.sources.drift import require_columns
+from headrace.sources.drift import relation_name, require_columns
 from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
-from headrace.sources.postgres_catalogue import PostgresRelation, find_relation, list_tables
+from headrace.sources.postgres_catalogue import PostgresRelation, find_relation, is_as_found, list_tables
 from headrace.sources.postgres_cell import new_mark, with_oversized
 from headrace.sources.postgres_errors import ErrorTranslation
 from headrace.sources.postgres_fence import Asking, take_fence
+from headrace.sources.postgres_identity import identity_of
 from headrace.sources.postgres_keys import castable_keys
 from headrace.sources.postgres_rank import rank_text
-from headrace.sources.postgres_select import compose_copy
+from headrace.sources.postgres_select import compose_copy, look_at
 from headrace.sources.postgres_stream import CopyStream
 from headrace.sources.steady_clock import SteadyClock
 
@@ -72,8 +74,17 @@ class PostgresReader:
 
     def describe(self, relation: Relation) -> TableFacts:
         """The facts as of now; later reads cast by these types until the next `describe`."""
-        self._relations.pop(relation, None)
+        known = self._relations.pop(relation, None)
+        if known is not None:
+            with self._connected() as connection:
+                if is_as_found(connection, relation, known):
+                    self._relations[relation] = known
         return self._relation(relation).facts
+
+    def identity(self, relation: Relation) -> SourceIdentity | None:
+        oid = self._relation(relation).oid
+        with self._connected() as connection:
+            return identity_of(connection, oid)
 
     def tables(self) -> tuple[TableListing, ...]:
         with self._connected() as connection:
@@ -106,10 +117,11 @@ class PostgresReader:
                 if isinstance(selection, ExactKeys):
                     keys = castable_keys(connection, relation, plan, selection.keys)
                     selection = ExactKeys(keys)
-                stream = CopyStream(connection, compose_copy(relation, plan, selection, mark=self._mark))
+                statement = compose_copy(relation, plan, selection, mark=self._mark)
+                stream = CopyStream(connection, statement, look_at(relation, plan))
                 self._streaming = True
                 stack.callback(self._end, stream)
-                stream.open()
+                self._require_described(plan, stream.open())
             yield self._pages(stream, plan, by_cursor=isinstance(selection, Since))
 
     def close(self) -> None:
@@ -134,6 +146,17 @@ class PostgresReader:
             if self._mark.encode() in copied:
                 rows = with_oversized(rows, self._mark, limit=plan.max_cell_bytes)
             yield Page(rows, end_of(rows, plan, by_cursor=by_cursor))
+
+    def _require_described(self, plan: ReadPlan, found: Sequence[tuple[str, int, int]]) -> None:
+        """The snapshot's columns are as the relation was described, or it is to be described again."""
+        relation = self._relations.pop(plan.relation)
+        columns = [relation.column(name) for name in plan.columns]
+        if found != [(c.facts.name, c.type_oid, c.modifier) for c in columns]:
+            raise SourceUnavailableError(
+                f"{self._app_id}: {relation_name(plan.relation)} was altered right before it was read; "
+                "it is described and read again"
+            )
+        self._relations[plan.relation] = relation
 
     def _end(self, stream: CopyStream) -> None:
         self._streaming = False

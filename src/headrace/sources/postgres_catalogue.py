@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -50,6 +50,7 @@ class PostgresColumn:
         base: the type's short name, domains resolved (int4, timestamptz, ...).
         cast: how to write that type in a CAST that neither pads nor truncates.
         modifier: the type modifier (of a timestamp: its digits), -1 for none.
+        type_oid: of the type, domains resolved.
         longest: bytes that a value's text has at most, None when nothing bounds it.
     """
 
@@ -57,16 +58,24 @@ class PostgresColumn:
     base: str
     cast: str
     modifier: int
+    type_oid: int
     longest: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresRelation:
-    """A relation that exists: how FROM names it, and its columns."""
+    """A relation that exists: how FROM names it, and its columns.
+
+    Attributes:
+        oid: of a table or view, None of a query.
+        seen: what `look` saw when it was found.
+    """
 
     source: sql.Composable
     facts: TableFacts
     columns: tuple[PostgresColumn, ...]
+    oid: int | None = None
+    seen: str | None = None
 
     def column(self, name: str) -> PostgresColumn:
         return next(c for c in self.columns if c.facts.name == name)
@@ -84,7 +93,7 @@ col AS (
   FROM col JOIN pg_catalog.pg_type t ON t.oid = col.type AND t.typtype = 'd'
 )
 SELECT col.relation, col.name, format_type(col.declared, col.declared_mod), col.nullable,
-       t.typname, format_type(col.type, -1), col.mod, t.typlen
+       t.typname, format_type(col.type, -1), col.mod, t.oid, t.typlen
 FROM col JOIN pg_catalog.pg_type t ON t.oid = col.type AND t.typtype <> 'd'
 ORDER BY col.relation, col.position
 """
@@ -108,6 +117,17 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
           IN (SELECT * FROM unnest(%(namespaces)s::text[], %(names)s::text[])))
 ORDER BY c.relname <> %(table)s
 LIMIT 1
+"""
+# All of a table that its facts are made of, domains aside, in one statement.
+_LOOK = """
+SELECT concat_ws(' ', found.oid, found.nspname, found.relname,
+  (SELECT string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull), ','
+                     ORDER BY a.attnum)
+   FROM pg_catalog.pg_attribute a WHERE a.attrelid = found.oid AND a.attnum > 0 AND NOT a.attisdropped),
+  (SELECT string_agg(concat_ws(' ', i.indexrelid, i.indisvalid, i.indisunique, i.indisprimary, i.indkey), ','
+                     ORDER BY i.indexrelid)
+   FROM pg_catalog.pg_index i WHERE i.indrelid = found.oid))
+FROM ({find}) AS found
 """
 _LIST = """
 SELECT c.oid, n.nspname || '.' || c.relname, c.reltuples::bigint
@@ -153,21 +173,43 @@ def find_relation(connection: Connection, app_id: str, relation: Relation) -> Po
 
 
 def _find_table(connection: Connection, app_id: str, table: str) -> PostgresRelation:
-    dots = [at for at, letter in enumerate(table) if letter == "."]
-    bound = {
-        "table": table,
-        "namespaces": [table[:at] for at in dots],
-        "names": [table[at + 1 :] for at in dots],
-    }
-    found = connection.execute(_FIND, bound).fetchone()
+    seen = _look_at_table(connection, table)
+    found = connection.execute(_FIND, _named(table)).fetchone()
     if found is None:
         raise missing_table(app_id, table, _names(connection))
     oid, namespace, name = found
     columns = _columns(connection, _TABLE_SEED, {"oids": [oid]}).get(oid, ())
-    primary, _unique, _leading = _keys(connection, [oid], {oid: columns})[oid]
+    keys = _keys(connection, [oid], {oid: columns})[oid]
     return PostgresRelation(
-        source=sql.Identifier(namespace, name), facts=_facts(columns, primary), columns=columns
+        source=sql.Identifier(namespace, name),
+        facts=_facts(columns, keys),
+        columns=columns,
+        oid=oid,
+        seen=seen,
     )
+
+
+def _named(table: str) -> dict[str, Any]:
+    """What finds the table: its name may hold dots."""
+    dots = [at for at, letter in enumerate(table) if letter == "."]
+    return {
+        "table": table,
+        "namespaces": [table[:at] for at in dots],
+        "names": [table[at + 1 :] for at in dots],
+    }
+
+
+def is_as_found(connection: Connection, relation: Relation, known: PostgresRelation) -> bool:
+    """Nothing that the relation's facts are made of has changed since it was found; cheaper than finding."""
+    if relation.table is not None:
+        return known.seen is not None and known.seen == _look_at_table(connection, relation.table)
+    described = _describe_query(connection, known.source)
+    return known.seen is not None and known.seen == repr(described)
+
+
+def _look_at_table(connection: Connection, table: str) -> str | None:
+    seen = connection.execute(_LOOK.format(find=_FIND), _named(table)).fetchone()
+    return None if seen is None else str(seen[0])
 
 
 def _names(connection: Connection) -> list[str]:
@@ -177,20 +219,26 @@ def _names(connection: Connection) -> list[str]:
 def _find_query(connection: Connection, query: str) -> PostgresRelation:
     # The extended protocol refuses a second statement, so nothing hides behind the parentheses.
     source = sql.SQL("(\n{}\n)").format(sql.SQL(query_text(query)))
-    probe = sql.SQL("SELECT * FROM {} AS q LIMIT 0").format(source)
-    with connection.cursor() as cursor:
-        cursor.execute(probe, binary=True)
-        described = cursor.description or ()
-        result = cursor.pgresult
-        mods = [result.fmod(at) if result else -1 for at in range(len(described))]
-    bound = {
-        "positions": list(range(len(described))),
-        "names": [column.name for column in described],
-        "types": [column.type_code for column in described],
-        "mods": mods,
-    }
+    described = _describe_query(connection, source)
+    names, types, mods = ([*part] for part in zip(*described, strict=True)) if described else ([], [], [])
+    bound = {"positions": list(range(len(described))), "names": names, "types": types, "mods": mods}
     columns = _columns(connection, _QUERY_SEED, bound).get(0, ())
-    return PostgresRelation(source=source, facts=_facts(columns, ()), columns=columns)
+    return PostgresRelation(
+        source=source, facts=_facts(columns, _NO_KEYS), columns=columns, seen=repr(described)
+    )
+
+
+def _describe_query(connection: Connection, source: sql.Composable) -> list[tuple[str, int, int]]:
+    """Name, type and modifier of each column."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("SELECT * FROM {} AS q LIMIT 0").format(source), binary=True)
+        return described_columns(cursor)
+
+
+def described_columns(cursor: psycopg.Cursor[Any]) -> list[tuple[str, int, int]]:
+    """Name, type and modifier of each column of the cursor's result, domains resolved."""
+    result, described = cursor.pgresult, cursor.description or ()
+    return [(c.name, c.type_code, result.fmod(at) if result else -1) for at, c in enumerate(described)]
 
 
 def _columns(
@@ -198,7 +246,8 @@ def _columns(
 ) -> dict[int, tuple[PostgresColumn, ...]]:
     found: dict[int, list[PostgresColumn]] = {}
     statement = sql.SQL(_COLUMNS.format(seed=seed))
-    for oid, name, native, nullable, base, cast, modifier, size in connection.execute(statement, bound):
+    for row in connection.execute(statement, bound):
+        oid, name, native, nullable, base, cast, modifier, type_oid, size = row
         facts = ColumnFacts(
             name=name,
             native_type=native,
@@ -207,7 +256,9 @@ def _columns(
             portable_order=base in _PORTABLE,
         )
         longest = _FIXED_TEXT_BYTES if size > 0 else _longest(base, modifier)
-        column = PostgresColumn(facts=facts, base=base, cast=cast, modifier=modifier, longest=longest)
+        column = PostgresColumn(
+            facts=facts, base=base, cast=cast, modifier=modifier, type_oid=type_oid, longest=longest
+        )
         found.setdefault(oid, []).append(column)
     return {oid: tuple(columns) for oid, columns in found.items()}
 
@@ -223,27 +274,40 @@ def _longest(base: str, modifier: int) -> int | None:
     return modifier if base in {"bit", "varbit"} and modifier >= 0 else None
 
 
-def _facts(columns: Sequence[PostgresColumn], primary_key: tuple[str, ...]) -> TableFacts:
+class _Keys(NamedTuple):
+    """Primary key, unique not-null indexes, and columns that a whole index begins with."""
+
+    primary: tuple[str, ...]
+    unique: tuple[tuple[str, ...], ...]
+    leading: frozenset[str]
+
+
+_NO_KEYS: Final = _Keys((), (), frozenset())
+
+
+def _facts(columns: Sequence[PostgresColumn], keys: _Keys) -> TableFacts:
     facts = tuple(column.facts for column in columns)
-    return TableFacts(columns=facts, primary_key=primary_key, fingerprint=fingerprint(facts))
+    return TableFacts(
+        columns=facts, primary_key=keys.primary, fingerprint=fingerprint(facts), unique_keys=keys.unique
+    )
 
 
 def _keys(
     connection: Connection, oids: list[int], columns: dict[int, tuple[PostgresColumn, ...]]
-) -> dict[int, tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]]:
-    """By table: primary key, the first unique not-null index, and columns that a whole index begins with."""
+) -> dict[int, _Keys]:
+    """By table."""
     primary: dict[int, tuple[str, ...]] = {}
-    unique: dict[int, tuple[str, ...]] = {}
+    unique: dict[int, list[tuple[str, ...]]] = {oid: [] for oid in oids}
     leading: dict[int, set[str]] = {oid: set() for oid in oids}
     not_null = {oid: {c.facts.name for c in columns.get(oid, ()) if not c.facts.nullable} for oid in oids}
     for oid, is_primary, is_unique, whole, names, plain in connection.execute(_INDEXES, {"oids": oids}):
         if is_primary:
             primary[oid] = tuple(names)
         elif is_unique and names and not_null[oid].issuperset(names):
-            unique.setdefault(oid, tuple(names))
+            unique[oid].append(tuple(names))
         if whole and plain and names:
             leading[oid].add(names[0])
-    return {oid: (primary.get(oid, ()), unique.get(oid, ()), frozenset(leading[oid])) for oid in oids}
+    return {oid: _Keys(primary.get(oid, ()), tuple(unique[oid]), frozenset(leading[oid])) for oid in oids}
 
 
 def list_tables(connection: Connection) -> tuple[TableListing, ...]:
@@ -258,17 +322,16 @@ def list_tables(connection: Connection) -> tuple[TableListing, ...]:
         references.setdefault(oid, []).append(key)
     listings = []
     for oid, name, rows in tables:
-        primary, unique, leading = keys[oid]
-        facts = _facts(columns.get(oid, ()), primary)
+        facts = _facts(columns.get(oid, ()), keys[oid])
         cursor = suggest_cursor(facts.columns)
         listings.append(
             TableListing(
                 table=name,
                 facts=facts,
                 estimated_rows=rows if rows >= 0 else None,
-                suggested_key=primary or unique,
+                suggested_key=next((key for key in (facts.primary_key, *facts.unique_keys) if key), ()),
                 suggested_cursor=cursor,
-                cursor_has_index=cursor in leading,
+                cursor_has_index=cursor in keys[oid].leading,
                 foreign_keys=tuple(references.get(oid, ())),
             )
         )

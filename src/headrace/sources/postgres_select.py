@@ -24,6 +24,12 @@ def compose_copy(
     return sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(select)
 
 
+def look_at(relation: PostgresRelation, plan: ReadPlan) -> sql.Composed:
+    """Reads no row: tells the columns, and keeps them as they are until the transaction's end."""
+    columns = sql.SQL(", ").join(_identifier(name) for name in plan.columns)
+    return sql.SQL("SELECT {} FROM {} AS q LIMIT 0").format(columns, relation.source)
+
+
 def compose_select(
     relation: PostgresRelation, plan: ReadPlan, selection: Selection, *, mark: str
 ) -> sql.Composed:

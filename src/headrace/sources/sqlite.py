@@ -15,10 +15,11 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from headrace.domain.position import Fence
+from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import PropertyType
-from headrace.errors import ConfigurationError, InvariantError
+from headrace.errors import ConfigurationError, InvariantError, SourceUnavailableError
 from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
-from headrace.sources.drift import require_columns
+from headrace.sources.drift import relation_name, require_columns
 from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
 from headrace.sources.sqlite_catalogue import SqliteColumn, SqliteRelation, find_relation, list_tables
@@ -26,13 +27,14 @@ from headrace.sources.sqlite_clock import Format, recognise, render_moment
 from headrace.sources.sqlite_errors import translated
 from headrace.sources.sqlite_fence import extremes, least, take_fence
 from headrace.sources.sqlite_select import Show, Statement, compose_select, shown
-from headrace.sources.sqlite_stream import SelectStream, guard_of
+from headrace.sources.sqlite_stream import SelectStream, guard_of, schema_version
 from headrace.sources.sqlite_value import Value, bytes_shown, rank_value, text_column, typed_value
 from headrace.sources.steady_clock import SteadyClock
 
 _BUSY_TIMEOUT_S: Final = 10.0
 _STATEMENT_TIMEOUT_S: Final = 300.0
 _STEPS_BETWEEN_CHECKS: Final = 100_000
+_CHANGE_COUNTER_AT: Final = 24
 _CANONICAL_END: Final = "Z"
 _BOOLEANS: Final = {"true": "1", "false": "0"}
 
@@ -59,12 +61,37 @@ class SqliteReader:
         self._deadline = 0.0
         self._streaming = False
         self._relations: dict[Relation, SqliteRelation] = {}
+        self._described: dict[Relation, tuple[int, int]] = {}
         self._numeric: dict[tuple[Relation, str], bool] = {}
 
     def describe(self, relation: Relation) -> TableFacts:
         """The facts as of now; later reads bind by these types until the next `describe`."""
-        self._forget(relation)
+        self._numeric = {at: known for at, known in self._numeric.items() if at[0] != relation}
+        with self._connected() as connection:
+            version = self._openings, schema_version(connection)
+        if self._described.get(relation) != version:
+            self._relations.pop(relation, None)
         return self._relation(relation).facts
+
+    def identity(self, relation: Relation) -> SourceIdentity | None:
+        """By the file, and the counter of changes in its header.
+
+        *Source:* "File change counter" in "Database File Format" of SQLite's manual. In WAL mode it counts
+        fewer changes, and never goes back either.
+        """
+        del relation
+        with self._connected() as connection:
+            connection.execute("BEGIN")
+            try:
+                # Under a reading lock no writer is in the middle of a commit, nor is its rollback due.
+                schema_version(connection)
+                seen = self._path.stat()
+                with self._path.open("rb") as file:
+                    file.seek(_CHANGE_COUNTER_AT)
+                    counter = int.from_bytes(file.read(4), "big")
+            finally:
+                connection.rollback()
+        return SourceIdentity(database=f"file {seen.st_ino}", progress=counter)
 
     def tables(self) -> tuple[TableListing, ...]:
         with self._connected() as connection:
@@ -104,6 +131,7 @@ class SqliteReader:
             self._keep_keys(plan, relation, selection)
         with self._connected() as connection:
             stream = SelectStream(connection, relation, plan, fast=fast, guarded=guarded)
+            self._require_described(connection, plan, stream.begin())
             stream.open()
         self._streaming = True
         try:
@@ -116,6 +144,20 @@ class SqliteReader:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def _require_described(self, connection: sqlite3.Connection, plan: ReadPlan, version: int) -> None:
+        """The snapshot's columns are as the relation was described, or it is to be described again."""
+        if self._described[plan.relation] == (self._openings, version):
+            return
+        known = self._relations.pop(plan.relation)
+        found = find_relation(connection, self._app_id, plan.relation)
+        require_columns(self._app_id, plan, found.facts)
+        if any(found.column(name) != known.column(name) for name in plan.columns):
+            raise SourceUnavailableError(
+                f"{self._app_id}: {relation_name(plan.relation)} was altered right before it was read; "
+                "it is described and read again"
+            )
+        self._relations[plan.relation] = known
 
     def _pages(self, stream: SelectStream, plan: ReadPlan, *, by_cursor: bool) -> Iterator[Page]:
         def take(rows: int) -> pa.Table | None:
@@ -190,13 +232,11 @@ class SqliteReader:
         known = self._relations.get(relation)
         if known is None:
             with self._connected() as connection:
+                # First its version: what changes meanwhile is found when it is read.
+                self._described[relation] = self._openings, schema_version(connection)
                 known = find_relation(connection, self._app_id, relation)
             self._relations[relation] = known
         return known
-
-    def _forget(self, relation: Relation) -> None:
-        self._relations.pop(relation, None)
-        self._numeric = {at: known for at, known in self._numeric.items() if at[0] != relation}
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

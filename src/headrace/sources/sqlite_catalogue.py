@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -135,12 +136,13 @@ def _table_relation(connection: sqlite3.Connection, table: _Table) -> SqliteRela
         rowid = bool(pk) and len(key) == 1 and declared.upper() == "INTEGER" and not without_rowid
         nullable = not (notnull or rowid or (pk and without_rowid))
         columns.append(_column(column, declared, nullable=nullable, whole=rowid or strict))
+    unique, _leading = _indexes(connection, name, [column.facts for column in columns])
     taken = {column.lower() for column, _type, _notnull, _pk in described}
     has_rowid = plain and not without_rowid
     free = next((alias for alias in _ROWIDS if has_rowid and alias not in taken), None)
     return SqliteRelation(
         source=f"main.{quoted(name)}",
-        facts=_facts(columns, key),
+        facts=_facts(columns, key, unique),
         columns=tuple(columns),
         table=None if free is None else name,
         rowid=free,
@@ -163,9 +165,13 @@ def _column(name: str, declared: str, *, nullable: bool, whole: bool) -> SqliteC
     )
 
 
-def _facts(columns: list[SqliteColumn], primary_key: tuple[str, ...]) -> TableFacts:
+def _facts(
+    columns: list[SqliteColumn], primary_key: tuple[str, ...], unique_keys: tuple[tuple[str, ...], ...] = ()
+) -> TableFacts:
     facts = tuple(column.facts for column in columns)
-    return TableFacts(columns=facts, primary_key=primary_key, fingerprint=fingerprint(facts))
+    return TableFacts(
+        columns=facts, primary_key=primary_key, fingerprint=fingerprint(facts), unique_keys=unique_keys
+    )
 
 
 def _find_query(connection: sqlite3.Connection, query: str) -> SqliteRelation:
@@ -197,13 +203,15 @@ def _listing(connection: sqlite3.Connection, name: str, relation: SqliteRelation
     counted = connection.execute(
         f"SELECT count(*) FROM (SELECT 1 FROM {relation.source} LIMIT {_COUNT_LIMIT})"
     ).fetchone()[0]
-    unique, leading = _indexes(connection, name, relation.facts)
-    cursor = suggest_cursor(relation.facts.columns)
+    facts = relation.facts
+    _unique, leading = _indexes(connection, name, facts.columns)
+    leading |= set(facts.primary_key[:1])
+    cursor = suggest_cursor(facts.columns)
     return TableListing(
         table=name,
-        facts=relation.facts,
+        facts=facts,
         estimated_rows=counted if counted < _COUNT_LIMIT else None,
-        suggested_key=relation.facts.primary_key or unique,
+        suggested_key=next((key for key in (facts.primary_key, *facts.unique_keys) if key), ()),
         suggested_cursor=cursor,
         cursor_has_index=cursor in leading,
         foreign_keys=_references(connection, name),
@@ -211,12 +219,12 @@ def _listing(connection: sqlite3.Connection, name: str, relation: SqliteRelation
 
 
 def _indexes(
-    connection: sqlite3.Connection, name: str, facts: TableFacts
-) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The first unique not-null index's columns, and columns that a whole index begins with."""
-    not_null = {c.name for c in facts.columns if not c.nullable}
-    unique: tuple[str, ...] = ()
-    leading = set(facts.primary_key[:1])
+    connection: sqlite3.Connection, name: str, columns: Sequence[ColumnFacts]
+) -> tuple[tuple[tuple[str, ...], ...], frozenset[str]]:
+    """The columns of unique not-null indexes, and columns that a whole index begins with."""
+    not_null = {c.name for c in columns if not c.nullable}
+    unique: list[tuple[str, ...]] = []
+    leading: set[str] = set()
     listed = connection.execute(
         "SELECT name, \"unique\" FROM pragma_index_list(?, 'main') WHERE partial = 0 ORDER BY seq", (name,)
     ).fetchall()
@@ -224,11 +232,11 @@ def _indexes(
         parts = connection.execute(
             "SELECT name FROM pragma_index_info(?, 'main') ORDER BY seqno", (_text(index),)
         ).fetchall()
-        columns = tuple(_text(part) for (part,) in parts)
-        leading.update(columns[:1])
-        if is_unique and not unique and not_null.issuperset(columns):
-            unique = columns
-    return unique, frozenset(leading)
+        indexed = tuple(_text(part) for (part,) in parts)
+        leading.update(indexed[:1])
+        if is_unique and not_null.issuperset(indexed):
+            unique.append(indexed)
+    return tuple(unique), frozenset(leading)
 
 
 def _references(connection: sqlite3.Connection, name: str) -> tuple[ForeignKey, ...]:

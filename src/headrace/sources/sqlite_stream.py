@@ -52,10 +52,14 @@ class SelectStream:
         self._given = 0
         self._first: list[tuple[Any, ...]] = []
 
-    def open(self) -> None:
-        """The snapshot is taken: reading the first row does so."""
-        self._usual_length = self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._limit)
+    def begin(self) -> int:
+        """The snapshot is taken; gives the version of its schema."""
         self._connection.execute("BEGIN")
+        return schema_version(self._connection)
+
+    def open(self) -> None:
+        """The first row is read."""
+        self._usual_length = self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._limit)
         try:
             self._cursor.execute(self._fast.sql, self._fast.values)
         except sqlite3.DataError as error:
@@ -77,7 +81,8 @@ class SelectStream:
 
     def close(self) -> None:
         """The statement and the transaction are over."""
-        self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._usual_length)
+        if self._usual_length:
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._usual_length)
         self._cursor.close()
         self._connection.rollback()
 
@@ -111,6 +116,11 @@ class SelectStream:
                 return None
             beginning = blob.read(4 * BEGINNING_CHARACTERS).decode("utf-8", "ignore")
             return Oversized(len(blob), self._limit, beginning[:BEGINNING_CHARACTERS]).mark
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Changes whenever any table, view or index of the file does."""
+    return int(connection.execute("PRAGMA main.schema_version").fetchone()[0])
 
 
 def guard_of(relation: SqliteRelation, plan: ReadPlan) -> Show:

@@ -8,8 +8,10 @@ apply is run again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 from pydantic import ValidationError
@@ -32,8 +34,11 @@ from headrace.ports import (
     TableChange,
     TableFacts,
 )
+from headrace.steps.drift import means_the_same, used_columns
 
 log = logs.get(__name__)
+
+Feed = tuple[SourceId, AppId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ class ApplyStep:
     def _compiled(self, definitions: Definitions) -> _Compilation:
         text = self.registry.compiled()
         previous = None if text is None else _readable(text)
-        facts, faults = self._facts(definitions)
+        facts, by_feed, faults = self._facts(definitions)
         compiled, wrong = compile_definitions(definitions, facts)
         old = previous.facts if previous else {}
         lacking = {i for i in old if i in definitions.sources and i not in _sources(compiled)}
@@ -149,7 +154,8 @@ class ApplyStep:
             facts |= {i: old[i] for i in lacking}
             compiled, _ = compile_definitions(definitions, facts)
         told = (*faults, *wrong)
-        models, plans = dict(compiled.models), dict(compiled.feeds)
+        models = dict(compiled.models)
+        plans = _expecting(compiled.feeds, by_feed, previous)
         if previous is not None and (kept := _kept(previous, definitions, lacking - _sources(compiled))):
             told = _told_as_kept(told, definitions, kept)
             models |= {m.id: m for m in previous.models if m.id in kept}
@@ -166,19 +172,24 @@ class ApplyStep:
         anew = _reread(previous, document) if text is None or previous else tuple(document.plans)
         return _Compilation(document=document, faults=told, reread=anew)
 
-    def _facts(self, definitions: Definitions) -> tuple[dict[SourceId, TableFacts], tuple[Fault, ...]]:
-        """What the catalogues say; a source that cannot be asked is a fault of its own."""
+    def _facts(
+        self, definitions: Definitions
+    ) -> tuple[dict[SourceId, TableFacts], dict[Feed, TableFacts], tuple[Fault, ...]]:
+        """What the catalogues say: of each source, as its first app has it, and of each feed; a source that
+        cannot be asked is a fault of its own."""
         facts: dict[SourceId, TableFacts] = {}
+        by_feed: dict[Feed, TableFacts] = {}
         faults = []
         for source_id, source in sorted(definitions.sources.items()):
             relation = Relation(table=source.table, query=source.query)
             for app_id in source.app_ids:
                 try:
                     with self.readers.lend(app_id) as reader:
-                        facts.setdefault(source_id, reader.describe(relation))
+                        by_feed[source_id, app_id] = reader.describe(relation)
+                    facts.setdefault(source_id, by_feed[source_id, app_id])
                 except HeadraceError as error:
                     faults.append(Fault(definitions.file("sources", source_id), "", f"app {app_id}: {error}"))
-        return facts, tuple(faults)
+        return facts, by_feed, tuple(faults)
 
     def _store_changes(
         self,
@@ -209,6 +220,27 @@ def _readable(text: str) -> AppliedDocument | None:
     except ValidationError as error:
         log.warning("applied by another version: every feed begins anew", faults=error.error_count())
         return None
+
+
+def _expecting(
+    plans: Mapping[Feed, FeedPlan],
+    facts: Mapping[Feed, TableFacts],
+    previous: AppliedDocument | None,
+) -> dict[Feed, FeedPlan]:
+    """The plans with what each poll compares its source with: the columns as they are now; of an app that
+    cannot be asked, as they were."""
+    old = previous.plans if previous else {}
+    return {feed: _expecting_one(plan, facts.get(feed), old.get(feed)) for feed, plan in plans.items()}
+
+
+def _expecting_one(plan: FeedPlan, facts: TableFacts | None, old: FeedPlan | None) -> FeedPlan:
+    if facts is not None:
+        expected, unique = used_columns(plan, facts), facts.identifies(plan.read.key)
+        return replace(plan, expected=expected, key_is_unique=unique)
+    if old is None or old.read.key != plan.read.key:
+        return plan
+    expected = tuple(column for column in old.expected if column.name in plan.read.columns)
+    return replace(plan, expected=expected, key_is_unique=old.key_is_unique)
 
 
 def _sources(compiled: Compiled) -> set[SourceId]:
@@ -258,8 +290,17 @@ def _reread(
         if feed in old
         and (
             _essence(plan) != _essence(old[feed])
+            or not _reads_the_same(plan, old[feed])
             or previous.urls.get(plan.app_id) != document.urls[plan.app_id]
         )
+    )
+
+
+def _reads_the_same(plan: FeedPlan, old: FeedPlan) -> bool:
+    """No column that was read already has another type by now, by which its values mean something else."""
+    before = {column.name: column for column in old.expected}
+    return all(
+        means_the_same(plan, before[column.name], column) for column in plan.expected if column.name in before
     )
 
 
@@ -336,7 +377,7 @@ def _feeds(definitions: Definitions, compilation: _Compilation) -> tuple[Applied
                 source_id=source_id,
                 app_id=app_id,
                 model_id=plan.source.model,
-                fingerprint=document.facts[source_id].fingerprint,
+                fingerprint=_fingerprint(plan),
                 shape_fingerprint=plan.shape_fingerprint,
                 every_s=schedule.every.seconds if schedule.every else None,
                 cron=schedule.cron,
@@ -347,6 +388,11 @@ def _feeds(definitions: Definitions, compilation: _Compilation) -> tuple[Applied
             )
         )
     return tuple(feeds)
+
+
+def _fingerprint(plan: FeedPlan) -> str:
+    used = [(column.name, column.native_type) for column in plan.expected]
+    return sha256(json.dumps([used, plan.key_is_unique]).encode()).hexdigest()
 
 
 def _bodies(definitions: Definitions) -> dict[tuple[str, str], Any]:

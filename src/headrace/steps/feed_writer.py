@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from headrace import logs, metrics
 from headrace.domain import digests
+from headrace.domain.source_seen import SourceSeen
 from headrace.domain.vocabulary import BatchKind, DataSourceId, FeedClass, RunId
 from headrace.errors import RoutingChangedError
 from headrace.ports import (
@@ -43,6 +44,7 @@ class Noted(TypedDict, total=False):
     routing_version: int
     finished_reconcile: Reconciliation | None
     confirmed: bool
+    asks_reconcile: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class FeedWriter:
     Attributes:
         state: always what the journal has.
         promised: the feed's class and why it is not more, as this visit found them.
+        seen: what is to be remembered of the source; noted with whatever is written next.
         open_rejected: keys (JSON arrays) of the feed's open rejected rows.
     """
 
@@ -67,6 +70,7 @@ class FeedWriter:
     progress: Progress
     state: FeedState
     promised: tuple[FeedClass | None, str] = (None, "")
+    seen: SourceSeen = field(default_factory=SourceSeen)
     open_rejected: frozenset[str] = field(default_factory=frozenset)
     rows_read: int = 0
     batches: int = 0
@@ -124,6 +128,9 @@ class FeedWriter:
     def append(self, batches: Sequence[NewBatch], state: FeedState, **noted: Unpack[Noted]) -> None:
         """One transaction of the journal; then merges are nudged."""
         feed_class, reason = self.promised
+        finished = noted.get("finished_reconcile")
+        if finished is not None and finished.full and finished.into is None:
+            self.seen = replace(self.seen, restored=None)
         entry = JournalEntry(
             run_id=self.run_id,
             trigger=self.trigger,
@@ -131,6 +138,7 @@ class FeedWriter:
             batches=batches,
             feed_class=feed_class,
             class_reason=reason,
+            source_seen=self.seen.as_text(),
             **noted,
         )
         self.feeds.append(self.claimed.lease, entry, lease_s=self.limits.lease_s)

@@ -128,6 +128,9 @@ class FetchStep:
         except LeaseLostError as error:
             log.warning("lease lost", error=str(error))
             return visit, error
+        except SourceDriftError as drift:
+            log.error("the source no longer fits its definition", error=str(drift))
+            return visit, SourceDriftError(f"{drift}; {_mend(claimed.source_id)}")
         except HeadraceError as error:
             log.error("poll failed", error=str(error), kind=type(error).__name__)
             return visit, error
@@ -201,3 +204,10 @@ def _begun_by(claimed: ClaimedFeed, trigger: str) -> str:
     if claimed.reconcile is not None:
         return "reconcile"
     return trigger if trigger != "schedule" or claimed.due else "trigger"
+
+
+def _mend(source_id: SourceId) -> str:
+    return (
+        "the feed has stopped, and loses nothing meanwhile: mend the source and run `headrace resume "
+        f"{source_id}`, or change its definition and run `headrace apply`"
+    )

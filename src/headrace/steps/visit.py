@@ -18,6 +18,7 @@ from headrace.steps.lane import KeysRead, Lanes
 from headrace.steps.reconcile import Reconcile
 from headrace.steps.requested_keys import RequestedKeys
 from headrace.steps.rest import Rests, is_at_rest, note_rest
+from headrace.steps.source_check import check_source
 from headrace.steps.stream import Kept, Stream
 
 
@@ -52,6 +53,7 @@ class Visit:
         writer = self.writer
         if writer.must_yield():
             return
+        check_source(writer, self.reader)
         if writer.plan.read.cursor is None:
             writer.promise(*NO_CURSOR)
         writer.open_rejected = writer.feeds.open_rejected_keys(writer.claimed.lease.feed_id)

@@ -140,6 +140,9 @@ def upgrade() -> None:
         ),
         sa.Column("class", sa.Text(), nullable=True),
         sa.Column("class_reason", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "source_seen", sa.Text(), comment="which database was read, and what is to be noted of it; JSON"
+        ),
         sa.Column("epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("lease_id", sa.Text(), nullable=True),
         sa.Column("lease_until", types.Timestamp(), nullable=True),
