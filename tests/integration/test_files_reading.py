@@ -182,10 +182,10 @@ def test_a_header_that_cannot_be_used_is_for_a_person(
 
 def test_a_missing_column_names_those_that_there_are(tmp_path: Path, reader: FilesReader) -> None:
     write(tmp_path / "users" / "1.csv", "id,name\n1,a\n")
-    write(tmp_path / "users" / "2.csv", "id,nmae\n1,a\n")
+    write(tmp_path / "users" / "2.csv", "id,names\n1,a\n")
     with pytest.raises(
         SourceDriftError,
-        match=r'in "users/2.csv" column "name" does not exist; the nearest .* is "nmae"; there are "id"',
+        match=r'in "users/2.csv" column "name" does not exist; the nearest .* is "names"; there are "id"',
     ):
         rows(reader, plan_of("users"))
 
