@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     page_bytes: Count = 8 * 1024 * 1024
     max_cell_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 1024 * 1024
     """A bigger value stays in its source, and is null and invalid in its record."""
+    reread_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """The part of the time that a feed may read rows again behind which a transaction may still commit."""
     max_pending_batches: Count = 64
     """Unmerged batches per (feed, data source) beyond which the feed yields."""
     max_pending_bytes: NonNegativeInt = 256 * 1024 * 1024

@@ -42,6 +42,7 @@ from headrace.steps.fetch import FetchStep, PollReport
 from headrace.steps.limits import Limits, Progress, no_progress
 from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport
+from headrace.steps.promises import FeedPromise, promises
 from headrace.steps.sweep import SweepStep
 from headrace.stores.connect import open_store
 from headrace.stores.expectation import open_expectation
@@ -114,8 +115,10 @@ class Application:
                 lease_s=settings.lease_s,
                 page_rows=settings.page_rows,
                 page_bytes=settings.page_bytes,
+                max_cell_bytes=settings.max_cell_bytes,
                 max_batches=settings.max_pending_batches,
                 max_bytes=settings.max_pending_bytes,
+                reread_share=settings.reread_share,
             ),
             stopping=self._is_stopping,
         )
@@ -149,6 +152,11 @@ class Application:
         """What `apply` would do."""
         with self._apply_step(definitions) as step:
             return step.plan(definitions)
+
+    def promises(self, definitions: Definitions) -> tuple[FeedPromise, ...]:
+        """What each feed of these definitions can promise, asked of its source."""
+        with self._apply_step(definitions) as step:
+            return promises(step.readers, step.feeds(definitions), self.clock)
 
     def apply(self, definitions: Definitions) -> ApplyReport:
         """The control database is upgraded, and works by these definitions."""

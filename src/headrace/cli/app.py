@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli import database, demo, explore, inspect, look, project, rejected, run, verify
+from headrace.cli import database, demo, doctor, explore, inspect, look, project, rejected, run, verify
 from headrace.cli.main import version
 
 app = typer.Typer(
@@ -38,5 +38,5 @@ def headrace(
     """
 
 
-for group in (demo, project, explore, run, inspect, look, rejected, verify, database):
+for group in (demo, project, explore, run, inspect, look, rejected, verify, doctor, database):
     group.register(app)

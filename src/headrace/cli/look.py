@@ -46,6 +46,7 @@ def status(config: Config = None, json: Json = False) -> None:
             ("", feed.last_error),
             ("merge: ", feed.merge_error),
             ("paused: ", feed.paused_reason),
+            (f"{feed.feed_class}: ", feed.class_reason),
             *(("", note) for note in feed.source_notes),
         ):
             if why:

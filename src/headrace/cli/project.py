@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from headrace.definition.definitions import Definitions
     from headrace.definition.difference import Difference
     from headrace.steps.apply import ApplyReport
+    from headrace.steps.promises import FeedPromise
     from headrace.wiring import Application
 
 
@@ -74,8 +76,10 @@ def validate(
         with application(config) as app:
             app.upgrade()
             report = app.plan(definitions)
+            promised = [] if report.failed else app.promises(definitions)
         if report.failed:
             raise ConfigurationError(*report.faults, *_store_faults(definitions, report))
+        _print_promises(promised)
     counts = ", ".join(
         screen.counted(len(known), word)
         for known, word in (
@@ -87,6 +91,18 @@ def validate(
     )
     asked = "; every database answers and fits" if connect else ""
     screen.print_line(f"{definitions.directory} is right: {counts}{asked}.")
+
+
+def _print_promises(promised: Sequence[FeedPromise]) -> None:
+    """The class of each feed, and why it is not exact."""
+    from headrace.cli import screen
+
+    for promise in promised:
+        feed_class = promise.feed_class or "cannot be asked"
+        why = f": {promise.reason}" if promise.reason else ""
+        screen.print_line(
+            f"feed {promise.source_id} of app {promise.app_id} is {feed_class}{why}", markup=False
+        )
 
 
 def plan(config: Config = None, json: Json = False) -> None:

@@ -82,7 +82,7 @@ def applied(config: Path | None) -> Iterator[Application]:
         ConfigurationError: nothing was applied yet; says what to run.
     """
     settings = settings_for(config)
-    if _is_missing(settings.control_url):
+    if is_missing(settings.control_url):
         raise ConfigurationError(_NOTHING_YET)
     with application(config) as app:
         if app.definitions_table.version() == 0:
@@ -95,7 +95,7 @@ _NOTHING_YET = (
 )
 
 
-def _is_missing(control_url: str) -> bool:
+def is_missing(control_url: str) -> bool:
     """A SQLite control database that nobody has made; connecting would make an empty one."""
     path = control_url.partition("?")[0].removeprefix("sqlite:///")
     return control_url.startswith("sqlite:") and not Path(path).exists()

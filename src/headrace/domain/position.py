@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from headrace.domain.vocabulary import FeedClass
@@ -44,6 +45,8 @@ class Fence:
         running: names of the transactions that may still commit below `now`, prepared ones too; None: they
             cannot be told apart.
         fresh: transactions that begin later set cursors above this one; None: that cannot be told.
+        at: the source's clock.
+        note: how transactions are seen, for a person, where it is not the plain way.
         resume: the source's clock was set back since the last fence: rows may have come with cursors from
             here on, so reading resumes here at the latest. None: it was not.
     """
@@ -55,6 +58,8 @@ class Fence:
     reason: str = ""
     running: frozenset[str] | None = None
     fresh: str | None = None
+    at: datetime | None = None
+    note: str = ""
     resume: str | None = None
 
 
@@ -79,6 +84,10 @@ def lowered(saved: Position | None, fence: Fence, rank: Rank) -> Position | None
     if saved is None or fence.resume is None or rank(saved.cursor) < rank(fence.resume):
         return saved
     return Position(fence.resume, None)
+
+
+NO_CURSOR = FeedClass.EVENTUAL, "it has no cursor: each poll reads it whole"
+"""What a feed without a cursor can promise, and why it is not more."""
 
 
 def promised_class(clock: str, fence: Fence) -> tuple[FeedClass, str]:

@@ -28,6 +28,11 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 _LOWEST: Final = "-infinity"
 _STANDBY: Final = "the app is a standby: transactions that still run on the primary cannot be seen"
 
+_BY_IDS: Final = (
+    "the role does not see when other transactions began, so they are told apart by their ids; with"
+    " GRANT pg_read_all_stats the fence keeps up with the oldest of them"
+)
+
 # statement_timestamp() and never clock_timestamp(): the latter is evaluated after sessions were looked at.
 # Only our readers' sessions are left out, by the nonce; never a role, which the application may share.
 # An autovacuum worker writes no row of a user's, and may run for hours.
@@ -124,6 +129,8 @@ def take_fence(
         reason=_STANDBY if standby else "",
         running=seen.running | seen.prepared if seen else None,
         fresh=None if standby else rendered.fresh(),
+        at=clock.at,
+        note="" if sees_all or standby else _BY_IDS,
         resume=rendered.bound(resume) if resume else None,
     )
 

@@ -57,7 +57,7 @@ def take_fence(
         return _eventual(f"the cursor {plan.cursor} holds no times, or times of several forms")
     state = json.dumps(sight.as_json())
     if found is None:
-        return Fence(now=None, bound=None, feed_class=FeedClass.EXACT, state=state)
+        return Fence(now=None, bound=None, feed_class=FeedClass.EXACT, state=state, at=sight.at)
     skew = timedelta(seconds=plan.skew_s)
     now, bound = render_clock(found, sight.at, plan.time_zone, skew=skew)
     if bound is None and skew:
@@ -68,6 +68,7 @@ def take_fence(
         bound=bound,
         feed_class=FeedClass.EXACT,
         state=state,
+        at=sight.at,
         resume=None if resume is None else render_floor(found, resume - skew, plan.time_zone),
     )
 

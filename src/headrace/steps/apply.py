@@ -121,6 +121,10 @@ class ApplyStep:
         )
         return ApplyReport(version=0, faults=compilation.faults, stores=stores, reread=compilation.reread)
 
+    def feeds(self, definitions: Definitions) -> tuple[FeedPlan, ...]:
+        """The feeds that these definitions make, but those whose source cannot be asked or does not fit."""
+        return self._compiled(definitions).document.feeds
+
     def apply(self, definitions: Definitions) -> ApplyReport:
         """The definitions are the ones that workers run by, and the tables have their shape.
 

@@ -1,0 +1,59 @@
+"""What each feed can promise, asked of its source right now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from headrace.domain.position import NO_CURSOR, promised_class
+from headrace.domain.vocabulary import AppId, FeedClass, SourceId
+from headrace.errors import HeadraceError
+from headrace.ports import Clock, FeedPlan, Readers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPromise:
+    """What one feed can promise.
+
+    Attributes:
+        feed_class: None when the source could not be asked.
+        reason: why it is not exact, or why the source could not be asked.
+        note: how transactions are seen there, where it is not the plain way.
+        ahead_s: how far the source's clock is ahead of ours; None where it was not asked.
+    """
+
+    source_id: SourceId
+    app_id: AppId
+    feed_class: FeedClass | None
+    reason: str
+    note: str = ""
+    ahead_s: float | None = None
+
+
+def promises(readers: Readers, plans: Iterable[FeedPlan], clock: Clock) -> tuple[FeedPromise, ...]:
+    """The promise of each feed, in order of source and app; nothing is read but the catalogue, the clock
+    and what runs."""
+    ordered = sorted(plans, key=lambda plan: (plan.source.id, plan.app_id))
+    return tuple(_promise(readers, plan, clock) for plan in ordered)
+
+
+def _promise(readers: Readers, plan: FeedPlan, clock: Clock) -> FeedPromise:
+    try:
+        with readers.lend(plan.app_id) as reader:
+            asked = clock.now()
+            fence = reader.fence(plan.read, None)
+            answered = clock.now()
+    except HeadraceError as error:
+        return FeedPromise(source_id=plan.source.id, app_id=plan.app_id, feed_class=None, reason=str(error))
+    feed_class, reason = promised_class(plan.clock, fence)
+    if plan.read.cursor is None:
+        feed_class, reason = NO_CURSOR
+    between = asked + (answered - asked) / 2
+    return FeedPromise(
+        source_id=plan.source.id,
+        app_id=plan.app_id,
+        feed_class=feed_class,
+        reason=reason,
+        note=fence.note,
+        ahead_s=None if fence.at is None else (fence.at - between).total_seconds(),
+    )
