@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from headrace.domain.position import NO_CURSOR, promised_class
+from headrace.domain.position import promised_class
 from headrace.domain.reread import FenceMemory
+from headrace.domain.vocabulary import FeedClass
 from headrace.ports import Beyond, Clock, NullCursors, SourceReader
 from headrace.steps import reconcile
 from headrace.steps.feed_writer import FeedWriter
@@ -55,7 +56,7 @@ class Visit:
             return
         check_source(writer, self.reader)
         if writer.plan.read.cursor is None:
-            writer.promise(*NO_CURSOR)
+            writer.promise(FeedClass.EVENTUAL, "it has no cursor: each poll reads it whole")
         writer.open_rejected = writer.feeds.open_rejected_keys(writer.claimed.lease.feed_id)
         # Lanes with many rows are read once for each reconciliation, by the visit that begins it.
         self._lanes.reads_many = reconcile.begins(writer.claimed)
