@@ -30,7 +30,6 @@ def main() -> int:
         faults=arguments.faults or round(arguments.seconds * FAULTS_PER_S),
         longest_transaction_s=arguments.longest_transaction,
         say=lambda line: print(line, flush=True),
-        clock_back=arguments.clock_back,
     )
     print(f"\n{report}")
     least = int(arguments.seconds * LEAST_FAULTS_PER_S)
@@ -46,9 +45,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=600.0, help="how long faults come")
     parser.add_argument("--faults", type=int, help="how many; 270 in ten minutes unless told otherwise")
     parser.add_argument("--longest-transaction", type=float, default=30.0, metavar="S")
-    parser.add_argument(
-        "--clock-back", action="store_true", help="let the clock of the source step back as well"
-    )
     return parser.parse_args()
 
 

@@ -14,7 +14,8 @@ from typing import Final
 import psycopg
 import redis
 
-from tests.faults.kinds import Kind, kinds_of
+from tests.faults.kind import Kind, NotNowError
+from tests.faults.kinds import kinds_of
 from tests.faults.plan import Fault, planned
 from tests.faults.settling import settle
 from tests.faults.site import Site, opened
@@ -24,12 +25,8 @@ from tests.faults.writers import Writers
 AGAIN_S: Final = 0.5
 """A fault that cannot begin or end right now is tried again after this time."""
 TRIES: Final = 120
+REJECTED: Final = "SELECT code, reason, key FROM rejected_row WHERE state = 'open'"
 SUPERVISE_EVERY_S: Final = 0.25
-
-
-class NotNowError(Exception):
-    """The fault comes a little later."""
-
 
 PASSING: Final = (NotNowError, psycopg.Error, redis.RedisError, AssertionError, RuntimeError, OSError)
 """What a fault may meet because of another one."""
@@ -74,12 +71,11 @@ def campaign(
     faults: int,
     longest_transaction_s: float,
     say: Callable[[str], None],
-    clock_back: bool = False,
 ) -> Report:
     """Run one in the directory, on servers of its own; `say` is told of each fault as it comes."""
     report = Report(seed)
     with opened(directory) as site:
-        kinds = kinds_of(disk=site.disk is not None, clock=site.clock is not None, clock_back=clock_back)
+        kinds = kinds_of(disk=site.disk is not None, clock=site.clock is not None)
         if site.disk is None:
             report.left_out.append("a full disk: mounting a small one needs root on Linux")
         if site.clock is None:
@@ -94,6 +90,7 @@ def campaign(
         report.verdict = examine(site.shop_url, site.store_urls)
         report.bugs += [f"{n} exited with {code}" for n, code in site.fleet.stop_all().items() if code]
         report.bugs += site.fleet.bugs()
+        report.bugs += [f"rejected: {row}" for row in site.project.control(REJECTED)]
         report.notes.append(_told(site))
     return report
 

@@ -9,6 +9,10 @@ from tests.faults.site import Site
 from tests.faults.writers import Writers
 
 
+class NotNowError(Exception):
+    """The fault comes a little later."""
+
+
 class Kind:
     """One kind of fault. Beginning and ending may raise: they are tried again a little later."""
 

@@ -18,7 +18,7 @@ from tests.faults.server_faults import ClockBack, ClockForward, Crash, FullDisk
 from tests.faults.table_faults import BulkDelete, RenamedColumn, UnusedColumn, WiderType
 
 
-def kinds_of(*, disk: bool, clock: bool, clock_back: bool) -> Sequence[Kind]:
+def kinds_of(*, disk: bool, clock: bool) -> Sequence[Kind]:
     """Every kind that can be had here."""
     everywhere: list[Kind] = [
         Kill(), Freeze(), Restart(), DoubledNudges(), DroppedNudges(), ReorderedNudges(), EmptiedBroker(),
@@ -28,7 +28,5 @@ def kinds_of(*, disk: bool, clock: bool, clock_back: bool) -> Sequence[Kind]:
     if disk:
         everywhere.append(FullDisk())
     if clock:
-        everywhere.append(ClockForward())
-    if clock and clock_back:
-        everywhere.append(ClockBack())
+        everywhere += [ClockForward(), ClockBack()]
     return everywhere

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Final
 
-from tests.faults.kind import Kind
+import psycopg
+
+from tests.faults import shop
+from tests.faults.kind import Kind, NotNowError
 from tests.faults.plan import Fault, KindPlan
 from tests.faults.site import Site, run
 from tests.faults.writers import Writers
 from tests.servers import PostgresCluster
 
+NOT_POLLED_SINCE: Final = """
+SELECT source_id FROM feed
+ WHERE state = 'active' AND coalesce(last_success_at, '-infinity') < to_timestamp(%s) AND source_id = ANY(%s)
+"""
+LONGEST_POLL_S: Final = 6.0
+"""A poll that was asked before a step may end so long after it, held up by a partition."""
 SERVERS: Final = ("source", "store", "control")
 
 
@@ -73,8 +83,17 @@ class ClockBack(Kind):
 
 
 def _step(site: Site, seconds: float) -> None:
+    """The clock is moved, unless a feed has not seen its last step: one that is taken back before anybody
+    has looked cannot be noticed."""
     assert site.clock is not None
+    with psycopg.connect(site.control_url) as control:
+        unseen = control.execute(
+            NOT_POLLED_SINCE, (site.stepped_at + LONGEST_POLL_S, list(shop.KEYED))
+        ).fetchall()
+    if unseen:
+        raise NotNowError(f"the last step of the clock was not seen by {unseen}")
     ahead_s = float(site.clock.read_text()) + seconds
     following = site.clock.with_suffix(".new")
     following.write_text(f"{ahead_s:+.3f}\n")
     following.replace(site.clock)  # no reader sees half of it
+    site.stepped_at = time.time()

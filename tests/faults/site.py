@@ -49,6 +49,8 @@ class Site:
     fleet: Fleet
     clock: Path | None
     disk: Path | None
+    stepped_at: float = 0.0
+    """When the source's clock was moved last, by ours."""
 
     @property
     def shop_url(self) -> str:

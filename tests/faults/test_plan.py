@@ -9,7 +9,7 @@ import pytest
 from tests.faults.kinds import kinds_of
 from tests.faults.plan import KindPlan, planned
 
-KINDS = [kind.plan for kind in kinds_of(disk=True, clock=True, clock_back=True)]
+KINDS = [kind.plan for kind in kinds_of(disk=True, clock=True)]
 THINGS = {kind.name: kind for kind in KINDS}
 
 
