@@ -11,6 +11,7 @@ import pytest
 from headrace.domain.coercion import canonical_text
 from headrace.domain.shape import SourceShape
 from headrace.ports import FeedScope, KeyChunk, KeysOutcome, MergeCounts, RecordStore
+from headrace.stores.frame import Frame
 from tests.conformance.store_rows import batch, keys, model, primary, prop, scope, secondary
 
 USERS = primary({"id": "integer", "email": "email"})
@@ -22,6 +23,7 @@ ORDERS = secondary(
 )
 SHAPE = model(USERS, ORDERS)
 FIRST = KeyChunk(reconciliation="r1", closes=True)
+UNCHANGED = KeysOutcome(missing=(), removed=0, held=0, counts=MergeCounts())
 
 
 def put(store: RecordStore, feed: FeedScope, rows: list[dict[str, Any]], shape: Any = SHAPE) -> None:
@@ -233,3 +235,50 @@ def test_keys_of_each_type_are_noted_compared_and_removed_by_value(store: Record
     (left,) = store.records(shape, customer=None, key=None, limit=99).to_pylist()
     assert left["id"] == values[0]
     assert store.records(shape, customer="acme", key=("x", texts[0]), limit=2).num_rows == 1
+
+
+@pytest.mark.parametrize("source", [USERS, ORDERS])
+def test_keys_that_are_all_there_are_compared_without_being_loaded(
+    filled: RecordStore, monkeypatch: pytest.MonkeyPatch, source: SourceShape
+) -> None:
+    def loaded(*_: Any) -> None:
+        raise AssertionError("keys were loaded")
+
+    monkeypatch.setattr(Frame, "load_keys", loaded)
+    first = KeyChunk(reconciliation="r1", upto=("4",))
+    assert reconcile(filled, source, range(5), first) == UNCHANGED
+    assert (
+        reconcile(filled, source, range(5, 10), KeyChunk(reconciliation="r1", after=("4",), closes=True))
+        == UNCHANGED
+    )
+    with pytest.raises(AssertionError, match="keys were loaded"):
+        reconcile(filled, source, [0, 1, 2, 3, 9], first)
+
+
+def test_a_record_of_another_customer_goes_though_all_keys_are_there(
+    filled: RecordStore,
+) -> None:
+    put(filled, scope(USERS, "other"), [{"id": 50}])
+    assert reconcile(filled, USERS, range(10)).removed == 1
+
+
+def test_a_row_of_another_customer_is_fetched_though_all_keys_are_there(filled: RecordStore) -> None:
+    put(filled, scope(ORDERS, "other"), [{"id": 3, "user": 3}])
+    assert reconcile(filled, ORDERS, range(10)).missing == (("3",),)
+
+
+def test_keys_are_told_apart_whatever_is_in_their_texts(store: RecordStore) -> None:
+    users = primary({"id": "string", "part": "string"}, key=2)
+    shape = model(users)
+    store.prepare([shape])
+    put(store, scope(users), [{"id": "a", "part": "b"}, {"id": "c", "part": "d"}], shape)
+    one = ("a", "b\n1,c,1,d")
+    assert reconcile(store, users, [one], shape=shape).missing == (one,)
+    again = KeyChunk(reconciliation="r2", closes=True)
+    assert reconcile(store, users, [("a", "b"), ("c", "d")], again, shape=shape) == UNCHANGED
+
+
+def test_an_older_reconciliation_is_forgotten_by_a_chunk_that_is_unchanged(filled: RecordStore) -> None:
+    reconcile(filled, USERS, [0, 1], KeyChunk(reconciliation="old", upto=("4",)))
+    assert reconcile(filled, USERS, range(10), KeyChunk(reconciliation="new", closes=True)) == UNCHANGED
+    assert ids(filled) == list(range(10))

@@ -24,6 +24,7 @@ from headrace.sources.postgres_errors import ErrorTranslation
 from headrace.sources.postgres_fence import Asking, take_fence
 from headrace.sources.postgres_identity import identity_of
 from headrace.sources.postgres_keys import castable_keys
+from headrace.sources.postgres_packed import can_pack, read_packed
 from headrace.sources.postgres_rank import rank_text
 from headrace.sources.postgres_select import compose_copy, look_at
 from headrace.sources.postgres_stream import CopyStream
@@ -112,6 +113,9 @@ class PostgresReader:
         early cancels it, and the connection stays usable."""
         relation = self._relation(plan.relation)
         require_columns(self._app_id, plan, relation.facts)
+        if can_pack(relation, plan, selection):
+            yield self._packed(relation, plan, selection)
+            return
         with ExitStack() as stack:
             with self._connected() as connection:
                 if isinstance(selection, ExactKeys):
@@ -123,6 +127,15 @@ class PostgresReader:
                 stack.callback(self._end, stream)
                 self._require_described(plan, stream.open())
             yield self._pages(stream, plan, by_cursor=isinstance(selection, Since))
+
+    def _packed(self, relation: PostgresRelation, plan: ReadPlan, selection: Selection) -> Iterator[Page]:
+        """One page at most, whose rows the server has sent as one value."""
+        with self._connected() as connection:
+            packed = read_packed(connection, relation, plan, selection, mark=self._mark)
+        if packed is None:
+            return iter(())
+        rows = parse_copied(packed, plan.columns)
+        return iter((Page(rows, end_of(rows, plan, by_cursor=False)),))
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

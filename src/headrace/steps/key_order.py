@@ -13,7 +13,7 @@ from headrace.errors import SourceDriftError
 from headrace.ports import FeedPlan, KeyRange, Page, ReadPlan, Reconciliation, SourceReader
 from headrace.steps.page import canonical_keys, canonical_requests, complete
 
-KEYS_PER_ROW = 4
+KEYS_PER_ROW = 8
 """A piece that is read for its keys alone has so many times the rows of a page."""
 
 

@@ -72,11 +72,7 @@ class SqlMerge:
         if chunk.confirmed:
             removed = gone.remove_held()
             return KeysOutcome(missing=(), removed=removed, held=0, counts=_record_deletes(scope, removed))
-        keys = last_rows(keys, (CUSTOMER, *names_of(scope.source.key)))
-        batch = self._frame.load_keys(scope.source.key, keys)
-        gone.begin(chunk, batch)
-        missing = gone.missing(keys, batch)
-        self._frame.drop_temp(batch)
+        missing = self._compared(scope, gone, keys, chunk)
         removed, held = 0, 0
         if chunk.closes:
             closed = gone.close(chunk)
@@ -84,6 +80,21 @@ class SqlMerge:
         return KeysOutcome(
             missing=missing, removed=removed, held=held, counts=_record_deletes(scope, removed)
         )
+
+    def _compared(
+        self, scope: FeedScope, gone: GoneRows, keys: pa.Table, chunk: KeyChunk
+    ) -> tuple[tuple[str, ...], ...]:
+        """The chunk's rows that the source lacks are noted; gives the keys that the store lacks."""
+        if gone.are_exactly(keys, chunk):
+            gone.discard_older(chunk)
+            return ()
+        key = scope.source.key
+        keys = last_rows(keys, (CUSTOMER, *names_of(key)))
+        batch = self._frame.load_keys(key, keys)
+        gone.begin(chunk, batch)
+        missing = gone.missing(keys, batch)
+        self._frame.drop_temp(batch)
+        return missing
 
     def drop_customer(self, scope: FeedScope, customer: str, binding_epoch: int) -> MergeCounts:
         self._sources[scope.feed_id] = scope.source.id

@@ -82,6 +82,14 @@ class PostgresDialect:
 
     key_text = canonical_text
 
+    def byte_length(self, text: str) -> str:
+        return f"CAST(octet_length({text}) AS text)"
+
+    def digest_of_lines(self, line: str) -> str:
+        # Not md5(): servers that follow FIPS have none.
+        joined = f"COALESCE(string_agg({line}, chr(10)), '')"
+        return f"encode(sha256(convert_to({joined}, 'UTF8')), 'hex')"
+
     def json_array(self, expressions: Sequence[str]) -> str:
         return f"CAST(jsonb_build_array({', '.join(expressions)}) AS text)"
 

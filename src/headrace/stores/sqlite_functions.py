@@ -6,6 +6,7 @@ SQLite has no decimals, compensates its float sums, fails when an integer sum ov
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sqlite3
@@ -85,6 +86,10 @@ def float_text(value: float | None) -> str | None:
 
 def read_float(text: str | None) -> float | None:
     return None if text is None else float(text)
+
+
+def sha256_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=1024)
@@ -252,6 +257,7 @@ def register(connection: sqlite3.Connection, *, now: Callable[[], str]) -> None:
         "headrace_float_text": float_text,
         "headrace_float": read_float,
         "headrace_merged_invalid": merged_invalid,
+        "headrace_sha256": sha256_text,
     }
     for name, function in scalars.items():
         connection.create_function(name, -1, function, deterministic=True)

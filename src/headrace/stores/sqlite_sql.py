@@ -84,6 +84,12 @@ class SqliteDialect:
 
     key_text = canonical_text
 
+    def byte_length(self, text: str) -> str:
+        return f"length(CAST({text} AS BLOB))"
+
+    def digest_of_lines(self, line: str) -> str:
+        return f"headrace_sha256(COALESCE(group_concat({line}, char(10)), ''))"
+
     def json_array(self, expressions: Sequence[str]) -> str:
         return f"json_array({', '.join(expressions)})"
 
