@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from headrace.domain.vocabulary import FeedClass
+from headrace.errors import SourceUnavailableError
 
 FORMATS = ("csv", "parquet")
 _TYPES = {
@@ -41,6 +42,7 @@ class FileSource:
     connection: sqlite3.Connection
     promises: FeedClass = FeedClass.EVENTUAL
     sql: str = "sqlite"
+    missing: type[Exception] = SourceUnavailableError
     _written: tuple[int, int] = field(default=(0, 0))
 
     def execute(self, statement: str, *rows: Sequence[Any]) -> None:

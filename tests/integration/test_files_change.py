@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headrace.errors import ConfigurationError, SourceDriftError, SourceUnavailableError
+from headrace.errors import ConfigurationError, SourceUnavailableError
 from headrace.ports import KeyRange, Relation
 from headrace.sources import files, files_identity
 from headrace.sources.files import FilesReader
@@ -170,10 +170,10 @@ def test_what_is_missing_is_unavailable_and_never_empty(tmp_path: Path) -> None:
 
 def test_a_path_that_leads_nowhere_names_what_is_there(users: Path, reader: FilesReader) -> None:
     with pytest.raises(
-        SourceDriftError, match=r'table "user.csv" does not exist; the nearest .* "users.csv"'
+        SourceUnavailableError, match=r'table "user.csv" does not exist; the nearest .* "users.csv"'
     ):
         reader.describe(Relation("user.csv"))
-    with pytest.raises(SourceDriftError, match=r'table "x" does not exist; there are "users.csv"'):
+    with pytest.raises(SourceUnavailableError, match=r'table "x" does not exist; there are "users.csv"'):
         reader.describe(Relation("x"))
 
 

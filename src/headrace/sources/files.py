@@ -45,7 +45,6 @@ class FilesReader:
         self._streaming = False
 
     def describe(self, relation: Relation) -> TableFacts:
-        self._directory.require(relation)
         return shape_of(self._app_id, self._directory.files(relation)).facts
 
     def tables(self) -> tuple[TableListing, ...]:

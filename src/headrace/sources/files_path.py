@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from headrace.errors import ConfigurationError, SourceDriftError, SourceUnavailableError
+from headrace.errors import ConfigurationError, SourceUnavailableError
 from headrace.ports import Relation
 from headrace.sources.drift import nearest
 
@@ -67,17 +67,10 @@ class Directory:
         found = [self._file(name) for name in self._names(table)]
         if not found:
             raise SourceUnavailableError(
-                f'{self.app_id}: there is no file of "{table}" in {self.root}{nearest(table, self.places())};'
-                " nothing is read, and nothing removed, until it is back"
+                f'{self.app_id}: table "{table}" does not exist{self._meant(table)}; nothing is read, and'
+                " nothing removed, until it is there"
             )
         return tuple(sorted(found, key=lambda file: file.name))
-
-    def require(self, relation: Relation) -> None:
-        """The relation has a file, or SourceDriftError says what there is."""
-        table = self._table(relation)
-        self._require_root()
-        if not any(True for _ in self._names(table)):
-            raise SourceDriftError(f'{self.app_id}: table "{table}" does not exist{self._meant(table)}')
 
     def everything(self) -> tuple[SourceFile, ...]:
         """Every file that can be read as a table, in order of name, but for those that only links lead to."""
