@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from tests.acceptance.conftest import NewDatabase
-from tests.acceptance.lossless.databases import PostgresDatabase, SqliteDatabase
+from tests.acceptance.lossless.databases import MysqlDatabase, PostgresDatabase, SqliteDatabase
 from tests.acceptance.lossless.things import Database, Things, project_of
-from tests.servers import PostgresCluster, postgres_cluster
+from tests.conftest import mysql_connection
+from tests.servers import MariadbServer, PostgresCluster, mariadb_server, postgres_cluster
 
-DATABASES = ("postgres", "sqlite")
+DATABASES = ("postgres", "mysql", "sqlite")
 MakeThings = Callable[..., Things]
+AnyServer = TypeVar("AnyServer", PostgresCluster, MariadbServer)
 
 
 @pytest.fixture(params=DATABASES)
@@ -33,6 +36,18 @@ def database(request: pytest.FixtureRequest) -> Database:
 def postgres_things(new_database: NewDatabase) -> Iterator[PostgresDatabase]:
     with new_database() as url:
         yield PostgresDatabase(url)
+
+
+@pytest.fixture
+def mysql_things(mariadb: MariadbServer) -> Iterator[MysqlDatabase]:
+    """A new database of a server where nobody else has transactions."""
+    name = f"headrace_test_{uuid.uuid4().hex[:12]}"
+    url = mariadb.database_url(name)
+    with closing(mysql_connection(mariadb.url)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+    yield MysqlDatabase(url)
+    with closing(mysql_connection(mariadb.url)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {name}")
 
 
 @pytest.fixture
@@ -61,8 +76,15 @@ def cluster() -> Iterator[PostgresCluster]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    """The same of MariaDB."""
+    with _servers(mariadb_server()) as server:
+        yield server
+
+
 @contextmanager
-def _servers(of: AbstractContextManager[PostgresCluster]) -> Iterator[PostgresCluster]:
+def _servers(of: AbstractContextManager[AnyServer]) -> Iterator[AnyServer]:
     try:
         server = of.__enter__()
     except FileNotFoundError as error:
@@ -90,3 +112,22 @@ def database_in(server: PostgresCluster) -> Iterator[PostgresDatabase]:
 def restartable(cluster: PostgresCluster) -> Iterator[PostgresDatabase]:
     with database_in(cluster) as database:
         yield database
+
+
+@dataclass(frozen=True, slots=True)
+class Restartable:
+    """A database and how its server is restarted."""
+
+    database: Database
+    restart: Callable[[], None]
+
+
+@pytest.fixture(params=["postgres", "mysql"])
+def two_phases(request: pytest.FixtureRequest) -> Restartable:
+    """A database that knows transactions of two phases, which outlive its server; the table is empty."""
+    if request.param == "postgres":
+        cluster = request.getfixturevalue("cluster")
+        return Restartable(request.getfixturevalue("restartable"), cluster.restart)
+    database = request.getfixturevalue("mysql_things")
+    database.make()
+    return Restartable(database, request.getfixturevalue("mariadb").restart)

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 import psycopg
 
 from headrace.ports import SourceReader
+from headrace.sources.mysql import MysqlReader
 from headrace.sources.postgres import PostgresReader
+from tests.conftest import mysql_connection
 
 TABLE = "things"
 
@@ -37,6 +39,22 @@ class Session:
 
     def commit(self) -> None:
         self.run("COMMIT")
+
+    def begin_two_phases(self, name: str) -> None:
+        self._phase("begin", name)
+
+    def prepare(self, name: str) -> None:
+        self._phase("prepare", name)
+
+    def commit_prepared(self, name: str) -> None:
+        self._phase("commit", name)
+
+    def end(self) -> None:
+        self._connection.close()
+
+    def _phase(self, phase: str, name: str) -> None:
+        for statement in self._database.two_phases[phase]:
+            self.run(statement.format(name=name))
 
     def insert(self, id_: int, name: str, at: str | None = None) -> None:
         """A row dated by the database's clock, or by the SQL expression `at`."""
@@ -60,6 +78,7 @@ class SourceDatabase(Protocol):
         type, url: as an app names them.
         now: the clock as the cursor column takes it; of the transaction where the database has such.
         begin: the statement that begins a transaction that will write.
+        two_phases: statements that begin, prepare and commit a transaction `{name}` in two phases.
         precisions: types of the cursor column by the name of their precision.
         writers: transactions that may write at a time; None: any number.
     """
@@ -68,6 +87,7 @@ class SourceDatabase(Protocol):
     url: str
     now: str
     begin: str
+    two_phases: dict[str, tuple[str, ...]]
     precisions: dict[str, str]
     writers: int | None
     next_second: str
@@ -106,6 +126,14 @@ class PostgresDatabase:
         return self.now
 
     @property
+    def two_phases(self) -> dict[str, tuple[str, ...]]:
+        return {
+            "begin": ("BEGIN",),
+            "prepare": ("PREPARE TRANSACTION '{name}'",),
+            "commit": ("COMMIT PREPARED '{name}'",),
+        }
+
+    @property
     def precisions(self) -> dict[str, str]:
         return {"microsecond": "timestamptz", "millisecond": "timestamptz(3)", "second": "timestamp(0)"}
 
@@ -134,6 +162,57 @@ class PostgresDatabase:
 
 
 @dataclass(slots=True)
+class MysqlDatabase:
+    url: str
+    role: str = ""
+    """Who reads, where it is another than who writes."""
+    type: str = "mysql"
+    now: str = "NOW(6)"
+    begin: str = "START TRANSACTION"
+    writers: int | None = None
+    next_second: str = "DATE_FORMAT(NOW(6) + INTERVAL 1 SECOND, '%Y-%m-%d %H:%i:%s')"
+
+    def now_in(self, precision: str) -> str:
+        del precision  # the column rounds
+        return self.now
+
+    @property
+    def two_phases(self) -> dict[str, tuple[str, ...]]:
+        return {
+            "begin": ("XA START '{name}'",),
+            "prepare": ("XA END '{name}'", "XA PREPARE '{name}'"),
+            "commit": ("XA COMMIT '{name}'",),
+        }
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        return {"microsecond": "datetime(6)", "millisecond": "timestamp(3) NULL", "second": "datetime"}
+
+    @property
+    def reading_url(self) -> str:
+        return self.url.replace("root@", f"{self.role}@") if self.role else self.url
+
+    def make(self, cursor_type: str | None = None) -> None:
+        with self.session() as session:
+            session.run(f"DROP TABLE IF EXISTS {TABLE}")
+            kind = cursor_type or "datetime(6)"
+            session.run(f"CREATE TABLE {TABLE} (id bigint PRIMARY KEY, name text, updated_at {kind})")
+            session.run(f"CREATE INDEX things_cursor ON {TABLE} (updated_at, id)")
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        connection = mysql_connection(self.url)
+        yield Session(connection, self)
+        if connection.open:
+            connection.close()
+
+    def strict(self, reader: SourceReader) -> SourceReader:
+        assert isinstance(reader, MysqlReader)
+        reader._margin_s = reader._shared_s = 0.0
+        return reader
+
+
+@dataclass(slots=True)
 class SqliteDatabase:
     path: Path
     type: str = "sqlite"
@@ -152,6 +231,10 @@ class SqliteDatabase:
     @property
     def reading_url(self) -> str:
         return self.url
+
+    @property
+    def two_phases(self) -> dict[str, tuple[str, ...]]:
+        return {}
 
     @property
     def precisions(self) -> dict[str, str]:

@@ -52,16 +52,16 @@ def prepared(database: Database, things: Things, restart: Callable[[], None]) ->
     with database.session() as late, database.session() as other:
         other.insert(1, "first")
         things.poll()
-        late.begin()
+        late.begin_two_phases("late")
         late.insert(2, "prepared")
-        late.run("PREPARE TRANSACTION 'late'")
+        late.prepare("late")
         overtake(other, things, 3)
     restart()
     things.find_the_server_gone()
     with database.session() as other:
         overtake(other, things, 4)
         overtake(other, things, 5)
-        other.run("COMMIT PREPARED 'late'")
+        other.commit_prepared("late")
         things.poll()
         assert things.names() == other.names()
         assert things.names()[2] == "prepared"

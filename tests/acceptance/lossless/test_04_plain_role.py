@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import psycopg
@@ -10,10 +10,12 @@ import pytest
 
 from tests.acceptance.lossless import scenarios
 from tests.acceptance.lossless.conftest import MakeThings
-from tests.acceptance.lossless.databases import PostgresDatabase
+from tests.acceptance.lossless.databases import MysqlDatabase, PostgresDatabase
+from tests.acceptance.lossless.things import Database, Things
 from tests.servers import PostgresCluster
 
 ROLE = "plain"
+Scenario = Callable[[Database, Things], None]
 
 
 @pytest.fixture
@@ -43,3 +45,42 @@ def test_a_plain_role_reads_prepared_transactions(
     plain: PostgresDatabase, cluster: PostgresCluster, read: MakeThings
 ) -> None:
     scenarios.prepared(plain, read(plain), cluster.restart)
+
+
+@pytest.fixture
+def plain_mysql(mysql_things: MysqlDatabase) -> Iterator[MysqlDatabase]:
+    """The same of MariaDB, where only who has PROCESS sees the transactions of others."""
+    mysql_things.make()
+    with mysql_things.session() as root:
+        root.run(f"CREATE USER {ROLE}@'%' IDENTIFIED BY ''")
+        root.run(f"GRANT SELECT ON {mysql_things.url.rsplit('/', 1)[1]}.* TO {ROLE}@'%'")
+        yield replace(mysql_things, role=ROLE)
+        root.run(f"DROP USER {ROLE}@'%'")
+
+
+def test_a_plain_role_of_mariadb_is_eventual_and_says_which_right_makes_it_exact(
+    plain_mysql: MysqlDatabase, read: MakeThings
+) -> None:
+    things = read(plain_mysql)
+    with plain_mysql.session() as late, plain_mysql.session() as other:
+        other.insert(1, "first")
+        late.begin()
+        late.insert(2, "late")
+        scenarios.overtake(other, things, 3)
+        feed_class, reason = things.feed_class()
+        assert feed_class == "eventual"
+        assert "GRANT PROCESS" in reason
+        late.commit()
+        things.reconcile(full=True)
+        assert things.names() == other.names()
+
+
+@pytest.mark.parametrize("scenario", [scenarios.late_commit, scenarios.select_then_insert])
+def test_a_role_of_mariadb_with_process_is_exact(
+    plain_mysql: MysqlDatabase, read: MakeThings, scenario: Scenario
+) -> None:
+    with plain_mysql.session() as root:
+        root.run(f"GRANT PROCESS ON *.* TO {ROLE}@'%'")
+    things = read(plain_mysql)
+    scenario(plain_mysql, things)
+    assert things.feed_class() == ("exact", "")

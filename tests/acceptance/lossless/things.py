@@ -15,10 +15,10 @@ from headrace import wiring
 from headrace.settings import Settings
 from headrace.sources.connect import open_reader
 from headrace.steps.fetch import PollReport
-from tests.acceptance.lossless.databases import TABLE, PostgresDatabase, SqliteDatabase
+from tests.acceptance.lossless.databases import TABLE, MysqlDatabase, PostgresDatabase, SqliteDatabase
 from tests.acceptance.project import Project
 
-Database = PostgresDatabase | SqliteDatabase
+Database = MysqlDatabase | PostgresDatabase | SqliteDatabase
 
 
 def definitions(database: Database, schedule: dict[str, Any]) -> dict[str, dict[str, Any]]:
