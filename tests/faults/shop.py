@@ -93,7 +93,7 @@ def fill(url: str, table: str, *, after: int = 0, upto: int | None = None) -> No
         connection.execute(f"ANALYZE {table}".encode())
 
 
-def definitions() -> dict[str, Any]:
+def definitions(*, page_rows: int) -> dict[str, Any]:
     """Users with purchases and, through `account_id`, accounts; URLs come from the environment."""
     return {
         "apps/shop": {"name": "Shop", "type": "postgres", "url": "${SHOP_URL}"},
@@ -106,7 +106,7 @@ def definitions() -> dict[str, Any]:
             for name, home in HOMES.items()
         },
         "models/users": {"name": "Users", "schema": "shop"},
-        "sources/users": _source("users", reconcile_every="25s")
+        "sources/users": _source("users", page_rows, reconcile_every="25s")
         | {
             "primary": True,
             "properties": {
@@ -116,7 +116,7 @@ def definitions() -> dict[str, Any]:
                 "score": {"type": "integer", "column": "score"},
             },
         },
-        "sources/purchases": _source("purchases", reconcile_every="40s")
+        "sources/purchases": _source("purchases", page_rows, reconcile_every="40s")
         | {
             "mapping": {"buyer_id": "id"},
             "properties": {
@@ -132,7 +132,7 @@ def definitions() -> dict[str, Any]:
                 "items": {"type": "json", "aggregation": "list", "column": "item"},
             },
         },
-        "sources/accounts": _source("accounts", every="3s", cursor=None)
+        "sources/accounts": _source("accounts", page_rows, every="3s", cursor=None)
         | {
             "mapping": {"id": "account_id"},
             "properties": {
@@ -154,9 +154,14 @@ def _data_source(name: str) -> dict[str, Any]:
 
 
 def _source(
-    table: str, *, every: str = "1s", cursor: str | None = "updated_at", reconcile_every: str | None = None
+    table: str,
+    page_rows: int,
+    *,
+    every: str = "1s",
+    cursor: str | None = "updated_at",
+    reconcile_every: str | None = None,
 ) -> dict[str, Any]:
-    schedule: dict[str, Any] = {"every": every, "page_rows": 100}
+    schedule: dict[str, Any] = {"every": every, "page_rows": page_rows}
     if cursor is not None:
         schedule |= {"cursor": cursor, "clock": "database", "reconcile_every": reconcile_every}
     return {

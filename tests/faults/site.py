@@ -24,6 +24,8 @@ from tests.proxy import Proxy
 from tests.servers import PostgresCluster, RedisServer, Server, postgres_cluster, private_redis
 
 LINKS: Final = ("source", "store", "control", "broker")
+PAGE_ROWS: Final = 100
+"""So few that runs are long, and faults find them in the middle."""
 DISK: Final = "256m"
 SMALL_WAL: Final = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
 """So that the store fits on its small disk."""
@@ -103,7 +105,9 @@ def opened(directory: Path) -> Iterator[Site]:
             name: stack.enter_context(_link(server.port))
             for name, server in zip(LINKS, (source, store, control, broker), strict=True)
         }
-        project = Project.create(directory, shop.definitions(), _environment(links), warm=True)
+        project = Project.create(
+            directory, shop.definitions(page_rows=PAGE_ROWS), _environment(links), warm=True
+        )
         project.headrace("db", "upgrade")
         project.headrace("apply")
         fleet = stack.enter_context(Fleet.of(project))

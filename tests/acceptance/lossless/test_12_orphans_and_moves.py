@@ -28,7 +28,7 @@ pytestmark = pytest.mark.services
 STAGED_WITHIN_S = 60.0
 MOVES_BETWEEN = 60
 USERS_AT_ONCE = 200
-DOUBLED_EVERY_S = 0.2
+DOUBLED_EVERY_S = 0.4
 STAGED = "SELECT count(*) FROM headrace._staged_purchases"
 
 
@@ -93,7 +93,9 @@ def test_12_orphans_moves_and_redelivery_end_equal_to_the_oracle(
             "HEADRACE_BROKER_URL": broker_url,
             "HEADRACE_QUEUE_NAMESPACE": namespace,
         }
-        project = Project.create(tmp_path / "project", shop.definitions(), environment, warm=True)
+        project = Project.create(
+            tmp_path / "project", shop.definitions(page_rows=500), environment, warm=True
+        )
         project.headrace("db", "upgrade")
         project.headrace("apply")
         with Fleet.of(project) as fleet:
