@@ -96,6 +96,34 @@ def test_without_rights_memory_stays_small_under_a_transaction_that_never_ends()
     assert memory.fence == at(999), "the last moment is never thinned out"
 
 
+def test_what_is_remembered_of_many_transactions_stays_small() -> None:
+    memory = Memory()
+    for poll in range(100):
+        running = " ".join(f"{backend}/{100_000 + backend}" for backend in range(200 + poll))
+        memory = decide_fence(blind(poll, running, prepared="73512@1767268800.123456"), kept(memory))
+    assert memory.fence is None
+    assert len(write_memory(memory)) < 8_000
+
+
+def test_each_remembered_moment_keeps_its_own_transactions() -> None:
+    memory = Memory()
+    for poll, running in enumerate(["1/1 2/1", "1/1 2/1 3/1", "2/1 3/1 4/1", "3/1 4/1 5/1"]):
+        memory = decide_fence(blind(poll, running), memory)
+        assert kept(memory) == memory
+    assert memory.fence == at(0)
+
+
+def test_all_that_is_remembered_goes_down_with_a_clock_that_was_set_back() -> None:
+    memory = decide_fence(blind(0, "1/1"), Memory())
+    memory = decide_fence(blind(100, "1/1 2/1"), memory)
+    back = memory.set_back(timedelta(seconds=60))
+    assert decide_fence(blind(50, "2/1"), back).fence == at(-60), "who came after may show an earlier time"
+    assert decide_fence(blind(50, "9/9"), back).fence == at(40)
+    prepared = decide_fence(seeing(100), Memory()).set_back(timedelta(seconds=60))
+    assert decide_fence(seeing(50, prepared="a:1"), prepared).fence == at(40)
+    assert memory.set_back(timedelta()) is memory
+
+
 TIMES = [
     "-infinity",
     "4713-01-01 00:00:00+00 BC",

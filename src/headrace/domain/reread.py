@@ -112,6 +112,14 @@ class Reread:
         )
 
 
+def resumes_at(
+    saved: Position | None, lead: Position | None, *, due: bool, affordable: bool
+) -> Position | None:
+    """Where a poll resumes: at the saved position, or at the lead while what is provisional may wait."""
+    nothing_provisional = saved is None or lead is None or lead.key is None or saved == lead
+    return saved if nothing_provisional or (due and affordable) else lead
+
+
 def is_tied(lead: Position | None, fence: Fence, rank: Rank) -> bool:
     """A transaction that begins after this fence may set a cursor up to the lead's."""
     return fence.fresh is None or (lead is not None and rank(lead.cursor) >= rank(fence.fresh))

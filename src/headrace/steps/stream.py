@@ -13,7 +13,7 @@ from headrace import logs, metrics
 from headrace.domain import digests, payload
 from headrace.domain.digests import Provisional
 from headrace.domain.position import Fence, Position, lowered, saved_position
-from headrace.domain.reread import FenceMemory, Reread, is_tied
+from headrace.domain.reread import FenceMemory, Reread, is_tied, resumes_at
 from headrace.domain.vocabulary import BatchKind, FeedId
 from headrace.ports import Clock, FeedState, Page, Since, SourceReader
 from headrace.steps.feed_writer import FeedWriter
@@ -84,13 +84,10 @@ class Stream:
 
     def _only_ahead(self, fence: Fence, known: Reread) -> bool:
         """There are provisional rows, and they are not to be read again now."""
-        state = self.writer.state
-        if state.saved is None or state.lead is None or state.lead.key is None or state.saved == state.lead:
-            return False
-        now = self.clock.now()
-        if not known.is_due(fence, now=now, rank=self.rank):
-            return True
-        return not known.is_affordable(now=now, share=self.writer.limits.reread_share)
+        state, now = self.writer.state, self.clock.now()
+        due = known.is_due(fence, now=now, rank=self.rank)
+        affordable = known.is_affordable(now=now, share=self.writer.limits.reread_share)
+        return resumes_at(state.saved, state.lead, due=due, affordable=affordable) != state.saved
 
     def _ahead(self, fence: Fence, known: Reread) -> bool:
         """Rows after the lead are journalled; what is provisional stays so."""
