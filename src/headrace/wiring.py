@@ -22,7 +22,7 @@ from headrace.control.journal import SqlJournal
 from headrace.control.routes import SqlRoutes
 from headrace.control.runs import SqlRuns
 from headrace.control.schedule import SqlSchedule
-from headrace.control.schema import upgrade, workspace_id
+from headrace.control.schema import is_empty, upgrade, workspace_id
 from headrace.control.status import SqlStatus
 from headrace.control.sweep import SqlSweep
 from headrace.definition.definitions import Definitions
@@ -172,6 +172,10 @@ class Application:
     def upgrade(self) -> None:
         """The control database exists and has every migration."""
         upgrade(self.engine)
+
+    def is_empty(self) -> bool:
+        """The control database has no tables yet."""
+        return is_empty(self.engine)
 
     @contextmanager
     def _apply_step(self, definitions: Definitions) -> Iterator[ApplyStep]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from headrace.cli.options import Config
+
 database = typer.Typer(help="The control database.", no_args_is_help=True)
 
 
@@ -12,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 @database.command()
-def upgrade() -> None:
+def upgrade(config: Config = None) -> None:
     """Make the control database, or bring an older one to this version, in one transaction.
 
     Safe to run at every release, and by several at once. The database is HEADRACE_CONTROL_URL.
@@ -24,7 +26,7 @@ def upgrade() -> None:
     from headrace.control.engine import control_engine
     from headrace.control.schema import upgrade as upgrade_schema
 
-    engine = control_engine(settings_for(None).control_url)
+    engine = control_engine(settings_for(config).control_url)
     try:
         upgrade_schema(engine)
     finally:
@@ -33,7 +35,7 @@ def upgrade() -> None:
 
 
 @database.command()
-def check() -> None:
+def check(config: Config = None) -> None:
     """Say what keeps this version from working with the control database; exit 1 if anything does.
 
     Example: headrace db check
@@ -43,7 +45,7 @@ def check() -> None:
     from headrace.control.engine import control_engine
     from headrace.control.schema import check as problems_of
 
-    engine = control_engine(settings_for(None).control_url)
+    engine = control_engine(settings_for(config).control_url)
     try:
         problems = problems_of(engine)
     finally:

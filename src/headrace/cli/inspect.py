@@ -11,6 +11,7 @@ from headrace.cli.options import Config, Json
 if TYPE_CHECKING:
     from headrace.cli.explanation import ExplainedProperty, Explanation
     from headrace.cli.rows_behind import RowBehind
+    from headrace.wiring import Application
 
 SHOWN_RECORDS: Final = 50
 _ALL: Final = 2**31 - 1
@@ -51,13 +52,17 @@ def records(
     most = limit or (_ALL if json else SHOWN_RECORDS)
     with applied(config) as app:
         shape = named(app.catalogue().models, model, word="model", directory="the applied definitions")
+        _check_customer(app, customer)
         found = find_records(app, shape, key=key or (), customer=customer, limit=most if json else most + 1)
     if json:
         screen.print_json([record.values for record in found])
-        return
     if not found:
-        screen.print_line("There is no such record." if key or customer else f"There are no {model} yet.")
+        of = f" of customer {customer}" if customer else ""
+        if not json:
+            screen.print_line("There is no such record." if key else f"There are no {model}{of} yet.")
         raise typer.Exit(1 if key else 0)
+    if json:
+        return
     names = ["_customer_id", *(column.name for column in shape.columns)]
     names += ["_updated_at"] + (["_invalid"] if any(r.values["_invalid"] for r in found) else [])
     rows = [[r.data_source, *(when(r.values[name]) for name in names)] for r in found[:most]]
@@ -86,6 +91,7 @@ def explain(
 
     with applied(config) as app:
         shape = named(app.catalogue().models, model, word="model", directory="the applied definitions")
+        _check_customer(app, customer)
         found = find_records(app, shape, key=key, customer=customer, limit=_ALL)
         explained = [explain_record(app, shape, record) for record in found]
     if json:
@@ -96,6 +102,17 @@ def explain(
         _print_explanation(one)
     if not explained:
         raise typer.Exit(1)
+
+
+def _check_customer(app: Application, customer: str | None) -> None:
+    """Raises ConfigurationError for a customer that nobody has defined and no row has named."""
+    from headrace.definition.wording import suggestion
+    from headrace.errors import ConfigurationError
+
+    known = () if customer is None else app.status.customers()
+    if customer is not None and customer not in known:
+        meant = suggestion(customer, known, listed=False)
+        raise ConfigurationError(f'there is no customer "{customer}"{meant}')
 
 
 def _print_explanation(explained: Explanation) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from headrace.wiring import Application
 
 SHOWN_RUNS: Final = 20
+NO_SOURCE: Final = "No source is defined yet: headrace discover APP shows what a database offers."
 
 
 def register(app: typer.Typer) -> None:
@@ -38,12 +39,15 @@ def status(config: Config = None, json: Json = False) -> None:
     if json:
         screen.print_json([_status_as_json(f, held.get(f.feed_id, 0), freshness) for f in feeds])
         return
+    if not feeds:
+        screen.print_line(NO_SOURCE)
+        return
     columns = [screen.Column(n) for n in ("source", "app", "class", "state", "last success", "next")]
     columns += [screen.Column(n, right=True) for n in ("waiting", "rejected", "held")]
     screen.print_table(columns, [_status_row(f, held.get(f.feed_id, 0), freshness) for f in feeds])
     for feed in feeds:
         for what, why in (
-            ("", feed.last_error),
+            ("", None if feed.stopped_by_drift else feed.last_error),
             ("merge: ", feed.merge_error),
             ("paused: ", feed.paused_reason),
             (f"{feed.feed_class}: ", feed.class_reason),
@@ -68,12 +72,17 @@ def runs(
     Example: headrace runs --source purchases --limit 5
     """
     from headrace.cli import screen
-    from headrace.cli.session import applied
+    from headrace.cli.session import applied, applied_source
 
     with applied(config) as app:
+        if source is not None:
+            applied_source(app, source)
         found = app.runs.runs(limit=limit, source_id=source)
     if json:
         screen.print_json([_run_as_json(run) for run in found])
+        return
+    if not found:
+        screen.print_line("There are no runs yet.")
         return
     columns = [screen.Column(n) for n in ("started", "source", "trigger", "state")]
     columns += [screen.Column(n, right=True) for n in ("took", "read", "journalled", "merged", "rejected")]

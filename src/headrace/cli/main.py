@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Final
@@ -23,6 +24,9 @@ def main() -> int:
     if sys.argv[1:] in (["--version"], ["-V"]):  # before anything slow is imported
         sys.stdout.write(f"headrace {version()}\n")
         return DONE
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal shows a ?, and no traceback
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
         # Help and usage errors are typer's, which would colour a pipe where FORCE_COLOR is set, as in CI.
         os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
@@ -33,7 +37,9 @@ def main() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else DONE if end.code is None else FAILED
     except KeyboardInterrupt:
-        return _told("interrupted; nothing is lost: the next run goes on from there", code=_INTERRUPTED)
+        return _told(
+            "interrupted; what was read is kept, and the next run goes on from there", code=_INTERRUPTED
+        )
     except BrokenPipeError:
         # The reader of a pipe left, as `head` does; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -54,7 +54,12 @@ def init(
         screen.print_line(
             '  {"name": "My database", "type": "postgres", "url": "${MY_DB_URL}"}', markup=False
         )
-        screen.print_line(f"then [bold]{inside}headrace discover my_db[/] shows what its tables offer.")
+        screen.print_line("then say where it is, and [bold]discover[/] shows what its tables offer:")
+        screen.print_line(
+            "  export MY_DB_URL=postgresql://reader:secret@db.example.com/app\n"
+            f"  {inside}headrace discover my_db",
+            markup=False,
+        )
 
 
 def validate(

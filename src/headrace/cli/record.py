@@ -56,7 +56,7 @@ def canonical_key(model: ModelShape, key: Sequence[str]) -> tuple[str, ...]:
     names = [column.name for column in model.key]
     if len(key) != len(names):
         raise ConfigurationError(
-            f"the key of {model.id} has {len(names)} parts: {' '.join(names)}; {len(key)} were given"
+            f"the key of {model.id} is {' '.join(names)}: give {_parts(len(names))}, not {len(key)}"
         )
     texts = []
     for text, column in zip(key, model.key, strict=True):
@@ -79,6 +79,10 @@ def canonical(value: Any, kind: PropertyType) -> str | None:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     text = canonical_text(pa.array([value], ARROW_TYPES[kind]))[0].as_py()
     return None if text is None else str(text)
+
+
+def _parts(number: int) -> str:
+    return "one value" if number == 1 else f"{number} values"
 
 
 def json_columns(model: ModelShape) -> frozenset[str]:

@@ -163,11 +163,10 @@ def resume(source: SourceId, config: Config = None) -> None:
 
 def _asked(app: Application, source_id: str, feeds: Sequence[FeedId]) -> Sequence[FeedId]:
     """The feeds that were asked; a fault when the source has none."""
-    from headrace.cli.session import named
+    from headrace.cli.session import applied_source
 
     if not feeds:
-        known = {source: source for source, _ in app.catalogue().plans}
-        named(known, source_id, word="source", directory="the applied definitions")
+        applied_source(app, source_id)
     return feeds
 
 

@@ -102,7 +102,9 @@ def print_line(text: str = "", *, markup: bool = True) -> None:
 
 def print_json(value: Any) -> None:
     """JSON, its keys in the order of the documentation."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=_json_of))  # noqa: T201
+    # Elsewhere a letter that the stream does not have would be replaced, and the value be another one.
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, indent=2, ensure_ascii=ascii_only, default=_json_of))  # noqa: T201
 
 
 def _json_of(value: Any) -> Any:

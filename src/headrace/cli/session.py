@@ -21,6 +21,8 @@ def settings_for(config: Path | None) -> Settings:
     HEADRACE_LOG_LEVEL says more."""
     from headrace import logs, settings
 
+    if config is not None and not config.is_dir():
+        raise ConfigurationError(f"{config}: there is no such directory; name the one of the definitions")
     loaded = settings.load(**({} if config is None else {"config_dir": config}))
     level = loaded.log_level if "log_level" in loaded.model_fields_set else "warning"
     logs.configure(loaded.log_format, level=level)
@@ -74,6 +76,12 @@ def named(known: Mapping[Any, T], id_: str, *, word: str, directory: str) -> T:
     raise ConfigurationError(f'there is no {word} "{id_}" in {directory}{suggestion(id_, known)}')
 
 
+def applied_source(app: Application, id_: str) -> None:
+    """Raises ConfigurationError for a source that is not applied; it names the nearest one."""
+    known = {source: source for source, _ in app.catalogue().plans}
+    named(known, id_, word="source", directory="the applied definitions")
+
+
 @contextmanager
 def applied(config: Path | None) -> Iterator[Application]:
     """The application, for a command that needs definitions to have been applied.
@@ -82,10 +90,8 @@ def applied(config: Path | None) -> Iterator[Application]:
         ConfigurationError: nothing was applied yet; says what to run.
     """
     settings = settings_for(config)
-    if is_missing(settings.control_url):
-        raise ConfigurationError(_NOTHING_YET)
-    with application(config) as app:
-        if app.definitions_table.version() == 0:
+    with _built(settings) as app:
+        if app.is_empty() or app.definitions_table.version() == 0:
             raise ConfigurationError(_NOTHING_YET)
         yield app
 

@@ -33,7 +33,7 @@ def write_skeleton(directory: Path) -> None:
     """
     config = _new_config(directory)
     for kind in _KINDS:
-        (config / kind).mkdir(parents=True)
+        (config / kind).mkdir()
     for place, body in _STARTING.items():
         (config / f"{place}.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     _finish(directory)
@@ -48,7 +48,7 @@ def copy_example(directory: Path) -> None:
     from headrace.cli.example_databases import make_databases
 
     config = _new_config(directory)
-    shutil.copytree(example_config(), config, ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(example_config(), config, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
     make_databases(directory / "sources")
     _finish(directory)
 
@@ -62,8 +62,16 @@ def example_config() -> Path:
 
 def _new_config(directory: Path) -> Path:
     config = directory / "config"
+    if directory.exists() and not directory.is_dir():
+        raise ConfigurationError(f"{directory} is a file; name a directory")
     if config.exists():
         raise ConfigurationError(f"{config} exists already; name another directory, or remove it first")
+    try:
+        config.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{config} cannot be made ({error.strerror}); name another directory"
+        ) from error
     return config
 
 

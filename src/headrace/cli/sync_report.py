@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.cli import screen
-from headrace.cli.look import breaker_line
+from headrace.cli.look import NO_SOURCE, breaker_line
 from headrace.domain.vocabulary import SourceId
 
 if TYPE_CHECKING:
@@ -113,6 +113,9 @@ def print_report(app: Application, report: SyncReport, *, as_json: bool) -> None
 
 
 def _print_tables(report: SyncReport) -> None:
+    if not report.feeds:
+        screen.print_line(NO_SOURCE)
+        return
     names = ("rows read", "batches", "rejected rows", "invalid values")
     columns = [screen.Column("source"), screen.Column("app"), *(screen.Column(n, right=True) for n in names)]
     rows: list[list[Any]] = [

@@ -19,11 +19,14 @@ from headrace.errors import ConfigurationError, ControlUnavailableError, Invaria
 
 _NOT_UPGRADED = "the control database lacks a table or column: run `headrace db upgrade`"
 
+_NO_DATABASE = "control database: the file is no SQLite database: name another one in HEADRACE_CONTROL_URL"
+
 
 def control_engine(url: str, *, pool_size: int = 8, wait_s: float = 30.0) -> sa.Engine:
     """An engine for `sqlite:///path` or `postgresql://…`; nothing is connected yet.
 
-    Make it after any fork. A SQLite file's directory is made if it is missing.
+    Make it after any fork. A SQLite file's directory is made by `schema.upgrade`, not before: a command
+    in the wrong directory leaves nothing there.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
@@ -62,7 +65,6 @@ def _parse(url: str) -> sa.URL:
 
 
 def _sqlite_engine(url: sa.URL, *, wait_s: float, pool_size: int) -> sa.Engine:
-    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(
         url.set(drivername="sqlite+pysqlite"),
         pool_size=pool_size,
@@ -70,8 +72,14 @@ def _sqlite_engine(url: sa.URL, *, wait_s: float, pool_size: int) -> sa.Engine:
         pool_timeout=wait_s,
         connect_args={"timeout": wait_s, "check_same_thread": False},
     )
+    sa.event.listen(engine, "do_connect", lambda *_: _refuse_missing_directory(engine))
     sa.event.listen(engine, "connect", _prepare_sqlite)
     return engine
+
+
+def _refuse_missing_directory(engine: sa.Engine) -> None:
+    if not Path(str(engine.url.database)).parent.is_dir():
+        raise ConfigurationError(_NOT_UPGRADED)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -79,6 +87,29 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def make_directory(engine: sa.Engine) -> None:
+    """The directory of a SQLite file exists.
+
+    Raises:
+        ConfigurationError: it cannot be made.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    directory = Path(str(engine.url.database)).parent
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"control database: {directory} cannot be made ({error.strerror}): name another place in "
+            "HEADRACE_CONTROL_URL"
+        ) from error
+
+
+def is_missing(engine: sa.Engine) -> bool:
+    """A SQLite file that nobody has made; connecting would make an empty one."""
+    return engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists()
 
 
 @contextmanager
@@ -116,6 +147,8 @@ def _translated() -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:  # of _begin_sqlite
         raise ControlUnavailableError(f"control database: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise ConfigurationError(_NO_DATABASE) from error
     except exc.IntegrityError as error:
         raise InvariantError(f"control database: {_first_line(error)}") from error
     except exc.TimeoutError as error:
@@ -127,6 +160,8 @@ def _translated() -> Iterator[None]:
     except exc.DBAPIError as error:
         if str(error.orig).startswith(("no such table", "no such column", "table ")):
             raise ConfigurationError(_NOT_UPGRADED) from error
+        if isinstance(error.orig, sqlite3.DatabaseError) and "not a database" in str(error.orig):
+            raise ConfigurationError(_NO_DATABASE) from error
         if isinstance(error, exc.OperationalError) or error.connection_invalidated:
             raise ControlUnavailableError(f"control database: {_first_line(error)}") from error
         raise

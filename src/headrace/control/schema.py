@@ -11,11 +11,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from headrace.control.engine import reading, writing
+from headrace.control.engine import is_missing, make_directory, reading, writing
 from headrace.control.tables import metadata, workspace
 from headrace.errors import ConfigurationError, ControlUnavailableError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_EMPTY = "the control database is empty: run `headrace db upgrade`"
 _UPGRADE_LOCK = 0x48454144
 """An advisory lock ("HEAD"): two releases that start together upgrade one after the other."""
 
@@ -27,6 +28,7 @@ def upgrade(engine: sa.Engine) -> None:
         ConfigurationError: the database was made by a newer Headrace.
         ControlUnavailableError: it cannot be reached; nothing was changed.
     """
+    make_directory(engine)
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
@@ -38,8 +40,18 @@ def upgrade(engine: sa.Engine) -> None:
         command.upgrade(config, "head")
 
 
+def is_empty(engine: sa.Engine) -> bool:
+    """Nobody has upgraded it yet."""
+    if is_missing(engine):
+        return True
+    with reading(engine) as connection:
+        return _revision(connection) is None
+
+
 def check(engine: sa.Engine) -> list[str]:
     """What keeps this version from working with the database, each with its mend; empty when nothing."""
+    if is_missing(engine):
+        return [_EMPTY]
     try:
         with reading(engine) as connection:
             return _problems(connection)
@@ -56,7 +68,7 @@ def workspace_id(engine: sa.Engine) -> str:
 def _problems(connection: sa.Connection) -> list[str]:
     revision, head = _revision(connection), _head()
     if revision is None:
-        return ["the control database is empty: run `headrace db upgrade`"]
+        return [_EMPTY]
     if _is_unknown(revision):
         return [_newer(revision)]
     if revision != head:
@@ -85,7 +97,10 @@ def _is_unknown(revision: str | None) -> bool:
 
 
 def _newer(revision: str | None) -> str:
-    return f"the control database is at revision {revision}, which this Headrace does not know: update it"
+    return (
+        f"the control database is at revision {revision}, which this Headrace does not know: a newer one "
+        "made it; update Headrace, or name another database in HEADRACE_CONTROL_URL"
+    )
 
 
 def _config() -> Config:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from headrace.control.engine import reading
 from headrace.control.state import feed_class_of, position
-from headrace.control.tables import PausedBy, RunState, batch, feed, feed_log, rejected_row, run
+from headrace.control.tables import PausedBy, RunState, batch, customer, feed, feed_log, rejected_row, run
 from headrace.control.types import now
 from headrace.domain.position import Position
 from headrace.domain.source_seen import SourceSeen
@@ -92,6 +92,11 @@ class SqlStatus:
         )
         with reading(self._engine) as connection:
             return [_status(row) for row in connection.execute(query)]
+
+    def customers(self) -> frozenset[str]:
+        """The `provided_id` of every customer that is defined, or that a row has named."""
+        with reading(self._engine) as connection:
+            return frozenset(connection.execute(sa.select(customer.c.provided_id)).scalars())
 
     def moment(self) -> datetime:
         """Now, by the control database's clock."""

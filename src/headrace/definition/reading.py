@@ -110,6 +110,8 @@ def _read_file(path: Path, written: Written) -> None:
 
 
 def _object(content: bytes) -> dict[str, Any]:
+    if not content.strip():
+        raise ValueError("is empty; write one JSON object, or remove the file")
     body = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_pairs, parse_constant=_refuse_constant)
     if not isinstance(body, dict):
         raise ValueError(f"must hold one JSON object, not {kind_of(body)}")

@@ -8,7 +8,7 @@ from headrace.definition.cycle import cycles
 from headrace.definition.definitions import DEFAULT_CUSTOMER, Definitions
 from headrace.definition.location import Location, location_of, url_fault
 from headrace.definition.models import App, DataSource, StoreType
-from headrace.definition.secrets import secret_faults
+from headrace.definition.secrets import bare_name, secret_faults
 from headrace.domain.vocabulary import DataSourceId, ModelId, SourceId
 from headrace.errors import Fault
 
@@ -64,6 +64,8 @@ def _locate(
     file: str, body: App | DataSource, environ: Mapping[str, str]
 ) -> tuple[Location | None, list[Fault]]:
     wrong = secret_faults(body.url.template, environ)
+    if name := bare_name(body.url.template):
+        wrong = [f'"${name}" is no reference to a secret; write "${{{name}}}"']
     if not wrong:
         url = body.url.resolve(environ)
         unfit = url_fault(body.type, url)

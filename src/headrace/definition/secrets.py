@@ -104,6 +104,12 @@ def url_fault(url: str) -> str | None:
     return None
 
 
+def bare_name(template: str) -> str | None:
+    """The name of a text that is `$NAME` as a whole, which shells would take for a reference."""
+    name = template.removeprefix("$")
+    return name if name != template and _NAME.fullmatch(name) else None
+
+
 def resolve(template: str, environ: Mapping[str, str]) -> str:
     """The text with `${NAME}` and `${file:/path}` replaced by their values, now.
 
