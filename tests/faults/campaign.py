@@ -6,7 +6,7 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -95,6 +95,17 @@ def campaign(
     return report
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Deed:
+    """Something to be done to a fault at a time, in the order of times."""
+
+    at: float
+    number: int
+    fault: Fault = field(compare=False)
+    action: Callable[[Fault], None] = field(compare=False)
+    tries: int = field(compare=False, default=0)
+
+
 @dataclass(slots=True)
 class _Storm:
     """Faults begin and end in the order of their times, whatever the others do."""
@@ -104,18 +115,18 @@ class _Storm:
     kinds: dict[str, Kind]
     report: Report
     say: Callable[[str], None]
-    _queue: list[tuple[float, int, Callable[[], None], int]] = field(default_factory=list)
+    _queue: list[_Deed] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
     _number: count[int] = field(default_factory=count)
 
     def blow(self, schedule: Sequence[Fault], seconds: float) -> None:
-        """All faults have begun and ended, and everything runs."""
+        """All faults have begun and ended, but for those that never could, and everything runs."""
         began = time.monotonic()
         for fault in schedule:
-            self._put(began + fault.at_s, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
+            self._put(_Deed(began + fault.at_s, next(self._number), fault, self._begin))
         while self._queue or time.monotonic() < began + seconds:
             self.site.fleet.supervise()
-            due = self._queue[0][0] if self._queue else began + seconds
+            due = self._queue[0].at if self._queue else began + seconds
             wait_s = due - time.monotonic()
             if wait_s > 0:
                 time.sleep(min(wait_s, SUPERVISE_EVERY_S))
@@ -123,34 +134,40 @@ class _Storm:
             self._do(heapq.heappop(self._queue))
         self.site.heal()
 
-    def _put(self, at: float, action: Callable[[], None], tries: int = 0) -> None:
-        heapq.heappush(self._queue, (at, next(self._number), action, tries))
+    def _put(self, deed: _Deed) -> None:
+        heapq.heappush(self._queue, deed)
 
-    def _do(self, entry: tuple[float, int, Callable[[], None], int]) -> None:
-        _, _, action, tries = entry
+    def _do(self, deed: _Deed) -> None:
         try:
-            action()
+            deed.action(deed.fault)
         except PASSING as error:
-            if tries >= TRIES:
+            why = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:150]}"
+            if deed.tries < TRIES:
+                if not deed.tries:
+                    self.say(f"       not now: {deed.fault.kind}: {why}")
+                self._put(replace(deed, at=time.monotonic() + AGAIN_S, tries=deed.tries + 1))
+            elif deed.action == self._end:
                 raise
-            self.say(f"       not now: {type(error).__name__}: {str(error).strip().splitlines()[0][:150]}")
-            self._put(time.monotonic() + AGAIN_S, action, tries + 1)
+            else:
+                self.report.left_out.append(
+                    f"{deed.fault.kind} {deed.fault.target}, which could not begin: {why}"
+                )
 
     def _begin(self, fault: Fault) -> None:
         kind = self.kinds[fault.kind]
         thing = kind.plan.thing(fault.target)
         if thing in self._taken:  # what came before is late
-            raise NotNowError(f"{fault.kind}: {thing} is not mended yet")
+            raise NotNowError(f"{thing} is not mended yet")
         kind.begin(self.site, self.writers, fault)
         self._taken.add(thing)
         self.report.faults[fault.kind, fault.target] += 1
         self.say(f"{fault.at_s:6.1f} {fault.kind} {fault.target}")
+        self._put(_Deed(time.monotonic() + fault.lasts_s, next(self._number), fault, self._end))
 
-        def end() -> None:
-            kind.end(self.site, self.writers, fault)
-            self._taken.discard(thing)
-
-        self._put(time.monotonic() + fault.lasts_s, end)
+    def _end(self, fault: Fault) -> None:
+        kind = self.kinds[fault.kind]
+        kind.end(self.site, self.writers, fault)
+        self._taken.discard(kind.plan.thing(fault.target))
 
 
 def _end(site: Site, report: Report) -> None:
