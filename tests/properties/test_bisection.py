@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.domain.bisection import (
     DEATHS,
+    MOST_AGAIN,
     MOST_OF_ALL,
     MOST_REJECTED,
     Bisection,
@@ -88,6 +89,7 @@ def test_the_others_go_in_and_none_that_was_refused_goes_in_with_them(case: tupl
     assert {r.row for r in found.refused if r.killed} == store.killing
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 4095), max_size=12))
 def test_a_bad_row_costs_a_search_not_a_try_of_each_row(bad: set[int]) -> None:
     store = Store(bad=frozenset(bad))
@@ -134,3 +136,11 @@ def test_more_bad_rows_than_a_person_would_look_at_are_given_up_soon() -> None:
     assert found.phase is Phase.GIVEN_UP
     assert found.why == f"more than {MOST_REJECTED:,} of its rows are refused; one: bad"
     assert store.tries < 3 * MOST_REJECTED
+
+
+def test_many_refused_rows_are_not_each_tried_with_the_whole_batch() -> None:
+    bad = frozenset(range(0, 4096, 32))
+    store = Store(bad=bad)
+    assert len(bad) > MOST_AGAIN
+    assert {r.row for r in store.search(4096).refused} == bad
+    assert store.tries < 13 * len(bad)

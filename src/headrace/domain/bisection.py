@@ -21,6 +21,9 @@ MOST_REJECTED: Final = 1_000
 """More rows than this of one batch are not set aside: it waits for a person."""
 MOST_OF_ALL: Final = 20
 """A batch of more rows than this that are refused one and all waits too: the cause is not in its rows."""
+MOST_AGAIN: Final = 100
+"""More refused rows than this are not tried again with all others, which takes a try of the whole batch
+each: of so many, some may be set aside that a replay puts in."""
 DEATHS: Final = 3
 """Whoever tries must have died so often of what cannot be parted; what can be is parted at once."""
 REASON_CHARACTERS: Final = 300
@@ -187,16 +190,19 @@ class Bisection:
     def trying_again(self) -> Bisection:
         """Everything but what was found goes in. What killed is not tried again."""
         parts = tuple((r.row, r.row + 1) for r in self.refused if not r.killed)
-        alone = self.rows == 1  # and was tried so
+        done = self.rows == 1 or len(parts) > MOST_AGAIN  # the only row was tried so already
         trying = replace(self, phase=Phase.AGAIN, before=len(self.refused))
-        return trying.after(() if alone else parts)
+        return trying.after(() if done else parts)
 
     def as_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
+        """What `from_json` reads; each reason once, for it is written at each try."""
+        reasons = list(dict.fromkeys(r.reason for r in self.refused))
+        places = {reason: place for place, reason in enumerate(reasons)}
         return {
             "rows": self.rows,
             "phase": self.phase.value,
-            "refused": [[r.row, r.reason, r.killed] for r in self.refused],
+            "refused": [[r.row, places[r.reason], r.killed] for r in self.refused],
+            "reasons": reasons,
             "parts": [list(part) for part in self.parts],
             "before": self.before,
             "unanswered": self.unanswered,
@@ -209,7 +215,9 @@ def from_json(value: Mapping[str, Any]) -> Bisection:
     return Bisection(
         rows=value["rows"],
         phase=Phase(value["phase"]),
-        refused=tuple(Refused(*refused) for refused in value["refused"]),
+        refused=tuple(
+            Refused(row, value["reasons"][place], killed) for row, place, killed in value["refused"]
+        ),
         parts=tuple((first, end) for first, end in value["parts"]),
         before=value["before"],
         unanswered=value["unanswered"],
