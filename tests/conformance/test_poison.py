@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from headrace import wiring
+from headrace.definition.loader import load
 from headrace.domain.bisection import DEATHS
 from headrace.errors import StoreUnavailableError
+from headrace.steps.catalogue import Target
 from headrace.steps.merge_report import MergeState
 from tests.conformance.killing import KILLER
-from tests.conformance.refusing import Shop, shop_at
+from tests.conformance.refusing import Shop, settings, shop_at
 
 
 @pytest.fixture
@@ -189,6 +194,47 @@ def test_an_outage_during_the_search_costs_nothing_of_it(shop: Shop, monkeypatch
             outages += 1
     assert outages > 2
     assert (report.state, shop.rejected_keys(), len(shop.names())) == (MergeState.DRAINED, [42], 59)
+
+
+def test_workers_that_take_the_lock_from_each_other_find_the_same_rows_once(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.steps.taking_apart.VISIT_S", 0.0)  # the lock is free after each try
+    names = ["Ann"] * 40
+    names[11] = names[30] = "Zed"
+    shop.users(*names)
+    shop.refuse("name", "name = 'Zed'")
+    shop.poll()
+    with wiring.build(settings(tmp_path), process="test") as other, ThreadPoolExecutor(2) as workers:
+        (target,) = shop.app.targets()
+        ended = [workers.submit(_drained, app, target) for app in (shop.app, other)]
+        assert all(future.result() for future in ended)
+    assert sorted(shop.names()) == [id_ for id_ in range(1, 41) if id_ not in {12, 31}]
+    assert shop.rejected_keys() == [12, 31]
+    assert {row.attempts for row in shop.rejected()} == {1}
+    assert shop.app.runs.runs(limit=9, source_id="users")[0].rejected == 2
+
+
+def _drained(app: wiring.Application, target: Target) -> bool:
+    """The worker comes back until nothing waits, as its nudges make it."""
+    while any(feed.pending_batches for feed in app.status.feed_status()):
+        app.merge(*target)
+    return True
+
+
+def test_a_row_that_is_gone_where_deletes_are_ignored_is_rejected_no_more(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "config" / "sources" / "users.json"
+    body = json.loads(file.read_text())
+    body["schedule"]["deletes"] = "ignore"
+    file.write_text(json.dumps(body))
+    assert not shop.app.apply(load(tmp_path / "config", dict(os.environ))).failed
+    shop.users("Ann", "Zed")
+    shop.refuse("name", "name = 'Zed'")
+    shop.settle()
+    shop.delete("users", 1)
+    shop.delete("users", 2)
+    shop.replay()
+    assert (shop.names(), shop.rejected_keys("resolved")) == ({1: "Ann"}, [2])
 
 
 def test_a_constraint_that_is_asked_only_at_the_commit_is_found_too(shop: Shop) -> None:
