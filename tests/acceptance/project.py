@@ -168,6 +168,12 @@ def execute(url: str, *statements: str) -> None:
             for statement in statements:
                 database.execute(statement)
         return
+    if url.startswith("mysql://"):
+        with closing(mysql_connection(url, autocommit=False)) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            connection.commit()
+        return
     with psycopg.connect(url, options="-c timezone=UTC") as connection:
         for statement in statements:
             connection.execute(statement)

@@ -18,8 +18,8 @@ from headrace.settings import Settings
 from headrace.steps.apply import ApplyReport
 from tests.acceptance.project import execute, query
 
-NOW = {"postgres": "clock_timestamp()", "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')"}
-MOMENT = {"postgres": "timestamptz", "sqlite": "datetime"}
+NOW = {"postgres": "clock_timestamp()", "mysql": "NOW(6)", "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')"}
+MOMENT = {"postgres": "timestamptz", "mysql": "datetime(6)", "sqlite": "datetime"}
 USERS, ORDERS = "users", "orders"
 
 ORACLE = """

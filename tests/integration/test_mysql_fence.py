@@ -360,7 +360,7 @@ def fence_of(kind: str, *, digits: int = 0, zone: str = "UTC", skew_s: float = 0
         source="t",
         facts=TableFacts(columns=(facts,), primary_key=(), fingerprint=""),
         columns=(column,),
-        unique=(),
+        shape=(),
         engines=frozenset({seen.pop("engine", "innodb")}),
     )
     sighting = ServerSighting(

@@ -16,7 +16,7 @@ from headrace.domain.arrow import Table, pa
 from headrace.domain.clock_step import ClockSight
 from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
-from headrace.errors import InvariantError, SourceDriftError
+from headrace.errors import InvariantError, SourceDriftError, SourceUnavailableError
 from headrace.ports import Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
 from headrace.sources.drift import relation_name, require_columns
 from headrace.sources.mysql_catalogue import MysqlRelation, find_relation, list_tables
@@ -130,7 +130,12 @@ class MysqlReader:
         statement = self._composed(relation, plan, selection)
         with self._connected() as connection:
             stream = RowStream(connection, statement)
-            stream.open()
+            if not stream.open(relation, plan.columns):
+                del self._relations[plan.relation]
+                raise SourceUnavailableError(
+                    f"{self._app_id}: {relation_name(plan.relation)} was altered right before it was read; "
+                    "it is described and read again"
+                )
         self._streaming = True
         try:
             yield self._pages(stream, relation, plan, by_cursor=isinstance(selection, Since))

@@ -14,7 +14,7 @@ from headrace.sources.drift import missing_table, query_text
 from headrace.sources.fingerprint import fingerprint
 from headrace.sources.mysql_column import Kind, MysqlColumn, quoted, text_literal
 from headrace.sources.mysql_connection import MysqlConnection
-from headrace.sources.mysql_query import describe_query
+from headrace.sources.mysql_query import Shape, query_columns, shape_of
 from headrace.sources.mysql_type import KINDS, column_facts, longest_text
 from headrace.sources.suggestion import suggest_cursor
 
@@ -26,14 +26,14 @@ class MysqlRelation:
     """A relation that exists: how FROM names it, and its columns.
 
     Attributes:
-        unique: sets of columns no two rows of which are equal, as the server compares them.
+        shape: how the protocol describes all its columns.
         engines: of the tables that it reads, or may read.
     """
 
     source: str
     facts: TableFacts
     columns: tuple[MysqlColumn, ...]
-    unique: tuple[frozenset[str], ...]
+    shape: Shape
     engines: frozenset[str]
 
     def column(self, name: str) -> MysqlColumn:
@@ -83,10 +83,15 @@ def find_relation(connection: MysqlConnection, app_id: str, relation: Relation) 
     if relation.query is None:
         raise ConfigurationError(f"{app_id}: a source needs a table or a query")
     source = f"(\n{query_text(relation.query)}\n)"
-    columns = describe_query(connection, source)
-    facts = _facts(columns, ())
-    engines = _engines(connection)
-    return MysqlRelation(source=source, facts=facts, columns=columns, unique=(), engines=engines)
+    shape = shape_of(connection, source)
+    columns = query_columns(shape)
+    return MysqlRelation(
+        source=source,
+        facts=_facts(columns),
+        columns=columns,
+        shape=shape,
+        engines=_engines(connection),
+    )
 
 
 def _find_table(connection: MysqlConnection, app_id: str, table: str) -> MysqlRelation:
@@ -97,9 +102,15 @@ def _find_table(connection: MysqlConnection, app_id: str, table: str) -> MysqlRe
     if not found:
         raise missing_table(app_id, table, [row[0] for row in connection.ask(_LIST)])
     schema, name, kind, engine = min(found, key=lambda row: (row[1] != table, row[1]))
+    source = f"{quoted(schema)}.{quoted(name)}"
     catalogue = _Catalogue(connection, schema, name)
-    engines = _engines(connection) if engine is None or kind == "VIEW" else frozenset({engine.lower()})
-    return catalogue.relation(name, f"{quoted(schema)}.{quoted(name)}", engines)
+    return MysqlRelation(
+        source=source,
+        facts=catalogue.facts(name),
+        columns=catalogue.columns(name),
+        shape=shape_of(connection, source),
+        engines=_engines(connection) if engine is None or kind == "VIEW" else frozenset({engine.lower()}),
+    )
 
 
 def _engines(connection: MysqlConnection) -> frozenset[str]:
@@ -135,36 +146,29 @@ class _Catalogue:
             self._columns[table_name].append(_column(described_column, is_json=is_json))
         self._indexes = _indexes(connection, place)
 
-    def relation(self, table: str, source: str, engines: frozenset[str]) -> MysqlRelation:
-        columns = tuple(self._columns[table])
-        primary, unique, _leading = self._keys(table)
-        return MysqlRelation(
-            source=source,
-            facts=_facts(columns, primary),
-            columns=columns,
-            unique=tuple(frozenset(names) for names in unique),
-            engines=engines,
+    def columns(self, table: str) -> tuple[MysqlColumn, ...]:
+        return tuple(self._columns[table])
+
+    def facts(self, table: str) -> TableFacts:
+        columns, indexes = self.columns(table), self._indexes.get(table, [])
+        not_null = {column.facts.name for column in columns if not column.facts.nullable}
+        unique = [index for index in indexes if index.unique and not_null.issuperset(index.columns)]
+        return _facts(
+            columns,
+            primary=next((index.columns for index in unique if index.name == "PRIMARY"), ()),
+            unique=tuple(index.columns for index in unique if index.name != "PRIMARY"),
         )
 
-    def _keys(self, table: str) -> tuple[tuple[str, ...], list[tuple[str, ...]], frozenset[str]]:
-        """The primary key, every unique not-null index, and columns that an index begins with."""
-        not_null = {c.facts.name for c in self._columns[table] if not c.facts.nullable}
-        indexes = self._indexes.get(table, [])
-        primary = next((index.columns for index in indexes if index.name == "PRIMARY"), ())
-        unique = [index.columns for index in indexes if index.unique and not_null.issuperset(index.columns)]
-        return primary, unique, frozenset(index.columns[0] for index in indexes)
-
     def listing(self, table: str, rows: Any, references: tuple[ForeignKey, ...]) -> TableListing:
-        primary, unique, leading = self._keys(table)
-        facts = _facts(self._columns[table], primary)
+        facts = self.facts(table)
         cursor = suggest_cursor(facts.columns)
         return TableListing(
             table=table,
             facts=facts,
             estimated_rows=None if rows is None else int(rows),
-            suggested_key=primary or (unique[0] if unique else ()),
+            suggested_key=next((key for key in (facts.primary_key, *facts.unique_keys) if key), ()),
             suggested_cursor=cursor,
-            cursor_has_index=cursor in leading,
+            cursor_has_index=any(cursor == index.columns[0] for index in self._indexes.get(table, [])),
             foreign_keys=references,
         )
 
@@ -225,6 +229,10 @@ def _column(described: Sequence[Any], *, is_json: bool) -> MysqlColumn:
     )
 
 
-def _facts(columns: Sequence[MysqlColumn], primary_key: tuple[str, ...]) -> TableFacts:
+def _facts(
+    columns: Sequence[MysqlColumn],
+    primary: tuple[str, ...] = (),
+    unique: tuple[tuple[str, ...], ...] = (),
+) -> TableFacts:
     facts = tuple(column.facts for column in columns)
-    return TableFacts(columns=facts, primary_key=primary_key, fingerprint=fingerprint(facts))
+    return TableFacts(columns=facts, primary_key=primary, fingerprint=fingerprint(facts), unique_keys=unique)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from pymysql.constants import FIELD_TYPE, FLAG  # type: ignore[import-untyped]
 
@@ -37,14 +38,33 @@ _TIMES: Final = frozenset({"datetime", "timestamp", "time"})
 _LONG_TEXTS: Final = frozenset({FIELD_TYPE.BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB})
 
 
-def describe_query(connection: MysqlConnection, source: str) -> tuple[MysqlColumn, ...]:
-    """The columns of the derived table; a second statement in it is a syntax error, for the session sends one
-    at a time."""
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column of a result, as the protocol describes it."""
+
+    name: str
+    type_code: int
+    flags: int
+    length: int
+    scale: int
+    charsetnr: int
+
+
+Shape = tuple[Field, ...]
+
+
+def shape_of(connection: MysqlConnection, source: str) -> Shape:
+    """The columns of what FROM names. In a transaction they stay so: altering waits until it ends. A second
+    statement in a query is a syntax error, for the session sends one at a time."""
     fields = connection.describe(f"SELECT * FROM {source} AS q LIMIT 0")
-    return tuple(_column(field) for field in fields)
+    return tuple(Field(f.name, f.type_code, f.flags, f.length, f.scale, f.charsetnr) for f in fields)
 
 
-def _column(field: Any) -> MysqlColumn:
+def query_columns(shape: Shape) -> tuple[MysqlColumn, ...]:
+    return tuple(_column(field) for field in shape)
+
+
+def _column(field: Field) -> MysqlColumn:
     native, kind = _type_of(field)
     digits = min(field.scale, _MOST_DIGITS) if kind in _TIMES else 0
     length = None if field.type_code in _LONG_TEXTS else str(field.length)
@@ -56,7 +76,7 @@ def _column(field: Any) -> MysqlColumn:
     )
 
 
-def _type_of(field: Any) -> tuple[str, Kind]:
+def _type_of(field: Field) -> tuple[str, Kind]:
     """A name of the native type that changes when the type does, and the kind."""
     native, kind = _NAMES.get(field.type_code, ("text", "text"))
     if field.type_code == FIELD_TYPE.TINY and field.length == 1:

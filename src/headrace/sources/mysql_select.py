@@ -70,7 +70,7 @@ class _Select:
         self._plan = plan
         self._cursor = relation.column(plan.cursor) if plan.cursor else None
         self._columns = [relation.column(name) for name in plan.key]
-        unique = any(names <= set(plan.key) for names in relation.unique)
+        unique = relation.facts.identifies(plan.key)
         # Where the server itself keeps keys apart by their collation, that order has no ties.
         self.key = [
             self._bytes(column) if not column.bytewise and (tiling or not unique or column.kind != "text")

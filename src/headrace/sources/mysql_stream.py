@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from pymysql import err  # type: ignore[import-untyped]
 
+from headrace.sources.mysql_catalogue import MysqlRelation
 from headrace.sources.mysql_connection import MysqlConnection
+from headrace.sources.mysql_query import shape_of
 
 Cells = list[bytes | None]
 
@@ -37,10 +40,18 @@ class RowStream:
         self._at = 0
         self._ended = False
 
-    def open(self) -> None:
-        """The snapshot is taken, and the statement has begun to answer."""
+    def open(self, relation: MysqlRelation, columns: Sequence[str]) -> bool:
+        """The snapshot is taken, and the statement has begun to answer. False, with neither, when one of the
+        columns was altered since the relation was found: its values would be read by a type that holds no
+        longer."""
         self._connection.ask(_BEGIN)
+        known = {field.name: field for field in relation.shape}
+        found = {field.name: field for field in shape_of(self._connection, relation.source)}
+        if any(name in found and found[name] != known[name] for name in columns):
+            self._connection.ask("ROLLBACK")
+            return False
         self._columns = self._connection.start_rows(self._statement)
+        return True
 
     def take(self, rows: int, at_most_bytes: int) -> list[Cells] | None:
         """The next rows, by column: at most so many, and no more once they have so many bytes; None at the
