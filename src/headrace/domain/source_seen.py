@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pydantic import ValidationError
+
 from headrace.domain.shape import dump_json, load_json
 
 
@@ -44,7 +46,11 @@ class SourceSeen:
 
     @classmethod
     def from_text(cls, text: str | None) -> SourceSeen:
-        return cls() if text is None else load_json(cls, text)
+        """What `as_text` wrote; nothing for None, and for what another version of Headrace wrote."""
+        try:
+            return cls() if text is None else load_json(cls, text)
+        except ValidationError:
+            return cls()
 
     def as_text(self) -> str:
         return dump_json(self)
