@@ -148,34 +148,55 @@ def postgres_cluster(
     """
     user = _user("postgres")
     with _directory(user, within) as directory:
-        data = directory / "data"
         _run_as(
-            user, directory, _program("initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-N",
-            "--locale=C", "-E", "UTF8",
+            user, directory, _program("initdb"), "-D", str(directory / "data"), "-U", "postgres",
+            "-A", "trust", "-N", "--locale=C", "-E", "UTF8",
         )  # fmt: skip
-        port = free_port()
-        wanted = {
-            "port": str(port),
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
-            "max_prepared_transactions": "20",
-            "fsync": "off",
-            "shared_buffers": "64MB",
-            **(settings or {}),
-        }
-        options = [part for name, value in wanted.items() for part in ("-c", f"{name}={value}")]
-        cluster = PostgresCluster(
-            command=[_program("postgres"), "-D", str(data), *options],
-            directory=directory,
-            port=port,
-            user=user,
-            environment=environment or {},
-        )
-        try:
-            cluster.start()
+        with _serving(directory, user, settings or {}, environment or {}) as cluster:
             yield cluster
-        finally:
-            cluster.stop_immediately()
+
+
+@contextmanager
+def postgres_standby(primary: PostgresCluster) -> Iterator[PostgresCluster]:
+    """A standby that follows the primary."""
+    user = _user("postgres")
+    with _directory(user, None) as directory:
+        _run_as(
+            user, directory, _program("pg_basebackup"), "-d", primary.url, "-D", str(directory / "data"),
+            "-R", "-X", "stream", "-c", "fast",
+        )  # fmt: skip
+        with _serving(directory, user, {}, {}) as cluster:
+            yield cluster
+
+
+@contextmanager
+def _serving(
+    directory: Path, user: str | None, settings: Mapping[str, str], environment: Mapping[str, str]
+) -> Iterator[PostgresCluster]:
+    """A server over the directory's `data`."""
+    port = free_port()
+    wanted = {
+        "port": str(port),
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": "",
+        "max_prepared_transactions": "20",
+        "fsync": "off",
+        "shared_buffers": "64MB",
+        **settings,
+    }
+    options = [part for name, value in wanted.items() for part in ("-c", f"{name}={value}")]
+    cluster = PostgresCluster(
+        command=[_program("postgres"), "-D", str(directory / "data"), *options],
+        directory=directory,
+        port=port,
+        user=user,
+        environment=environment,
+    )
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop_immediately()
 
 
 class MariadbServer(Server):

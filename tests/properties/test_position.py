@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from headrace.domain.position import Fence, Position, lowered, promised_class, saved_position
@@ -261,6 +261,7 @@ def ties_forgotten(known: Reread, fence: Fence) -> bool:
 
 
 CHOICES = st.lists(st.integers(0, 3_600), max_size=60)
+FIND = settings(max_examples=5_000, derandomize=True, database=None, deadline=None, phases=(Phase.generate,))
 HISTORIES = st.tuples(st.sampled_from(list(Clock)), CHOICES)
 
 
@@ -280,8 +281,7 @@ def test_no_unread_row_is_ever_below_the_saved_position(history: tuple[Clock, li
     ],
 )
 def test_each_wrong_way_of_saving_is_caught(mutant: Save, clock: Clock) -> None:
-    quick = settings(max_examples=5_000, derandomize=True, database=None, deadline=None)
-    found = find(st.tuples(st.just(clock), CHOICES), lambda h: loses_a_row(h, mutant), settings=quick)
+    found = find(st.tuples(st.just(clock), CHOICES), lambda h: loses_a_row(h, mutant), settings=FIND)
     assert not loses_a_row(found, right)
 
 
@@ -291,19 +291,25 @@ def test_putting_re_reads_off_delays_no_committed_row(history: tuple[Clock, list
     assert not delays_a_row(history, as_due)
 
 
-@pytest.mark.parametrize(
-    ("mutant", "clock"),
-    [
-        (fence_moved_only, Clock.DATABASE),
-        (ties_forgotten, Clock.SKEWED),
-    ],
-)
-def test_each_wrong_way_of_putting_re_reads_off_is_caught(
-    mutant: Callable[[Reread, Fence], bool], clock: Clock
-) -> None:
-    quick = settings(max_examples=5_000, derandomize=True, database=None, deadline=None)
-    found = find(st.tuples(st.just(clock), CHOICES), lambda h: delays_a_row(h, mutant), settings=quick)
+def test_putting_re_reads_off_until_the_fence_moves_would_delay_rows() -> None:
+    histories = st.tuples(st.just(Clock.DATABASE), CHOICES)
+    found = find(histories, lambda h: delays_a_row(h, fence_moved_only), settings=FIND)
     assert not delays_a_row(found, as_due)
+
+
+@pytest.mark.parametrize(("decide", "delays"), [(as_due, False), (ties_forgotten, True)])
+def test_rows_dated_before_the_lead_by_a_skewed_clock_are_read_at_the_next_poll(
+    decide: Callable[[Reread, Fence], bool], delays: bool
+) -> None:
+    database = Database(Clock.SKEWED)
+    feed = Feed(database, right, decide)
+    database.running[1] = (START, [])  # holds the fence
+    database.now += 10
+    for id_, off in ((5, SKEW), (6, -SKEW)):
+        database.visible.append((database.now + off, id_))
+        feed.poll(lambda: None)
+        database.now += 1
+    assert feed.misses_committed_rows() is delays
 
 
 def test_rows_that_come_ahead_have_those_behind_them_read_again_after_a_minute() -> None:

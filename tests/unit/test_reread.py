@@ -39,7 +39,7 @@ def test_re_reads_take_no_more_than_their_share_of_the_time(took_s: float) -> No
     assert spent >= min(SHARE, took_s / (took_s + 1)) * passed * 0.8
 
 
-def test_short_re_reads_are_never_put_off_and_not_worth_a_note() -> None:
+def test_short_re_reads_are_never_put_off() -> None:
     known = Reread()
     for poll in range(50):
         now = NOON + timedelta(milliseconds=20 * poll)

@@ -22,7 +22,7 @@ from headrace.domain.position import Fence, Position, Rank
 BURST: Final = timedelta(seconds=2)
 """Re-reads that take no longer in all are never put off."""
 UNNOTED: Final = timedelta(milliseconds=10)
-"""The time of a re-read that is not worth a write to the control database."""
+"""The time of a re-read that is not counted: what it costs is asking."""
 RECHECK: Final = timedelta(seconds=60)
 """While rows come, those behind them are read again after this time at the latest: a transaction may
 begin and end between two polls, and be seen by neither."""
@@ -84,11 +84,11 @@ class Reread:
         Args:
             took: the time that went into rows that were read before.
         """
-        noted = replace(self, first=first, ran=marks(fence.running), tied=tied, ahead=False)
+        noted = replace(self, first=first, ran=marks(fence.running), tied=tied, at=now, ahead=False)
         if took < UNNOTED:
             return noted
         begun = now - took if self.paid_at is None or self.paid_at < now - took else self.paid_at
-        return replace(noted, at=now, paid_at=begun + took / share)
+        return replace(noted, paid_at=begun + took / share)
 
     def as_json(self) -> dict[str, Any]:
         return {

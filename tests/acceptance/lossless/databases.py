@@ -115,6 +115,7 @@ class PostgresDatabase:
     url: str
     role: str = ""
     """Who reads, where it is another than who writes."""
+    margin_s: float = 0.0
     type: str = "postgres"
     now: str = "now()"
     begin: str = "BEGIN"
@@ -157,7 +158,7 @@ class PostgresDatabase:
 
     def strict(self, reader: SourceReader) -> SourceReader:
         assert isinstance(reader, PostgresReader)
-        reader._asking = replace(reader._asking, margin_s=0.0)
+        reader._asking = replace(reader._asking, margin_s=self.margin_s)
         return reader
 
 
