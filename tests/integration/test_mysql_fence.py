@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -291,11 +292,14 @@ def test_a_server_that_is_read_only_is_a_replica_and_bounded(reader: MysqlReader
         app("SET GLOBAL read_only = OFF")
 
 
-def test_many_who_look_at_once_share_what_was_seen(url: str, app: Session) -> None:
+def test_many_who_look_at_once_share_what_was_seen(
+    url: str, app: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """InnoDB shows a copy that is made anew only when nobody has looked for a while."""
+    monkeypatch.setattr("headrace.sources.mysql._sightings", defaultdict(Sightings))
     with ExitStack() as stack:
         readers = [
-            stack.enter_context(closing(MysqlReader("shop", url, nonce="mine", margin_s=0, shared_s=60)))
+            stack.enter_context(closing(MysqlReader("shop", url, nonce="mine", margin_s=0, shared_s=600)))
             for _ in range(6)
         ]
         fences: list[Fence] = []
