@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from headrace import logs, observe, settings
@@ -27,12 +27,14 @@ _GRACE_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A running process: `stop` is set when it was asked to end, `heartbeat` is what `/healthz` reads."""
+    """A running process: `stop` is set when it was asked to end, `heartbeat` is what `/healthz` reads,
+    `metrics_port` is where `/metrics` is served (0: it is not)."""
 
     name: str
     settings: Settings
     stop: threading.Event = field(default_factory=threading.Event)
     heartbeat: observe.Heartbeat = field(default_factory=observe.Heartbeat)
+    metrics_port: int = 0
 
 
 def run(name: str, body: Callable[[Process], None]) -> int:
@@ -48,9 +50,9 @@ def run(name: str, body: Callable[[Process], None]) -> int:
         logs.keep_secret(*(key.get_secret_value() for key in loaded.secret_keys))
         process = Process(name, loaded)
         port = loaded.metrics_port_of(name)
-        with _signals(process), observe.serving(loaded.http_host, port, process.heartbeat):
+        with _signals(process), observe.serving(loaded.http_host, port, process.heartbeat) as served:
             log.info("process started", process=name, pid=os.getpid())
-            body(process)
+            body(replace(process, metrics_port=served))
             log.info("process ended", process=name)
     except ConfigurationError as error:
         for line in str(error).splitlines():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -90,3 +91,32 @@ def test_the_demo_leaves_a_project_to_play_with(demo: tuple[Path, str, float]) -
     assert "Ada King" in run("records", "users", "12", cwd=place).stdout
     with closing(sqlite3.connect(place / "sources" / "app.db")) as app, app:
         app.execute("UPDATE users SET name = 'Ada Lovelace' WHERE id = 12")
+
+
+def test_the_shell_finds_the_commands_that_the_demo_names(tmp_path: Path) -> None:
+    """Whoever ran `make demo` has activated nothing."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "VIRTUAL_ENV"))}
+    environment["PATH"] = os.pathsep.join(
+        p for p in os.environ["PATH"].split(os.pathsep) if not (Path(p) / "headrace").exists()
+    )
+    told = subprocess.run(
+        [HEADRACE, "demo", "--fast"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    commands = re.findall(r"^   \$ (.*?)(?:  .*)?$", told[told.index("It is yours") :], re.MULTILINE)
+    until_status = commands[: commands.index("headrace status") + 1]
+    assert len(until_status) == 3
+    typed = subprocess.run(
+        ["sh", "-e"],
+        input="\n".join(until_status),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert typed.returncode == 0, typed.stderr
+    assert "account_users" in typed.stdout

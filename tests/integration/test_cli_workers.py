@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,7 @@ from headrace.domain.vocabulary import FeedId
 from headrace.metrics import REGISTRY
 from headrace.steps.fetch import PollReport
 from headrace.wiring import Application
-from tests.integration.command import Command, change, define
+from tests.integration.command import HEADRACE, Command, change, define
 
 
 def feed_of(app: Application, source: str) -> FeedId:
@@ -168,3 +172,24 @@ def test_sync_fails_for_a_source_that_drift_has_stopped(headrace: Command, proje
     assert ended.code == 1
     define("sources/refunds", properties={"refunds": {"type": "integer", "aggregation": "count"}})
     assert headrace("sync", "--source", "refunds").code == 0
+
+
+# --- headrace up --------------------------------------------------------------------------------
+
+
+def test_up_says_what_it_follows_and_where_its_metrics_are(project: Path) -> None:
+    up = subprocess.Popen([HEADRACE, "up"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert up.stdout is not None
+        told = re.fullmatch(
+            r"Following 6 sources, until Ctrl-C. Metrics: (http://127.0.0.1:\d+/metrics)\n",
+            up.stdout.readline(),
+        )
+        assert told is not None
+        assert "headrace apply" in up.stdout.readline()
+        with urllib.request.urlopen(told.group(1)) as metrics:
+            assert b"headrace_build_info" in metrics.read()
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=30)
+    assert up.returncode == 0

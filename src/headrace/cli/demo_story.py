@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -145,6 +147,16 @@ def _databases(app: Application) -> dict[str, str]:
 def _farewell(stage: Stage, directory: Path, took_s: float) -> None:
     stage.heading("It is yours to play with")
     stage.line(f"   [dim]$[/] [bold]cd {directory}[/]")
+    if (activate := _activation()) is not None:
+        stage.line(f"   [dim]$[/] [bold]{activate:<28}[/] [dim]so that the shell finds headrace[/]")
     for command, why in _NEXT:
         stage.line(f"   [dim]$[/] [bold]{command:<28}[/] [dim]{why}[/]")
     stage.line(f"\n   [dim]That took {took_s:.0f} s. {directory}/README.md says what else to try.[/]\n")
+
+
+def _activation() -> str | None:
+    """What makes the shell find `headrace`, from the current directory; None when it does already."""
+    script = Path(sys.executable).with_name("activate")
+    if shutil.which("headrace") is not None or not script.exists():
+        return None
+    return f". {os.path.relpath(script)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -11,6 +12,7 @@ from headrace.cli.options import Config, Json, SourceId
 
 if TYPE_CHECKING:
     from headrace.domain.vocabulary import FeedId
+    from headrace.process import Process
     from headrace.wiring import Application
 
 _BY_A_PERSON: Final = "by headrace pause"
@@ -69,11 +71,13 @@ def sync(
 def up(config: Config = None) -> None:
     """Run everything in this one process until it is stopped: schedules, reading and merging.
 
-    Applies the definitions first. Metrics and health are served as by the separate processes.
+    Applies the definitions first; when they change, run `headrace apply`: it follows within a second.
+    Metrics and health are served as by the separate processes, on a port that it tells.
 
     Example: headrace up
     """
     from headrace import process, wiring
+    from headrace.cli import screen
     from headrace.cli.project import tell_faults
     from headrace.cli.session import project
     from workers.local import run_all
@@ -81,11 +85,24 @@ def up(config: Config = None) -> None:
     with project(config) as (app, definitions):
         applied = app.apply(definitions)
         tell_faults(definitions, applied)
+        sources = len({source for source, _ in app.catalogue().plans})
 
     def body(running: process.Process) -> None:
+        screen.print_line(_following(sources, running), markup=False)
+        sys.stdout.flush()
         run_all(running, wiring.build(running.settings, process=running.name))
 
     raise typer.Exit(process.run("up", body))
+
+
+def _following(sources: int, running: Process) -> str:
+    from headrace.cli.screen import counted
+
+    host, port = running.settings.http_host, running.metrics_port
+    return (
+        f"Following {counted(sources, 'source')}, until Ctrl-C. Metrics: http://{host}:{port}/metrics\n"
+        f"What you change in {running.settings.config_dir} counts after: headrace apply"
+    )
 
 
 def reconcile(
