@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from rich.console import Console
+from rich.measure import Measurement
 
 from headrace.cli import screen
 from headrace.cli.screen import Column
@@ -63,3 +66,16 @@ def test_ages_have_one_unit(seconds: int, text: str) -> None:
 def test_counts_agree_with_their_word() -> None:
     assert [screen.counted(n, "row") for n in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
     assert screen.counted(2, "batch") == "2 batches"
+
+
+def test_spare_columns_go_where_a_terminal_is_too_narrow_the_last_first() -> None:
+    columns = [Column("source"), Column("app", spare=True), Column("state"), Column("held", spare=True)]
+    rows = [["account_users", "app_db", "ok", "0"]]
+    table = screen.rich_table(columns, rows)
+    widest = len("account_users" + "  app_db" + "  state" + "  held")
+
+    assert [screen.fitting(columns, rows, widest - cut) for cut in (0, 1, 7, 60)] == [
+        [0, 1, 2, 3], [0, 1, 2], [0, 2], [0, 2],
+    ]  # fmt: skip
+    narrow = Console(width=widest, file=io.StringIO(), force_terminal=True)
+    assert Measurement.get(narrow, narrow.options, table).maximum == widest

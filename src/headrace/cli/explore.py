@@ -104,7 +104,8 @@ def preview(
         screen.print_json(rows)
         return
     names = [column.name for column in facts.columns]
-    screen.print_table([screen.Column(name) for name in names], [[r[name] for name in names] for r in rows])
+    shown = [[row[name] for name in names] for row in rows]
+    screen.print_blocks_if_wide([screen.Column(name) for name in names], shown)
     screen.print_line()
     screen.print_table(
         [screen.Column("column"), screen.Column("type at the source"), screen.Column("feeds")],

@@ -42,8 +42,14 @@ def status(config: Config = None, json: Json = False) -> None:
     if not feeds:
         screen.print_line(NO_SOURCE)
         return
-    columns = [screen.Column(n) for n in ("source", "app", "class", "state", "last success", "next")]
-    columns += [screen.Column(n, right=True) for n in ("waiting", "rejected", "held")]
+    one_app = len({feed.source_id for feed in feeds}) == len(feeds)
+    columns = [screen.Column("source"), screen.Column("app", spare=one_app)]
+    columns += [screen.Column(n) for n in ("class", "state", "succeeded", "next")]
+    columns += [
+        screen.Column("waiting", right=True, spare=not any(feed.pending_batches for feed in feeds)),
+        screen.Column("rejected", right=True, spare=not any(feed.rejected for feed in feeds)),
+        screen.Column("held", right=True, spare=not any(held.values())),
+    ]
     screen.print_table(columns, [_status_row(f, held.get(f.feed_id, 0), freshness) for f in feeds])
     for feed in feeds:
         for what, why in (
@@ -85,7 +91,9 @@ def runs(
         screen.print_line("There are no runs yet.")
         return
     columns = [screen.Column(n) for n in ("started", "source", "trigger", "state")]
-    columns += [screen.Column(n, right=True) for n in ("took", "read", "journalled", "merged", "rejected")]
+    columns += [screen.Column("took", right=True, spare=True), screen.Column("read", right=True)]
+    columns += [screen.Column("journalled", right=True, spare=True), screen.Column("merged", right=True)]
+    columns += [screen.Column("rejected", right=True, spare=not any(run.rejected for run in found))]
     screen.print_table(columns, [_run_row(run) for run in found])
     for run in found:
         if run.error:

@@ -190,14 +190,18 @@ def _print_report(changes: list[Difference], report: ApplyReport, *, would: bool
         screen.print_line(f"{signs[change.change]} {change.kind}/{change.id}{paths}")
     for store in report.stores:
         for change_ in store.changes:
-            screen.print_line(
-                f"[green]+[/] data source {store.data_source_id}: {change_.table}: {change_.change}"
-            )
+            sign = signs[_kind_of(change_.change)]
+            screen.print_line(f"{sign} data source {store.data_source_id}: {change_.table}: {change_.change}")
     for source_id, app_id in report.reread:
         verb = "would be read" if would else "is read"
         screen.print_line(f"[yellow]~[/] feed {source_id} of {app_id} {verb} anew")
     if not changes and not report.reread and not any(s.changes for s in report.stores):
         screen.print_line("Nothing to change.")
+
+
+def _kind_of(change: str) -> str:
+    """Of a table's change: it begins with what is done."""
+    return {"create": "added", "add": "added", "drop": "removed"}.get(change.partition(" ")[0], "changed")
 
 
 def _report_as_json(

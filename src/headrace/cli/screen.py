@@ -32,17 +32,21 @@ def console() -> Console:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a printed table; numbers go to the right."""
+    """A column of a printed table; numbers go to the right. A spare one is left out where a terminal is too
+    narrow for all."""
 
     name: str
     right: bool = False
+    spare: bool = False
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
     """One line a row, under a header."""
     cells = [[text_of(value) for value in row] for row in rows]
     if sys.stdout.isatty():
-        console().print(rich_table(columns, cells))
+        screen = console()
+        kept = fitting(columns, cells, screen.width)
+        screen.print(rich_table([columns[i] for i in kept], [[line[i] for i in kept] for line in cells]))
     else:
         for line in plain_lines(columns, cells):
             print(line)  # noqa: T201
@@ -63,10 +67,19 @@ def print_blocks_if_wide(columns: Sequence[Column], rows: Sequence[Sequence[Any]
             screen.print(name.append(cell, style="not cyan dim" if cell == NOTHING else "not cyan"))
 
 
+def fitting(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The places of the columns that are shown in this width: spare ones go, the last one first."""
+    kept = list(range(len(columns)))
+    spare = [i for i in kept if columns[i].spare]
+    while spare and _width([columns[i] for i in kept], [[line[i] for i in kept] for line in cells]) > width:
+        kept.remove(spare.pop())
+    return kept
+
+
 def _width(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> int:
-    """Of the table that `rich_table` makes: two spaces and a line between columns."""
+    """Of the table that `rich_table` makes: two spaces between columns."""
     lines = [[column.name for column in columns], *cells]
-    return sum(max(len(line[i]) for line in lines) + 3 for i in range(len(columns)))
+    return sum(max(len(line[i]) for line in lines) + 2 for i in range(len(columns))) - 2
 
 
 def rich_table(columns: Sequence[Column], cells: Iterable[Sequence[str]]) -> Table:

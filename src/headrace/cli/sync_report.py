@@ -116,8 +116,10 @@ def _print_tables(report: SyncReport) -> None:
     if not report.feeds:
         screen.print_line(NO_SOURCE)
         return
-    names = ("rows read", "batches", "rejected rows", "invalid values")
-    columns = [screen.Column("source"), screen.Column("app"), *(screen.Column(n, right=True) for n in names)]
+    one_app = len({feed.source_id for feed in report.feeds}) == len(report.feeds)
+    columns = [screen.Column("source"), screen.Column("app", spare=one_app)]
+    columns += [screen.Column("rows read", right=True), screen.Column("batches", right=True, spare=True)]
+    columns += [screen.Column(n, right=True) for n in ("rejected rows", "invalid values")]
     rows: list[list[Any]] = [
         [f.source_id, f.app_id, f"{f.rows_read:,}", f.batches, f.rejected, f.invalid] for f in report.feeds
     ]
