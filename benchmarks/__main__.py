@@ -11,8 +11,9 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.database import SERVER_URL
+from benchmarks.outcome import Outcome
 from benchmarks.peers import Headrace, Peer, Reference
-from benchmarks.works import WORKS, Outcome
+from benchmarks.works import WORKS
 
 RESULTS = Path("bench-results")
 

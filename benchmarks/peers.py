@@ -78,10 +78,10 @@ class Headrace:
                 if self.control == "sqlite"
                 else stack.enter_context(database("control"))
             )
-            _define(project)
+            define(project)
             settle(store_url)
             measured = run_measured(
-                [_headrace(), "sync"],
+                [headrace(), "sync"],
                 directory=project,
                 environment={
                     "SHOP_URL": source_url,
@@ -93,7 +93,7 @@ class Headrace:
             return measured, checksum(store_url, "headrace.users")
 
 
-def _headrace() -> str:
+def headrace() -> str:
     """The command that belongs to this Python."""
     beside = Path(sys.executable).with_name("headrace")
     found = str(beside) if beside.exists() else shutil.which("headrace")
@@ -102,7 +102,7 @@ def _headrace() -> str:
     return found
 
 
-def _define(project: Path) -> None:
+def define(project: Path) -> None:
     """The project directory of the users: one primary source with every column as a property."""
     types = dict.fromkeys(COLUMNS, "string") | {
         "id": "integer",

@@ -32,7 +32,8 @@ def keys_of(source: SourceShape, events: pa.Table | None) -> pa.Table:
     if events is None:
         schema = pa.schema([(c.name, ARROW_TYPES[c.type]) for c in key] + [(CUSTOMER, pa.string())])
         return schema.empty_table()
-    there = events.filter(pc.invert(events.column(DELETED)))
+    deleted = events.column(DELETED)
+    there = events.filter(pc.invert(deleted)) if pc.any(deleted).as_py() else events
     return there.select([*(c.name for c in key), CUSTOMER])
 
 

@@ -33,7 +33,7 @@ def digest_of(keys: Table, scope: FeedScope) -> str | None:
     for column in _told(scope):
         text = canonical_text(keys.column(column.name))
         texts += [pc.binary_length(text).cast(pa.string()), text] if column.type in TEXT_TYPES else [text]
-    lines = pc.binary_join_element_wise(*texts, ",")
+    lines = pc.binary_join_element_wise(*texts, ",") if len(texts) > 1 else texts[0]
     whole = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")
     return sha256(whole[0].as_buffer()).hexdigest()
 
