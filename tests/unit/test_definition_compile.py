@@ -220,7 +220,8 @@ def test_a_plan_reads_every_column_it_needs_once(tmp_path: Path) -> None:
 def test_columns_by_which_rows_or_records_are_found_are_bounded_wherever_they_are_fed(tmp_path: Path) -> None:
     chain = {
         "name": "Regions", "model": "users", "app": "shop_db", "table": "regions", "key": ["id"],
-        "mapping": {"name": "account"}, "properties": {"regions": {"type": "integer", "aggregation": "count"}},
+        "mapping": {"name": "account"},
+        "properties": {"regions": {"type": "integer", "aggregation": "count"}},
     }  # fmt: skip
     feeds = built(tmp_path, {"sources/regions": chain}, regions=FACTS[ACCOUNTS]).feeds
     assert {source: plan.indexed for (source, _), plan in feeds.items()} == {
