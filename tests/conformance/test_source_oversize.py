@@ -17,6 +17,7 @@ from headrace.domain.position import Position
 from headrace.errors import SourceDriftError
 from headrace.ports import ExactKeys, KeyRange, Page, ReadPlan, Relation, Selection, Since, SourceReader
 from headrace.sources import open_reader
+from tests.conftest import mysql_connection
 
 LIMIT = 2_000
 PLAN = ReadPlan(
@@ -36,12 +37,12 @@ class Source:
         self.dialect, self.url, self._connection = dialect, url, connection
 
     def execute(self, statement: str, *values: Any) -> None:
-        mark = "%s" if self.dialect == "postgres" else "?"
-        self._connection.execute(statement.replace("?", mark), values)
+        mark = "?" if self.dialect == "sqlite" else "%s"
+        self._connection.cursor().execute(statement.replace("?", mark), values)
         self._connection.commit()
 
 
-@pytest.fixture(params=["postgres", "sqlite"])
+@pytest.fixture(params=["postgres", "mysql", "sqlite"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
     kind = "bytea" if request.param == "postgres" else "BLOB"
     table = f"CREATE TABLE notes (id integer PRIMARY KEY, note text, data {kind}, at timestamp)"
@@ -50,6 +51,14 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
         with psycopg.connect(url) as postgres:
             made = Source("postgres", url, postgres)
             made.execute(table)
+            yield made
+        return
+    if request.param == "mysql":
+        url = request.getfixturevalue("mysql_database")
+        kinds = "note longtext, data longblob, at datetime(6)"
+        with closing(mysql_connection(url, autocommit=False)) as mysql:
+            made = Source("mysql", url, mysql)
+            made.execute(f"CREATE TABLE notes (id integer PRIMARY KEY, {kinds})")
             yield made
         return
     path = tmp_path / "source.db"
@@ -135,7 +144,8 @@ def test_the_column_that_is_not_read_may_be_of_any_size(source: Source, reader: 
 
 def test_a_query_is_guarded_like_a_table(source: Source, reader: SourceReader) -> None:
     fill(source)
-    plan = replace(PLAN, relation=Relation(query="SELECT id, note || '!' AS note, data, at FROM notes"))
+    loud = "CONCAT(note, '!')" if source.dialect == "mysql" else "note || '!'"
+    plan = replace(PLAN, relation=Relation(query=f"SELECT id, {loud} AS note, data, at FROM notes"))
     notes = column(pages(reader, plan, ALL), "note")
     assert [n for n, note in enumerate(notes, start=1) if note.startswith(MARK)] == [3, 7]
     assert notes[0] == "note 1!"

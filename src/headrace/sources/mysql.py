@@ -18,6 +18,7 @@ from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
 from headrace.errors import InvariantError, SourceDriftError, SourceUnavailableError
 from headrace.ports import Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
+from headrace.sources.cell_mark import new_mark, with_oversized
 from headrace.sources.drift import relation_name, require_columns
 from headrace.sources.mysql_catalogue import MysqlRelation, find_relation, list_tables
 from headrace.sources.mysql_cell import text_table
@@ -31,7 +32,6 @@ from headrace.sources.mysql_sighting import Sightings, moment
 from headrace.sources.mysql_stream import RowStream
 from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
-from headrace.sources.postgres_cell import new_mark, with_oversized
 from headrace.sources.steady_clock import SteadyClock
 
 _READER_PREFIX: Final = "headrace-reader:"

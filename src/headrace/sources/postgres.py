@@ -14,12 +14,12 @@ from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
 from headrace.errors import InvariantError, SourceUnavailableError
 from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
+from headrace.sources.cell_mark import new_mark, with_oversized
 from headrace.sources.csv_page import parse_copied
 from headrace.sources.drift import relation_name, require_columns
 from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
 from headrace.sources.postgres_catalogue import PostgresRelation, find_relation, is_as_found, list_tables
-from headrace.sources.postgres_cell import new_mark, with_oversized
 from headrace.sources.postgres_errors import ErrorTranslation
 from headrace.sources.postgres_fence import Asking, take_fence
 from headrace.sources.postgres_identity import identity_of

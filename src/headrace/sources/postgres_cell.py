@@ -7,13 +7,11 @@ a second time.
 
 from __future__ import annotations
 
-import secrets
 from typing import Final
 
 from psycopg import sql
 
-from headrace.domain.arrow import Array, Table, pa, pc
-from headrace.domain.oversize import BEGINNING_CHARACTERS, Oversized
+from headrace.domain.oversize import BEGINNING_CHARACTERS
 
 _TEXTS: Final = frozenset({"text", "varchar", "bpchar"})
 # Of these octet_length() reads the size alone, and left() and substring() only as much as they return.
@@ -26,10 +24,6 @@ _SPREAD: Final = 2048
 bits each is a digit."""
 _ELEMENT_BYTES: Final = 8
 """Of an array's null, the one element that takes no room."""
-
-
-def new_mark() -> str:
-    return f"headrace-oversized-{secrets.token_hex(16)}:"
 
 
 def guarded(cell: sql.Composable, base: str, *, limit: int, mark: str) -> sql.Composable:
@@ -56,18 +50,3 @@ def guarded(cell: sql.Composable, base: str, *, limit: int, mark: str) -> sql.Co
         mark=sql.Literal(mark),
         characters=sql.Literal(BEGINNING_CHARACTERS),
     )
-
-
-def with_oversized(rows: Table, mark: str, *, limit: int) -> Table:
-    """The rows with the marks of `domain.oversize` in the place of those that travelled."""
-    columns = [_unwrapped(column.combine_chunks(), mark, limit) for column in rows.columns]
-    return pa.Table.from_arrays(columns, names=rows.column_names)
-
-
-def _unwrapped(texts: Array, mark: str, limit: int) -> Array:
-    marked = pc.fill_null(pc.starts_with(texts, mark), False)
-    found = []
-    for text in texts.filter(marked).to_pylist():
-        size, _, beginning = text.removeprefix(mark).partition(":")
-        found.append(Oversized(int(size), limit, beginning).mark)
-    return pc.replace_with_mask(texts, marked, pa.array(found, pa.string())) if found else texts

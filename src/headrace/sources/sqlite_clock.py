@@ -10,13 +10,13 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from headrace.sources.sqlite_value import Value
+from headrace.sources.wall_clock import lowered_wall, raised_wall
 
 _TEXT: Final = re.compile(
     r"\d{4}-\d\d-\d\d(?:(?P<separator>[ T])\d\d:\d\d(?P<seconds>:\d\d(?:\.(?P<fraction>\d{1,6}))?)?"
     r"(?P<offset>Z|\+00:00)?)?"
 )
 _PLAUSIBLE_YEARS: Final = (1990, 2200)
-_FALL_BACK_SPAN: Final = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,16 +111,13 @@ def render_clock(
     """
     if isinstance(found, EpochFormat):
         return found.render(now + skew), None
-    zone = ZoneInfo(zone_name)
     if found.offset or found.separator is None:
-        return found.render(now + skew, zone), None
-    wall = _wall(now, zone)
-    ahead = max(timedelta(), _FALL_BACK_SPAN - (_wall(now + _FALL_BACK_SPAN, zone) - wall))
-    behind = max(timedelta(), _FALL_BACK_SPAN - (wall - _wall(now - _FALL_BACK_SPAN, zone)))
-    clock = found.render_wall(wall + behind + skew)
-    if not ahead and not behind:
+        return found.render(now + skew, ZoneInfo(zone_name)), None
+    lowest, highest = lowered_wall(now, zone_name), raised_wall(now, zone_name)
+    clock = found.render_wall(highest + skew)
+    if lowest == highest:
         return clock, None
-    return clock, found.render_wall(wall - ahead - 2 * skew - timedelta(seconds=1))
+    return clock, found.render_wall(lowest - 2 * skew - timedelta(seconds=1))
 
 
 def render_floor(found: Format, moment: datetime, zone_name: str) -> str:
@@ -141,7 +138,3 @@ def earlier(found: Format, value: Value, *, by: timedelta) -> str | None:
     text = value.decode() if isinstance(value, bytes) else str(value)
     wall = datetime.fromisoformat(text.removesuffix(found.offset) if found.offset else text)
     return found.render_wall(wall - by)
-
-
-def _wall(moment: datetime, zone: tzinfo) -> datetime:
-    return moment.astimezone(zone).replace(tzinfo=None)
