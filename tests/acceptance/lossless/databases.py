@@ -97,6 +97,10 @@ class SourceDatabase(Protocol):
         """The clock as a column of this precision takes it."""
         ...
 
+    def now_off(self, seconds: int) -> str:
+        """What a clock shows that is off by so much."""
+        ...
+
     def make(self, cursor_type: str | None = None) -> None:
         """The table is there, empty."""
         ...
@@ -125,6 +129,9 @@ class PostgresDatabase:
     def now_in(self, precision: str) -> str:
         del precision  # the column rounds
         return self.now
+
+    def now_off(self, seconds: int) -> str:
+        return f"now() + interval '{seconds} seconds'"
 
     @property
     def two_phases(self) -> dict[str, tuple[str, ...]]:
@@ -177,6 +184,9 @@ class MysqlDatabase:
         del precision  # the column rounds
         return self.now
 
+    def now_off(self, seconds: int) -> str:
+        return f"NOW(6) + INTERVAL {seconds} SECOND"
+
     @property
     def two_phases(self) -> dict[str, tuple[str, ...]]:
         return {
@@ -224,6 +234,9 @@ class SqliteDatabase:
 
     def now_in(self, precision: str) -> str:
         return self.now if precision == "millisecond" else "CURRENT_TIMESTAMP"
+
+    def now_off(self, seconds: int) -> str:
+        return f"strftime('%Y-%m-%d %H:%M:%f', 'now', '{seconds:+d} seconds')"
 
     @property
     def url(self) -> str:
