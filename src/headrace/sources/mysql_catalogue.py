@@ -225,7 +225,7 @@ def _column(described: Sequence[Any], *, is_json: bool) -> MysqlColumn:
         digits=int(digits or 0),
         charset=charset,
         collation=collation,
-        longest=longest_text(kind, characters),
+        longest=longest_text(kind, None if characters is None else int(characters)),
     )
 
 

@@ -35,7 +35,6 @@ _NAMES: Final[Mapping[int, tuple[str, Kind]]] = {
     FIELD_TYPE.GEOMETRY: ("geometry", "geometry"),
 }
 _TIMES: Final = frozenset({"datetime", "timestamp", "time"})
-_LONG_TEXTS: Final = frozenset({FIELD_TYPE.BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +66,11 @@ def query_columns(shape: Shape) -> tuple[MysqlColumn, ...]:
 def _column(field: Field) -> MysqlColumn:
     native, kind = _type_of(field)
     digits = min(field.scale, _MOST_DIGITS) if kind in _TIMES else 0
-    length = None if field.type_code in _LONG_TEXTS else str(field.length)
     return MysqlColumn(
         facts=column_facts(field.name, native, kind, nullable=True, collation=None),
         kind=kind,
         digits=digits,
-        longest=longest_text(kind, length),
+        longest=longest_text(kind, field.length if kind in {"text", "binary"} else None),
     )
 
 

@@ -66,8 +66,8 @@ def column_facts(name: str, native: str, kind: Kind, *, nullable: bool, collatio
     )
 
 
-def longest_text(kind: Kind, characters: str | None) -> int | None:
+def longest_text(kind: Kind, characters: int | None) -> int | None:
     """Bytes that a value's text has at most, from the length that its column declares; None: unbounded."""
     if kind in {"geometry", "json"}:
         return None
-    return _FIXED_TEXT_BYTES if characters is None else int(characters) * _CHARACTER_BYTES + 2
+    return _FIXED_TEXT_BYTES if characters is None else characters * _CHARACTER_BYTES + 2
