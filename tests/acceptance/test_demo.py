@@ -87,6 +87,7 @@ def test_the_demo_leaves_a_project_to_play_with(demo: tuple[Path, str, float]) -
     with closing(sqlite3.connect(place / "sources" / "app.db")) as app, app:
         app.execute("UPDATE users SET name = 'Ada King' WHERE id = 12")
     assert run("status", cwd=place).returncode == 0
+    assert run("verify", cwd=place).returncode == 0
     assert run("sync", cwd=place).returncode == 0
     assert "Ada King" in run("records", "users", "12", cwd=place).stdout
     with closing(sqlite3.connect(place / "sources" / "app.db")) as app, app:

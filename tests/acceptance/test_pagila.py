@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -83,9 +84,13 @@ def test_records_follow_random_changes_late_commits_and_deletes(project: Project
             changes.one(removing=True)
     assert changes.removed.keys() == {"customer", "rental", "payment", "address"}, changes.removed
     project.headrace("sync")
+    project.headrace("verify", exit_code=1)  # deletes: no poll sees them
     for arguments in pagila.RECONCILED:
         project.headrace("reconcile", *arguments)
     renters.assert_equal()
+    (verified,) = json.loads(project.headrace("verify", "--json"))["models"]
+    assert (verified["differing"], verified["behind"]) == ([], [])
+    assert verified["given"] == verified["stored"] == len(renters.actual())
 
     batches, contents = project.journalled_batches(), renters.store.contents()
     project.headrace("sync")
