@@ -34,6 +34,7 @@ from headrace.sources.steady_clock import SteadyClock
 _BUSY_TIMEOUT_S: Final = 10.0
 _STATEMENT_TIMEOUT_S: Final = 300.0
 _STEPS_BETWEEN_CHECKS: Final = 100_000
+_CACHE_KIB: Final = 32 * 1024
 _CHANGE_COUNTER_AT: Final = 24
 _CANONICAL_END: Final = "Z"
 _BOOLEANS: Final = {"true": "1", "false": "0"}
@@ -274,6 +275,9 @@ class SqliteReader:
         )
         connection.text_factory = bytes  # a text that is no UTF-8 must not end the read
         connection.execute("PRAGMA query_only = 1")
+        # Also what a sort without an index fills before it writes a run to disk; merging holds a row of each
+        # run, so that with the usual 2 MB wide rows would take half of their table's size.
+        connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")
         connection.set_progress_handler(self._is_late, _STEPS_BETWEEN_CHECKS)
         return connection
 
