@@ -118,7 +118,11 @@ class Applying:
         is no later version of itself."""
         if not any(batch.may_supersede for batch in run):
             return ()
-        found = self.superseded(run, [self.events(batch) for batch in run])
+        try:
+            tables = [self.events(batch) for batch in run]
+        except LeaseLostError:
+            return ()  # who applied them has told control meanwhile, and closed what they supersede
+        found = self.superseded(run, tables)
         own = {batch.id for batch in run}
         open_rows = self.journal.refused_rows(self.feed_log.feed_id)
         left_out = {row.id for row in open_rows if row.batch_id in own}
