@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
+from headrace.sources import sqlite_fence
 from tests.acceptance.lossless.conftest import MakeThings, database_in
-from tests.acceptance.lossless.databases import PostgresDatabase
+from tests.acceptance.lossless.databases import PostgresDatabase, SqliteDatabase
 from tests.acceptance.lossless.faked_clock import FakedClock, faked_clock
 from tests.servers import PostgresCluster, postgres_cluster
 
@@ -57,6 +59,21 @@ def test_rows_written_after_the_clock_was_set_back_are_read(
         session.insert(4, "right again")
         things.poll()
         assert things.names() == session.names()
+
+
+def test_a_sqlite_clock_that_was_set_back_loses_no_row(
+    sqlite_things: SqliteDatabase, read: MakeThings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's clock is that of the process which asks, so it is set here where it is asked."""
+    sqlite_things.make()
+    things, shown = read(sqlite_things), sqlite_fence._now
+    with sqlite_things.session() as session:
+        for id_, off_s in enumerate([0, -60, -50, 0], 1):
+            off = timedelta(seconds=off_s)
+            monkeypatch.setattr(sqlite_fence, "_now", lambda connection, off=off: shown(connection) + off)
+            session.insert(id_, "dated", sqlite_things.now_off(off_s))
+            things.poll()
+            assert things.names() == session.names(), off_s
 
 
 def test_a_transaction_that_began_before_the_clock_was_set_back_is_read(

@@ -61,6 +61,12 @@ def project_of(root: Path, database: Database, **schedule: Any) -> Project:
     return Project.create(root, definitions(database, schedule), environment, warm=True)
 
 
+def records(project: Project) -> dict[int, str]:
+    """The names of the store's records, by key."""
+    with closing(sqlite3.connect(project.root / "store.db")) as store:
+        return dict(store.execute("SELECT thing_id, name FROM things").fetchall())
+
+
 def feed_state_bytes(project: Project) -> int:
     """What the one feed remembers between polls."""
     columns = "saved_cursor, saved_key, lead_cursor, lead_key, fence_state, digests, reconciliation"
@@ -120,9 +126,7 @@ class Things:
         self.poll()
 
     def names(self) -> dict[int, str]:
-        """The records."""
-        with closing(sqlite3.connect(self.project.root / "store.db")) as store:
-            return dict(store.execute("SELECT thing_id, name FROM things").fetchall())
+        return records(self.project)
 
     def journalled(self) -> int:
         """Rows that were ever journalled, merged or not."""
