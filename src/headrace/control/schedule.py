@@ -13,13 +13,21 @@ RESEND_AFTER_S = 30.0
 """A nudge that nobody claimed for so long is taken for lost, unless the settings say otherwise."""
 
 
+# A source with a schedule is reconciled when that is due, however rarely it is polled; one that fails waits
+# for its next poll, which reconciles too.
+_RECONCILE_IS_DUE = sa.and_(
+    feed.c.reconcile_due_at <= now(),
+    feed.c.failures == 0,
+    sa.or_(feed.c.every_s.is_not(None), feed.c.cron.is_not(None)),
+)
+
 # A live lease is polled already: its `again` is seen at the release. An expired one is a poll that
 # died; nothing else remembers what it was asked for.
 _IS_DUE = sa.and_(
     feed.c.state == "active",
     sa.not_(feed.c.paused),
     sa.or_(feed.c.lease_until.is_(None), feed.c.lease_until < now()),
-    sa.or_(feed.c.next_due <= now(), feed.c.again, feed.c.lease_id.is_not(None)),
+    sa.or_(feed.c.next_due <= now(), feed.c.again, feed.c.lease_id.is_not(None), _RECONCILE_IS_DUE),
 )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from headrace.control.sweep import Removed, Retention
 from headrace.domain.vocabulary import SourceId
@@ -35,6 +38,25 @@ def test_a_tick_is_sent_once_by_any_number_of_schedulers(bare: Control) -> None:
     with ThreadPoolExecutor(4) as pool:
         sent = [i for found in pool.map(tick, range(4)) for i in found]
     assert len(sent) == len(set(sent)) == 40
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_due"),
+    [
+        ({}, True),
+        ({"failures": 1}, False),  # its next poll reconciles, when that is due
+        ({"every_s": None}, False),  # polled only when asked for
+        ({"every_s": None, "cron": "0 3 * * *"}, True),
+    ],
+)
+def test_a_feed_is_sent_when_its_reconciliation_is_due_however_rarely_it_is_polled(
+    control: Control, changes: dict[str, Any], is_due: bool
+) -> None:
+    assert len(control.schedule.claim_due(9)) == 2
+    control.release(control.claimed())
+    assert control.schedule.claim_due(9) == []
+    control.set_feed(reconcile_due_at=PAST, **changes)
+    assert control.schedule.claim_due(9) == ([control.feed()] if is_due else [])
 
 
 def test_at_most_the_limit_is_sent_the_longest_due_first(control: Control) -> None:
