@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from headrace.definition.loader import load
+from headrace.domain.vocabulary import AppId, SourceId
 from headrace.errors import ConfigurationError
 from headrace.steps.apply import ApplyReport
+from tests.integration.shop import Shop, definitions
 from tests.integration.world import ACCOUNTS, PURCHASES, USERS, Seen, prepared, world_of
 from tests.properties.history import NOW, PREPARED
 
@@ -165,3 +167,34 @@ def test_what_another_version_applied_is_read_again(world: Seen) -> None:
     assert (report.failed, len(report.reread)) == (False, len(world.active_feeds()))
     world.settle()
     assert records(world) == [("Ann", 1, "pen")]
+
+
+def test_keys_that_an_app_orders_otherwise_bound_no_chunks_of_its_feed(tmp_path: Path) -> None:
+    for app, kind in (("one", "INTEGER"), ("two", "TEXT")):
+        with closing(sqlite3.connect(tmp_path / f"{app}.db")) as source:
+            source.execute(f"CREATE TABLE users (id {kind} PRIMARY KEY NOT NULL, updated_at TEXT)")
+    shared = definitions("sqlite", "", tmp_path)
+    users = shared["sources/users"] | {"apps": ["one", "two"], "properties": {}}
+    bodies = {
+        **{
+            f"apps/{app}": {
+                "name": app,
+                "type": "sqlite",
+                "url": f"sqlite:///{tmp_path}/{app}.db",
+                "customer": app,
+            }
+            for app in ("one", "two")
+        },
+        **{
+            place: shared[place]
+            for place in ("schemas/shop", "visibility_groups/all", "data_sources/main", "models/users")
+        },
+        "sources/users": {key: value for key, value in users.items() if key != "app"},
+    }
+    shop = Shop("sqlite", "", tmp_path)
+    with closing(shop.app):
+        for place, body in bodies.items():
+            shop.define(place, body)
+        shop.apply()
+        feeds = {app: shop.app.catalogue().feed(SourceId(USERS), AppId(app)) for app in ("one", "two")}
+    assert {app: feed.chunkable for app, feed in feeds.items()} == {"one": True, "two": False}

@@ -159,7 +159,7 @@ class ApplyStep:
             compiled, _ = compile_definitions(definitions, facts)
         told = (*faults, *wrong)
         models = dict(compiled.models)
-        plans = _expecting(compiled.feeds, by_feed, previous)
+        plans = _of_their_apps(compiled.feeds, facts, by_feed, previous)
         if previous is not None and (kept := _kept(previous, definitions, lacking - _sources(compiled))):
             told = _told_as_kept(told, definitions, kept)
             models |= {m.id: m for m in previous.models if m.id in kept}
@@ -226,25 +226,41 @@ def _readable(text: str) -> AppliedDocument | None:
         return None
 
 
-def _expecting(
+def _of_their_apps(
     plans: Mapping[Feed, FeedPlan],
-    facts: Mapping[Feed, TableFacts],
+    facts: Mapping[SourceId, TableFacts],
+    by_feed: Mapping[Feed, TableFacts],
     previous: AppliedDocument | None,
 ) -> dict[Feed, FeedPlan]:
-    """The plans with what each poll compares its source with: the columns as they are now; of an app that
-    cannot be asked, as they were."""
+    """The plans, compiled from the facts of one app of each source, with what its own app makes of each: the
+    columns that polls compare with as they are now; of an app that cannot be asked, as they were."""
     old = previous.plans if previous else {}
-    return {feed: _expecting_one(plan, facts.get(feed), old.get(feed)) for feed, plan in plans.items()}
+    return {
+        feed: _of_its_app(plan, facts[feed[0]], by_feed.get(feed), old.get(feed))
+        for feed, plan in plans.items()
+    }
 
 
-def _expecting_one(plan: FeedPlan, facts: TableFacts | None, old: FeedPlan | None) -> FeedPlan:
+def _of_its_app(
+    plan: FeedPlan, compiled_from: TableFacts, facts: TableFacts | None, old: FeedPlan | None
+) -> FeedPlan:
     if facts is not None:
-        expected, unique = used_columns(plan, facts), facts.identifies(plan.read.key)
-        return replace(plan, expected=expected, key_is_unique=unique)
+        key = plan.read.key
+        return replace(
+            plan,
+            expected=used_columns(plan, facts),
+            key_is_unique=facts.identifies(key),
+            chunkable=plan.chunkable and _key_order(facts, key) == _key_order(compiled_from, key),
+        )
     if old is None or old.read.key != plan.read.key:
         return plan
     expected = tuple(column for column in old.expected if column.name in plan.read.columns)
     return replace(plan, expected=expected, key_is_unique=old.key_is_unique)
+
+
+def _key_order(facts: TableFacts, key: Sequence[str]) -> list[tuple[object, ...]]:
+    columns = [facts.column(name) for name in key]
+    return [(column.type, column.portable_order) for column in columns if column is not None]
 
 
 def _sources(compiled: Compiled) -> set[SourceId]:

@@ -150,6 +150,7 @@ def lags(project: Project, source: psycopg.Connection[Any], id_: int) -> list[fl
 
 
 def test_a_hostile_customer_harms_no_other(project: Project) -> None:
+    project.headrace("apply")
     with (
         psycopg.connect(project.environment["SOURCE_URL"], autocommit=True) as source,
         running(project),
