@@ -41,12 +41,18 @@ def postgres_things(new_database: NewDatabase) -> Iterator[PostgresDatabase]:
 @pytest.fixture
 def mysql_things(mariadb: MariadbServer) -> Iterator[MysqlDatabase]:
     """A new database of a server where nobody else has transactions."""
+    with mysql_database_in(mariadb) as database:
+        yield database
+
+
+@contextmanager
+def mysql_database_in(server: MariadbServer) -> Iterator[MysqlDatabase]:
+    """A new database of the server, without tables."""
     name = f"headrace_test_{uuid.uuid4().hex[:12]}"
-    url = mariadb.database_url(name)
-    with closing(mysql_connection(mariadb.url)) as connection, connection.cursor() as cursor:
+    with closing(mysql_connection(server.url)) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-    yield MysqlDatabase(url)
-    with closing(mysql_connection(mariadb.url)) as connection, connection.cursor() as cursor:
+    yield MysqlDatabase(server.database_url(name))
+    with closing(mysql_connection(server.url)) as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name}")
 
 

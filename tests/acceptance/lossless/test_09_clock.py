@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 
 from headrace.sources import sqlite_fence
-from tests.acceptance.lossless.conftest import MakeThings, database_in
+from tests.acceptance.lossless.conftest import MakeThings, database_in, mysql_database_in
 from tests.acceptance.lossless.databases import PostgresDatabase, SqliteDatabase
 from tests.acceptance.lossless.faked_clock import FakedClock, faked_clock
-from tests.servers import PostgresCluster, postgres_cluster
+from tests.acceptance.lossless.things import Database
+from tests.servers import MariadbServer, PostgresCluster, mariadb_server, postgres_cluster
 
 BERLIN = "-c timezone=Europe/Berlin"
 
@@ -28,6 +29,12 @@ def clocked_server(clock: FakedClock) -> Iterator[PostgresCluster]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def clocked_mariadb(clock: FakedClock) -> Iterator[MariadbServer]:
+    with mariadb_server(environment=clock.environment) as server:
+        yield server
+
+
 @pytest.fixture
 def clocked(clocked_server: PostgresCluster, clock: FakedClock) -> Iterator[PostgresDatabase]:
     """A database whose server's clock is right, until it is set."""
@@ -36,10 +43,23 @@ def clocked(clocked_server: PostgresCluster, clock: FakedClock) -> Iterator[Post
         yield database
 
 
+@pytest.fixture(params=["postgres", "mysql"])
+def any_clocked(request: pytest.FixtureRequest, clock: FakedClock) -> Iterator[Database]:
+    """The same of MariaDB too."""
+    if request.param == "postgres":
+        yield request.getfixturevalue("clocked")
+        return
+    clock.set_off(0)
+    with mysql_database_in(request.getfixturevalue("clocked_mariadb")) as database:
+        database.make()
+        yield database
+
+
 @pytest.mark.parametrize("other_worker", [False, True])
 def test_rows_written_after_the_clock_was_set_back_are_read(
-    clocked: PostgresDatabase, clock: FakedClock, read: MakeThings, other_worker: bool
+    any_clocked: Database, clock: FakedClock, read: MakeThings, other_worker: bool
 ) -> None:
+    clocked = any_clocked
     things = read(clocked)
     with clocked.session() as session:
         session.insert(1, "before")
@@ -77,8 +97,9 @@ def test_a_sqlite_clock_that_was_set_back_loses_no_row(
 
 
 def test_a_transaction_that_began_before_the_clock_was_set_back_is_read(
-    clocked: PostgresDatabase, clock: FakedClock, read: MakeThings
+    any_clocked: Database, clock: FakedClock, read: MakeThings
 ) -> None:
+    clocked = any_clocked
     things = read(clocked)
     with clocked.session() as late, clocked.session() as session:
         session.insert(1, "before")
