@@ -88,6 +88,7 @@ def campaign(
         report.notes.append(f"faults for {time.monotonic() - began:.0f} s; {_written(writers)}")
         _end(site, report)
         report.verdict = examine(site.shop_url, site.store_urls)
+        report.bugs += _disagreement(site, report.verdict)
         report.bugs += [f"{n} exited with {code}" for n, code in site.fleet.stop_all().items() if code]
         report.bugs += site.fleet.bugs()
         report.bugs += [f"rejected: {row}" for row in site.project.control(REJECTED)]
@@ -177,6 +178,15 @@ def _end(site: Site, report: Report) -> None:
     site.project.headrace("apply")
     settle(site.project, site.fleet)
     report.notes.append(f"healed, reconciled and quiet after {time.monotonic() - began:.0f} s")
+
+
+def _disagreement(site: Site, verdict: Verdict) -> list[str]:
+    """`headrace verify` compares records with sources too: it must say what the oracle says."""
+    try:
+        site.project.headrace("verify", exit_code=0 if verdict.clean else 1)
+    except AssertionError as error:
+        return [str(error)]
+    return []
 
 
 def _written(writers: Writers) -> str:

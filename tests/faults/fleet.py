@@ -15,7 +15,7 @@ from tests.acceptance.project import Process, Project
 STOP_LIMIT_S = 25.0
 BUGS = ('"process failed with a bug"', "InvariantError", "a bug of Headrace", "Traceback (most recent")
 CUT_OFF = "Unhandled error during post_process_message"
-"""dramatiq's word for a thread that still waited for Redis when its process ended and closed the connection."""
+"""dramatiq's word for a thread that waited for Redis when the end of its process closed the connection."""
 
 
 @dataclass
