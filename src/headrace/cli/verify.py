@@ -116,7 +116,7 @@ def _print(
 def _summary(report: ModelReport) -> list[str]:
     differing = f"{len(report.differing):,}" + (" or more" if report.stopped else "")
     numbers = (report.expected, report.stored)
-    others = (len(report.behind), report.rejected_rows, sum(report.held.values()))
+    others = (report.behind_records, report.rejected_rows, sum(report.held.values()))
     return [report.model, *(f"{n:,}" for n in numbers), differing, *(f"{n:,}" for n in others)]
 
 
@@ -125,8 +125,8 @@ def _lines(model: ModelShape, report: ModelReport, names: Names) -> Iterator[str
         yield from _record_lines(model, found)
     for found in report.behind[:SHOWN_BEHIND]:
         yield f"behind: {_where(model, found)}: {found.why}"
-    if len(report.behind) > SHOWN_BEHIND:
-        yield f"behind: {len(report.behind) - SHOWN_BEHIND:,} more"
+    if report.behind_records > SHOWN_BEHIND:
+        yield f"behind: {report.behind_records - SHOWN_BEHIND:,} more"
     shown = [(feed, row) for feed, rows in report.rejected.items() for row in rows][:SHOWN_REJECTED]
     for feed, row in shown:
         yield f"rejected, not compared: {names.get(feed, ('?', '?'))[0]} {row.key}: {row.reason}"
@@ -197,6 +197,7 @@ def _as_json(
                 "stored": r.stored,
                 "differing": [_difference(models[r.model], found) for found in r.differing],
                 "more": r.stopped,
+                "behind_records": r.behind_records,
                 "behind": [_difference(models[r.model], found) for found in r.behind],
                 "rejected_rows": r.rejected_rows,
                 "rejected": [

@@ -49,7 +49,8 @@ class ModelReport:
 
     Attributes:
         expected, stored: records that sources give, and that stores have; of a sample: those looked at.
-        differing: what is wrong. behind: what was not read or not merged yet.
+        differing: what is wrong. behind: some of what was not read or not merged yet; `behind_records` counts
+            all of it.
         stopped: there may be more differences: the limit is reached.
         rejected: some of the rows that are excepted, by feed; `rejected_rows` counts all of them.
         held: rows that a breaker holds, by feed; they are excepted too.
@@ -61,6 +62,7 @@ class ModelReport:
     stored: int = 0
     differing: list[Found] = field(default_factory=list)
     behind: list[Found] = field(default_factory=list)
+    behind_records: int = 0
     stopped: bool = False
     rejected: Mapping[FeedId, Sequence[RejectedRow]] = field(default_factory=dict)
     rejected_rows: int = 0
@@ -156,7 +158,7 @@ class VerifyModel:
             for record, difference in before.items():
                 now = again.get(record)
                 if now is None:
-                    report.behind.append(Found(difference=difference, why="it was not read or merged yet"))
+                    self._note_behind(difference, "it was not read or merged yet", report)
                 elif now == after.get(record) and now.expected == difference.expected:
                     self._settle(now, not_read, report)
                 else:
@@ -165,13 +167,19 @@ class VerifyModel:
                 report.stopped = True
                 return
             before = changing
-        report.behind += [Found(difference=d, why="it keeps changing") for d in before.values()]
+        for difference in before.values():
+            self._note_behind(difference, "it keeps changing", report)
+
+    def _note_behind(self, difference: Difference, why: str, report: ModelReport) -> None:
+        report.behind_records += 1
+        if len(report.behind) < self.limit:
+            report.behind.append(Found(difference=difference, why=why))
 
     def _settle(self, difference: Difference, not_read: Mapping[SourceId, str], report: ModelReport) -> None:
         """It stays different, though nothing changes: wrong, unless what feeds it could not be read."""
         sources = self._feeding(difference)
         if sources and sources <= not_read.keys():
-            report.behind.append(Found(difference=difference, why=not_read[min(sources)]))
+            self._note_behind(difference, not_read[min(sources)], report)
         else:
             report.differing.append(Found(difference=difference, why=self._hint(difference, sources)))
 
