@@ -19,7 +19,7 @@ from headrace.domain.vocabulary import FeedClass
 from headrace.ports import ReadPlan, Relation, Since
 from headrace.sources.postgres import PostgresReader
 from headrace.sources.postgres_catalogue import find_relation
-from headrace.sources.postgres_fence import _Rendered
+from headrace.sources.postgres_fence import _RUNNING, _Rendered
 
 PLAN = ReadPlan(relation=Relation("events"), columns=("id", "at"), key=("id",), cursor="at")
 Connect = Callable[..., "psycopg.Connection[tuple[Any, ...]]"]
@@ -108,6 +108,18 @@ def test_our_own_reading_sessions_do_not_hold_the_fence(
         bound = reader.fence(PLAN, None).bound
     row = app.execute("SELECT %s::timestamptz > %s", (bound, read[0])).fetchone()
     assert row == (True,)
+
+
+def test_a_slow_look_at_sessions_is_no_later_than_its_beginning(connect: Connect) -> None:
+    """One that began after the look, and was not seen, must be above the fence."""
+    looking = connect(autocommit=True)
+    look = _RUNNING.replace("%(reader)s", "'nobody'")
+    found = looking.execute(f"SELECT pg_sleep(0.2); {look}".encode())
+    assert found.nextset()
+    (at, oldest, *_) = found.fetchone() or ()
+    (now,) = looking.execute("SELECT clock_timestamp()").fetchone() or ()
+    assert (now - at).total_seconds() >= 0.2
+    assert oldest <= at
 
 
 def test_transactions_of_other_databases_do_not_hold_the_fence(

@@ -7,13 +7,20 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 _FENCE = "src/headrace/sources/postgres_fence.py"
+_MEMORY = "src/headrace/sources/fence_memory.py"
+_POSITION = "src/headrace/domain/position.py"
+_REREAD = "src/headrace/domain/reread.py"
+_VISIT = "src/headrace/steps/visit.py"
+_RECONCILE = "src/headrace/steps/reconcile.py"
 _APPEND = "src/headrace/control/append.py"
 _GONE = "src/headrace/stores/gone.py"
 _LOG_RUN = "src/headrace/steps/log_run.py"
 
 _FENCE_TESTS = "tests/integration/test_postgres_fence.py"
 _READER_TESTS = "tests/conformance/test_source_reader.py"
+_FETCH_TESTS = "tests/integration/test_steps_fetch.py"
 _FEEDS_TESTS = "tests/conformance/control/test_control_feeds.py"
+_REJECTED_TESTS = "tests/conformance/control/test_control_rejected.py"
 _SCHEDULE_TESTS = "tests/conformance/control/test_control_schedule.py"
 _STORE_TESTS = "tests/conformance/test_record_store.py"
 _RECONCILE_TESTS = "tests/conformance/test_record_store_reconcile.py"
@@ -28,14 +35,14 @@ READING: Final = (
     ),
     Mutant(
         name="the saved position is the lead, whatever the fence",
-        file="src/headrace/domain/position.py",
+        file=_POSITION,
         before="return Position(fence.bound, None)",
         after="return lead",
         killed_by=("tests/properties/test_position.py",),
     ),
     Mutant(
         name="the saved position is the fence, though the lead is behind it",
-        file="src/headrace/domain/position.py",
+        file=_POSITION,
         before="if rank(lead.cursor) < rank(fence.bound):",
         after="if rank(lead.cursor) < rank(fence.bound) and lead.cursor is None:",
         killed_by=("tests/properties/test_position.py",),
@@ -59,24 +66,116 @@ READING: Final = (
     ),
     Mutant(
         name="prepared transactions do not hold the fence",
-        file=_FENCE,
+        file=_MEMORY,
         before="holds = [fence, *prepared.values()]",
         after="holds = [fence]",
         killed_by=("tests/unit/test_postgres_fence_decision.py",),
     ),
     Mutant(
         name="a prepared transaction holds the fence of the poll that first sees it",
-        file=_FENCE,
+        file=_MEMORY,
         before="memory.prepared.get(name, memory.fence)",
         after="memory.prepared.get(name, seen.oldest)",
         killed_by=("tests/unit/test_postgres_fence_decision.py",),
     ),
     Mutant(
         name="without rights the newest epoch counts, though its transactions run",
-        file=_FENCE,
+        file=_MEMORY,
         before="ended = [at for at, epoch in enumerate(epochs) if not epoch.running]",
         after="ended = [at for at, epoch in enumerate(epochs)]",
         killed_by=("tests/unit/test_postgres_fence_decision.py",),
+    ),
+    Mutant(
+        name="the fence is as late as the end of the look at sessions",
+        file=_FENCE,
+        before="SELECT statement_timestamp(),\n       least(statement_timestamp(), min(xact_start)),",
+        after="SELECT clock_timestamp(),\n       least(clock_timestamp(), min(xact_start)),",
+        killed_by=(f"{_FENCE_TESTS}::test_a_slow_look_at_sessions_is_no_later_than_its_beginning",),
+    ),
+    Mutant(
+        name="the snapshot is opened before the fence is asked",
+        file=_FENCE,
+        before="    asked_s = asking.clock.seconds()\n",
+        after=(
+            "    asked_s = asking.clock.seconds()\n"
+            "    connection.execute('COMMIT')\n"
+            "    connection.execute('BEGIN ISOLATION LEVEL REPEATABLE READ')\n"
+            "    connection.execute('SELECT 1')\n"
+            "    connection.execute('SELECT pg_sleep(0.2)')\n"
+        ),
+        killed_by=("tests/faults/test_peers_loss.py",),
+    ),
+    Mutant(
+        name="a clock that was set back lowers nothing",
+        file=_POSITION,
+        before="if saved is None or fence.resume is None or",
+        after="if saved is None or fence.resume is not None or fence.resume is None or",
+        killed_by=("tests/acceptance/lossless/test_09_clock.py",),
+    ),
+    Mutant(
+        name="rows behind the fence are read again only when it moves",
+        file=_REREAD,
+        before=" or not self.ran <= running:",
+        after=":",
+        killed_by=("tests/properties/test_position.py", "tests/unit/test_reread.py"),
+    ),
+    Mutant(
+        name="who may tie with the lead is not waited for",
+        file=_REREAD,
+        before="return fence.fresh is None or (lead is not None and rank(lead.cursor) >= rank(fence.fresh))",
+        after="return False",
+        killed_by=("tests/properties/test_position.py", "tests/unit/test_reread.py"),
+    ),
+    Mutant(
+        name="rows without a cursor are not read",
+        file=_VISIT,
+        before=' or not self._lanes.read("null", NullCursors())',
+        after="",
+        killed_by=("tests/acceptance/lossless/test_08_far_dates.py",),
+    ),
+    Mutant(
+        name="rows dated after the source's clock are not read",
+        file=_VISIT,
+        before='fence.now is not None and not self._lanes.read("beyond", Beyond(fence.now))',
+        after="fence.now is not None and not fence.now",
+        killed_by=("tests/acceptance/lossless/test_08_far_dates.py",),
+    ),
+    Mutant(
+        name="a chunk speaks for what is after the next one begins",
+        file=_RECONCILE,
+        before="after=self.source.bound(under_way.after),",
+        after="after=self.source.bound(resume),",
+        killed_by=(_FETCH_TESTS, "tests/integration/test_steps_visit.py"),
+    ),
+    Mutant(
+        name="a data source without rows in a chunk is told nothing",
+        file=_RECONCILE,
+        before="sorted({*self.writer.written_to(), *page.events})",
+        after="sorted(page.events)",
+        killed_by=(_FETCH_TESTS, "tests/integration/test_steps_visit.py"),
+    ),
+    Mutant(
+        name="what a reconciliation removes may come back unseen",
+        file=_RECONCILE,
+        before="if under_way.full or following is None:",
+        after="if under_way.full:",
+        killed_by=(
+            f"{_FETCH_TESTS}::test_a_row_that_a_reconciliation_missed_and_that_came_back_as_it_was_is_there",
+        ),
+    ),
+    Mutant(
+        name="a source that was restored is taken as it is",
+        file="src/headrace/steps/source_check.py",
+        before="    if restored is not None:\n",
+        after="    if restored is not None and not restored:\n",
+        killed_by=("tests/integration/test_restored_source.py",),
+    ),
+    Mutant(
+        name="a column that changed its type is read on",
+        file="src/headrace/steps/drift.py",
+        before=" *_other_types(plan, facts),",
+        after="",
+        killed_by=("tests/integration/test_drift.py",),
     ),
 )
 
@@ -213,8 +312,8 @@ MERGING: Final = (
     Mutant(
         name="a chunk speaks for all keys",
         file=_GONE,
-        before='conditions = [self._feeds(binds, "r"), *self._in_range(chunk, binds)]',
-        after='conditions = [self._feeds(binds, "r")]',
+        before=('conditions = [self._feeds(binds, "r"), *self._in_range(chunk, binds)]\n        same ='),
+        after='conditions = [self._feeds(binds, "r")]\n        same =',
         killed_by=(f"{_RECONCILE_TESTS}::test_a_chunk_speaks_only_for_its_range",),
     ),
     Mutant(
@@ -253,6 +352,53 @@ MERGING: Final = (
         killed_by=(
             "tests/unit/test_steps_merge.py::test_batches_of_another_shape_wait_for_apply_and_nothing_is_tried",
         ),
+    ),
+    Mutant(
+        name="a batch is marked merged before its transaction commits",
+        file=_LOG_RUN,
+        before="            tried = self._tried(transaction, single=single)\n",
+        after=(
+            "            tried = self._tried(transaction, single=single)\n"
+            "            self.step.journal.mark_merged(tried.merged, rows_changed=0)\n"
+        ),
+        killed_by=(
+            "tests/unit/test_steps_merge.py::test_a_merge_is_told_to_control_only_when_it_is_committed",
+        ),
+    ),
+    Mutant(
+        name="attempts are counted after trying",
+        file=_LOG_RUN,
+        before="        self._attempt(run)\n        return self._applied(",
+        after="        self.attempted = run\n        return self._applied(",
+        killed_by=("tests/unit/test_steps_poison.py",),
+    ),
+    Mutant(
+        name="keys that the store lacks are not asked for",
+        file="src/headrace/steps/applying.py",
+        before="self.journal.request_keys(self.feed_log.feed_id, total.missing)",
+        after="pass",
+        killed_by=(_FETCH_TESTS, "tests/unit/test_steps_merge.py"),
+    ),
+    Mutant(
+        name="a refused row is left out and not set aside",
+        file=_LOG_RUN,
+        before="        self.step.journal.set_aside(batch.id, rejected)\n",
+        after="",
+        killed_by=("tests/unit/test_steps_poison.py",),
+    ),
+    Mutant(
+        name="a replay believes the stored values, and fetches nothing",
+        file="src/headrace/control/runs.py",
+        before="add_key_requests(connection, feed_id, keys[feed_id])",
+        after="pass",
+        killed_by=(f"{_REJECTED_TESTS}::test_a_replay_asks_for_what_it_is_told_to",),
+    ),
+    Mutant(
+        name="a rejected row is closed by a version that was only read",
+        file=_APPEND,
+        before='_RESOLVE_VANISHED.where(rejected_row.c.refused_by == "")',
+        after="_RESOLVE_VANISHED",
+        killed_by=(f"{_REJECTED_TESTS}::test_only_a_merge_closes_what_a_data_source_refused",),
     ),
 )
 

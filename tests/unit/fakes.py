@@ -301,6 +301,8 @@ class FakeStore:
     """Kinds of what was applied, in order."""
     recomputing: Callable[[list[int]], None] = lambda rows: None
     """Told the rows that the store has, before it recomputes."""
+    committing: Callable[[], None] = lambda: None
+    """Called when a merge that went well is about to be committed."""
     tries: int = 0
     trying: bool = False
     runs: list[int] = field(default_factory=list)
@@ -320,6 +322,7 @@ class FakeStore:
         rows, marks = list(self.rows), dict(self.marks)
         try:
             yield self
+            self.committing()
         except BaseException:
             self.rows, self.marks = rows, marks
             raise

@@ -124,6 +124,13 @@ def test_batches_are_applied_in_order_in_few_transactions(merge: Merge) -> None:
     assert merge.pending() == 0
 
 
+def test_a_merge_is_told_to_control_only_when_it_is_committed(merge: Merge) -> None:
+    merge.journal.append([1])
+    merge.store.committing = lambda: None if merge.pending() else pytest.fail("told before the commit")
+    assert merge.drain().batches == 1
+    assert merge.pending() == 0
+
+
 def test_a_worker_that_died_before_it_told_control_left_nothing_to_apply_twice(merge: Merge) -> None:
     merge.journal.append([1])
     merge.journal.append([2])
