@@ -137,6 +137,20 @@ def test_a_late_commit_is_found_at_the_next_re_read_that_its_share_allows(
         assert things.names() == session.names()
 
 
+def test_a_poll_that_somebody_waits_for_finds_what_was_committed_whatever_re_reads_have_cost(
+    source: PostgresDatabase, things: Things, watch: Watch
+) -> None:
+    with source.session() as late, source.session() as session:
+        late.begin()
+        late.insert(2_000_000, "late")
+        kept_waiting(source, things, watch)
+        late.commit()
+        things.poll()
+        assert 2_000_000 not in things.names()
+        things.poll(trigger="sync")
+        assert things.names() == session.names()
+
+
 def test_what_was_read_ahead_is_not_journalled_again_by_the_worker_that_read_it(
     source: PostgresDatabase, things: Things, watch: Watch
 ) -> None:

@@ -26,15 +26,20 @@ Kept = dict[FeedId, payload.RowsDigest]
 says whether one is still right."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Stream:
-    """Reads a feed up to the source's clock: from its saved position, or only from its lead."""
+    """Reads a feed up to the source's clock: from its saved position, or only from its lead.
+
+    Attributes:
+        unmetered: a re-read that is due is done whatever re-reads have cost: somebody waits for it.
+    """
 
     writer: FeedWriter
     reader: SourceReader
     clock: Clock
     keys: KeysRead
     kept: Kept
+    unmetered: bool = False
 
     def read(self, fence: Fence) -> bool:
         """The stream is journalled to its end; False: the visit must yield before."""
@@ -86,7 +91,8 @@ class Stream:
         """There are provisional rows, and they are not to be read again now."""
         state, now = self.writer.state, self.clock.now()
         due = known.is_due(fence, now=now, rank=self.rank)
-        affordable = known.is_affordable(now=now, share=self.writer.limits.reread_share)
+        share = self.writer.limits.reread_share
+        affordable = self.unmetered or known.is_affordable(now=now, share=share)
         return resumes_at(state.saved, state.lead, due=due, affordable=affordable) != state.saved
 
     def _ahead(self, fence: Fence, known: Reread) -> bool:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from headrace.domain.position import promised_class
+from headrace.domain.position import NO_CURSOR, promised_class
 from headrace.domain.reread import FenceMemory
-from headrace.domain.vocabulary import FeedClass
 from headrace.ports import Beyond, Clock, NullCursors, SourceReader
 from headrace.steps import reconcile
 from headrace.steps.feed_writer import FeedWriter
@@ -21,6 +20,9 @@ from headrace.steps.requested_keys import RequestedKeys
 from headrace.steps.rest import Rests, is_at_rest, note_rest
 from headrace.steps.source_check import check_source
 from headrace.steps.stream import Kept, Stream
+
+_BY_ITSELF = frozenset({"schedule", "trigger"})
+"""What begins a poll that nobody waits for: messages may ask for many."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,10 +58,11 @@ class Visit:
             return
         check_source(writer, self.reader)
         if writer.plan.read.cursor is None:
-            writer.promise(FeedClass.EVENTUAL, "it has no cursor: each poll reads it whole")
+            writer.promise(*NO_CURSOR)
         writer.open_rejected = writer.feeds.open_rejected_keys(writer.claimed.lease.feed_id)
         # Lanes with many rows are read once for each reconciliation, by the visit that begins it.
         self._lanes.reads_many = reconcile.begins(writer.claimed)
+        self._stream.unmetered = writer.trigger not in _BY_ITSELF or self._lanes.reads_many
         token = self.reader.change_token()
         if is_at_rest(self.rests, writer.claimed, self.reader, token):
             self.complete = self._requested.answer()
@@ -83,7 +86,7 @@ class Visit:
             return False
         if fence.now is not None and not self._lanes.read("beyond", Beyond(fence.now)):
             return False
-        self._lanes.reads_many = False
+        self._lanes.reads_many = self._stream.unmetered = False
         return True
 
     def _reconcile(self) -> bool:

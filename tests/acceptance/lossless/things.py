@@ -105,10 +105,10 @@ class Things:
     def close(self) -> None:
         self.app.close()
 
-    def poll(self) -> PollReport:
+    def poll(self, trigger: str = "schedule") -> PollReport:
         """The feed is read to its end, and what it journalled is merged."""
         feed = self.app.status.feed_status()[0]
-        report = self.app.poll(feed.feed_id)
+        report = self.app.poll(feed.feed_id, trigger)
         assert report.error is None, report.error
         assert report.complete
         for target in self.app.targets():
