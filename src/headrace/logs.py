@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, Final, TextIO, cast
 from urllib.parse import quote, unquote
 
@@ -70,12 +71,20 @@ def _scrubbed_value(value: Any) -> Any:
             return scrubbed(str(value))
 
 
-def configure(log_format: str, *, level: str = "info", stream: TextIO | None = None) -> None:
+def configure(
+    log_format: str,
+    *,
+    level: str = "info",
+    stream: TextIO | None = None,
+    quiet: Mapping[str, int] = MappingProxyType({}),
+) -> None:
     """All logs of this process, those of libraries too, go to `stream` (stderr) in one format.
 
     Args:
         log_format: json, console, or auto (console where the stream is a terminal).
         level: debug, info, warning or error.
+        quiet: loggers of which lines of this level (of `logging`) or higher are not shown: the caller tells
+            what they say.
     """
     out = sys.stderr if stream is None else stream
     console = log_format == "console" or (log_format == "auto" and out.isatty())
@@ -97,6 +106,7 @@ def configure(log_format: str, *, level: str = "info", stream: TextIO | None = N
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(out)
+    handler.addFilter(lambda record: record.levelno < quiet.get(record.name, logging.CRITICAL + 1))
     handler.setFormatter(_formatter(shared, console=console, colors=console and out.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]

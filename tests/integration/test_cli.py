@@ -160,7 +160,7 @@ def test_sync_goes_on_after_a_source_that_fails(headrace: Command, project: Path
     ended = headrace("sync")
 
     assert ended.code == 1
-    assert "config/sources/purchases.json: app shop_db: " in ended.err
+    assert "config/apps/shop_db.json: there is no file sources/shop.db" in ended.err
     assert headrace("records", "users", "12", "--json").json[0]["name"] == "Ada King"
 
 

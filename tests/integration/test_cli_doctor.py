@@ -44,7 +44,7 @@ def test_doctor_finds_what_is_broken_and_goes_on(headrace: Command, project: Pat
     checks = found(headrace, 1)
     broken = [name for name, check in checks.items() if check["state"] == "fail"]
     assert broken
-    assert all("purchases" in name or "refunds" in name for name in broken)
+    assert all("purchases" in name or "refunds" in name or "shop_db" in name for name in broken)
     assert all(checks[name]["mend"] for name in broken)
     feed = checks["feed users of app app_db"]
     assert feed["state"] == "warn"

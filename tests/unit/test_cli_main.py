@@ -54,11 +54,11 @@ def test_a_bug_shows_its_traceback_without_secrets(
     assert "hunter2" not in told
 
 
-def test_an_interruption_says_that_nothing_is_lost(
+def test_an_interruption_says_that_what_was_read_is_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ended(monkeypatch, KeyboardInterrupt()) == 130
-    assert "nothing is lost" in capsys.readouterr().err
+    assert "what was read is kept" in capsys.readouterr().err
 
 
 def test_bad_usage_is_2() -> None:

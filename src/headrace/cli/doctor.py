@@ -137,6 +137,9 @@ def _databases(app: Application, definitions: Definitions) -> Iterator[Check]:
             )
         else:
             yield Check(check=name, found="it answers, and its tables fit")
+    for fault in report.unavailable:
+        mend = "start it, or correct its url"
+        yield Check(check=f"app {fault.file}", state="fail", found=fault.message, mend=mend)
     for fault in report.faults:
         mend = "correct the definition, or the source"
         yield Check(check=f"source {fault.file}", state="fail", found=fault.message, mend=mend)

@@ -57,12 +57,13 @@ def version() -> str:
 
 
 def _failed(error: Exception) -> int:
+    from headrace.cli.problem import with_mend
     from headrace.errors import ConfigurationError, HeadraceError, InvariantError
 
     if isinstance(error, ConfigurationError):
         return _told(str(error), code=MISUSED)
     if isinstance(error, HeadraceError) and not isinstance(error, InvariantError):
-        return _told(f"failed: {error}", code=FAILED)
+        return _told(f"failed: {with_mend(str(error))}", code=FAILED)
     return _told(f"{_traceback(error)}\nThis is a bug of Headrace; please report it with the lines above.",
                  code=FAILED)  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headrace.cli.options import Config, Json
+from headrace.cli.problem import faults_of, tell_faults
 
 if TYPE_CHECKING:
     from headrace.definition.definitions import Definitions
@@ -73,8 +74,8 @@ def validate(
     Example: headrace validate --connect
     """
     from headrace.cli import screen
+    from headrace.cli.main import FAILED, MISUSED
     from headrace.cli.session import application, definitions_of, settings_for
-    from headrace.errors import ConfigurationError
 
     definitions = definitions_of(settings_for(config))
     if connect:
@@ -83,7 +84,9 @@ def validate(
             report = app.plan(definitions)
             promised = [] if report.failed else app.promises(definitions)
         if report.failed:
-            raise ConfigurationError(*report.faults, *_store_faults(definitions, report))
+            tell_faults(definitions, report)
+            raise typer.Exit(MISUSED if report.faults else FAILED)
+        tell_faults(definitions, report)
         _print_promises(promised)
     counts = ", ".join(
         screen.counted(len(known), word)
@@ -120,8 +123,9 @@ def plan(config: Config = None, json: Json = False) -> None:
 
     with project(config) as (app, definitions):
         app.upgrade()
-        changes = _definition_changes(app, definitions)
+        before = _definition_changes(app, definitions)
         report = app.plan(definitions)
+    changes = _taken_over(before, report)
     if json:
         screen.print_json(_report_as_json(definitions, changes, report))
     else:
@@ -141,32 +145,16 @@ def apply(config: Config = None, json: Json = False) -> None:
 
     with project(config) as (app, definitions):
         app.upgrade()
-        changes = _definition_changes(app, definitions)
+        before = _definition_changes(app, definitions)
         report = app.apply(definitions)
+    changes = _taken_over(before, report)
     if json:
         screen.print_json(_report_as_json(definitions, changes, report))
     else:
         _print_report(changes, report, would=False)
-        screen.print_line(f"Applied as version {report.version}.")
+        without = ", ".join("/".join(named) for named in sorted(report.left_out))
+        screen.print_line(f"Applied as version {report.version}{without and f', without {without}'}.")
     _end(definitions, report)
-
-
-def tell_faults(definitions: Definitions, report: ApplyReport) -> None:
-    """What an apply left out, a line each on stderr."""
-    from headrace.logs import scrubbed
-
-    for fault in (*report.faults, *_store_faults(definitions, report)):
-        typer.echo(scrubbed(str(fault)), err=True)
-
-
-def _store_faults(definitions: Definitions, report: ApplyReport) -> list[Any]:
-    from headrace.errors import Fault
-
-    return [
-        Fault(definitions.file("data_sources", s.data_source_id), "", s.error)
-        for s in report.stores
-        if s.error
-    ]
 
 
 def _definition_changes(app: Application, definitions: Definitions) -> list[Difference]:
@@ -181,6 +169,11 @@ def _definition_changes(app: Application, definitions: Definitions) -> list[Diff
     return differences(old, definitions.bodies)
 
 
+def _taken_over(changes: list[Difference], report: ApplyReport) -> list[Difference]:
+    """Without what is left out: nothing of that is applied."""
+    return [change for change in changes if (change.kind, change.id) not in report.left_out]
+
+
 def _print_report(changes: list[Difference], report: ApplyReport, *, would: bool) -> None:
     from headrace.cli import screen
 
@@ -192,10 +185,14 @@ def _print_report(changes: list[Difference], report: ApplyReport, *, would: bool
         for change_ in store.changes:
             sign = signs[_kind_of(change_.change)]
             screen.print_line(f"{sign} data source {store.data_source_id}: {change_.table}: {change_.change}")
-    for source_id, app_id in report.reread:
-        verb = "would be read" if would else "is read"
-        screen.print_line(f"[yellow]~[/] feed {source_id} of {app_id} {verb} anew")
-    if not changes and not report.reread and not any(s.changes for s in report.stores):
+    verb = "would be read" if would else "is read"
+    for (source_id, app_id), why in report.reread.items():
+        screen.print_line(f"[yellow]~[/] feed {source_id} of {app_id} {verb} anew: {why}")
+    for data_source_id in report.refilled:
+        what = f"is another database now: all that belongs there {verb} into it again"
+        screen.print_line(f"[yellow]~[/] data source {data_source_id} {what}")
+    changed = report.reread or report.refilled or any(s.changes for s in report.stores)
+    if not changes and not changed and not report.left_out:
         screen.print_line("Nothing to change.")
 
 
@@ -215,15 +212,17 @@ def _report_as_json(
             for s in report.stores
             for c in s.changes
         ],
-        "reread": [{"source": source, "app": app} for source, app in report.reread],
+        "reread": [
+            {"source": source, "app": app, "why": why} for (source, app), why in report.reread.items()
+        ],
+        "refilled": report.refilled,
         "faults": [
-            {"file": f.file, "path": f.path, "message": f.message}
-            for f in (*report.faults, *_store_faults(definitions, report))
+            {"file": f.file, "path": f.path, "message": f.message} for f in faults_of(definitions, report)
         ],
     }
 
 
 def _end(definitions: Definitions, report: ApplyReport) -> None:
+    tell_faults(definitions, report)
     if report.failed:
-        tell_faults(definitions, report)
         raise typer.Exit(1)

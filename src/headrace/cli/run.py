@@ -49,7 +49,7 @@ def sync(
 
     Example: headrace sync --source purchases --reconcile
     """
-    from headrace.cli.project import tell_faults
+    from headrace.cli.problem import faults_of, tell_faults
     from headrace.cli.session import named, project
     from headrace.cli.sync_report import print_report, run_watched, unclean
 
@@ -62,7 +62,7 @@ def sync(
             for source_id in wanted or definitions.sources:
                 app.commands.request_reconcile(source_id, full=full, confirm=False)
         report = run_watched(app, wanted, trigger="sync")
-        print_report(app, report, as_json=json)
+        print_report(app, report, as_json=json, told=faults_of(definitions, applied))
         tell_faults(definitions, applied)
         if report.failed or applied.failed or (strict and unclean(app, report)):
             raise typer.Exit(1)
@@ -78,7 +78,7 @@ def up(config: Config = None) -> None:
     """
     from headrace import process, wiring
     from headrace.cli import screen
-    from headrace.cli.project import tell_faults
+    from headrace.cli.problem import tell_faults
     from headrace.cli.session import project
     from workers.local import run_all
 

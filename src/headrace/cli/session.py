@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from headrace.wiring import Application
 
 
+_TOLD_BY_COMMANDS = {
+    "headrace.steps.apply": logging.WARNING,
+    "headrace.steps.fetch": logging.WARNING,
+    "headrace.steps.sweep": logging.WARNING,
+    "headrace.steps.log_run": logging.ERROR,
+}
+"""What these log is in what commands print: as log lines too it would be told twice."""
+
+
 def settings_for(config: Path | None) -> Settings:
     """The environment's settings, `--config` on top; logs go to stderr and tell warnings only unless
     HEADRACE_LOG_LEVEL says more."""
@@ -24,8 +34,9 @@ def settings_for(config: Path | None) -> Settings:
     if config is not None and not config.is_dir():
         raise ConfigurationError(f"{config}: there is no such directory; name the one of the definitions")
     loaded = settings.load(**({} if config is None else {"config_dir": config}))
-    level = loaded.log_level if "log_level" in loaded.model_fields_set else "warning"
-    logs.configure(loaded.log_format, level=level)
+    asked = "log_level" in loaded.model_fields_set
+    level = loaded.log_level if asked else "warning"
+    logs.configure(loaded.log_format, level=level, quiet={} if asked else _TOLD_BY_COMMANDS)
     logs.keep_secret(*(key.get_secret_value() for key in loaded.secret_keys))
     return loaded
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.cli import screen
 from headrace.cli.look import NO_SOURCE, breaker_line
+from headrace.cli.problem import tell_failures
 from headrace.domain.vocabulary import SourceId
+from headrace.errors import Fault
 
 if TYPE_CHECKING:
     from headrace.steps.catalogue import Target
@@ -83,10 +85,14 @@ def unclean(app: Application, report: SyncReport) -> bool:
     return any(feed.rejected or feed.invalid for feed in report.feeds) or bool(app.runs.rejected(limit=1))
 
 
-def print_report(app: Application, report: SyncReport, *, as_json: bool) -> None:
-    """What was read of each source and written to each data source, and what needs a person."""
-    from headrace.logs import scrubbed
+def print_report(
+    app: Application, report: SyncReport, *, as_json: bool, told: Collection[Fault] = ()
+) -> None:
+    """What was read of each source and written to each data source, and what needs a person.
 
+    Args:
+        told: what is in the way and is told elsewhere.
+    """
     held = _held(app, report)
     if as_json:
         screen.print_json(_as_json(report, held))
@@ -104,12 +110,7 @@ def print_report(app: Application, report: SyncReport, *, as_json: bool) -> None
             screen.print_line(
                 "Values that did not fit are null; a record's _invalid has each with its reason."
             )
-    for feed in report.feeds:
-        if feed.error:
-            print(scrubbed(f"{feed.source_id}: {feed.error}"), file=sys.stderr)  # noqa: T201
-    for (data_source, model), merge in report.merges.items():
-        for error in merge.errors:
-            print(scrubbed(f"data source {data_source}, {model}: {error}"), file=sys.stderr)  # noqa: T201
+    tell_failures(report, told=told)
 
 
 def _print_tables(report: SyncReport) -> None:

@@ -56,6 +56,11 @@ class SqlDefinitions:
         with reading(self._engine) as connection:
             return _compiled(connection, _version(connection))
 
+    def bodies(self) -> Bodies:
+        """The definitions that `publish` was given last; empty before the first time."""
+        with reading(self._engine) as connection:
+            return _bodies(connection)
+
     def current(self) -> Applied | None:
         """None before the first `publish`."""
         with reading(self._engine) as connection:

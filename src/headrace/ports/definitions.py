@@ -102,6 +102,10 @@ class Registry(Protocol):
         """The text that `publish` was given last, None before the first time."""
         ...
 
+    def bodies(self) -> Mapping[tuple[str, str], Any]:
+        """The definitions that `publish` was given last, by kind and id; empty before the first time."""
+        ...
+
     def publish(
         self, bodies: Mapping[tuple[str, str], Any], compiled: str, feeds: Sequence[AppliedFeed]
     ) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -29,16 +29,17 @@ from headrace.ports import (
     Readers,
     RecordStore,
     Registry,
-    Relation,
     Stores,
     TableChange,
     TableFacts,
 )
-from headrace.steps.drift import means_the_same, used_columns
+from headrace.steps.described import Feed, describe
+from headrace.steps.drift import used_columns
+from headrace.steps.key_warning import key_warnings
+from headrace.steps.left_out import applied_bodies, left_out_of, unavailable_faults, without_consequences
+from headrace.steps.reread_reason import reread_reason
 
 log = logs.get(__name__)
-
-Feed = tuple[SourceId, AppId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,26 +83,50 @@ class ApplyReport:
 
     Attributes:
         version: the applied version; 0 for a plan.
-        faults: of sources that do not fit their database, or could not be asked; they are left as
-            they were, or left out.
-        reread: the feeds that begin anew.
+        faults: of sources that do not fit their database; they are left as they were, or left out.
+        unavailable: a fault for each app that cannot be reached; its sources likewise.
+        warnings: of what is applied, and may not be what was meant.
+        reread: the feeds that begin anew, and why.
+        refilled: data sources that are another database now, into which everything is read again.
+        left_out: definitions (kind and id) that are not applied as they are written.
     """
 
     version: int
     faults: tuple[Fault, ...]
     stores: tuple[StoreChanges, ...]
-    reread: tuple[tuple[SourceId, AppId], ...] = ()
+    unavailable: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    reread: Mapping[Feed, str] = field(default_factory=dict)
+    refilled: tuple[DataSourceId, ...] = ()
+    left_out: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def failed(self) -> bool:
-        return bool(self.faults) or any(s.error for s in self.stores)
+        return bool(self.faults or self.unavailable) or any(s.error for s in self.stores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compilation:
     document: AppliedDocument
+    bodies: Mapping[tuple[str, str], Any]
     faults: tuple[Fault, ...]
-    reread: tuple[tuple[SourceId, AppId], ...]
+    unavailable: tuple[Fault, ...]
+    warnings: tuple[Fault, ...]
+    reread: Mapping[Feed, str]
+    refilled: tuple[DataSourceId, ...]
+    left_out: frozenset[tuple[str, str]]
+
+    def report(self, version: int, stores: tuple[StoreChanges, ...]) -> ApplyReport:
+        return ApplyReport(
+            version=version,
+            stores=stores,
+            faults=self.faults,
+            unavailable=self.unavailable,
+            warnings=self.warnings,
+            reread=self.reread,
+            refilled=self.refilled,
+            left_out=self.left_out,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +144,7 @@ class ApplyStep:
             self._store_changes(definitions, data_source_id, compilation.document, dry=True)
             for data_source_id in sorted(definitions.data_sources)
         )
-        return ApplyReport(version=0, faults=compilation.faults, stores=stores, reread=compilation.reread)
+        return compilation.report(0, stores)
 
     def feeds(self, definitions: Definitions) -> tuple[FeedPlan, ...]:
         """The feeds that these definitions make, but those whose source cannot be asked or does not fit."""
@@ -132,7 +157,7 @@ class ApplyStep:
         """
         compilation = self._compiled(definitions)
         document, feeds = compilation.document, _feeds(definitions, compilation)
-        version = self.registry.publish(_bodies(definitions), dump_json(document), feeds)
+        version = self.registry.publish(compilation.bodies, dump_json(document), feeds)
         stores = tuple(
             self._store_changes(definitions, data_source_id, document, dry=False)
             for data_source_id in sorted(definitions.data_sources)
@@ -141,15 +166,15 @@ class ApplyStep:
             # Done only now: what is still in the document is done by the next apply.
             done = replace(document, drops=())
             again = tuple(replace(feed, reread=False) for feed in feeds)
-            version = self.registry.publish(_bodies(definitions), dump_json(done), again)
-        return ApplyReport(
-            version=version, faults=compilation.faults, stores=stores, reread=compilation.reread
-        )
+            version = self.registry.publish(compilation.bodies, dump_json(done), again)
+        return compilation.report(version, stores)
 
     def _compiled(self, definitions: Definitions) -> _Compilation:
         text = self.registry.compiled()
         previous = None if text is None else _readable(text)
-        facts, by_feed, faults = self._facts(definitions)
+        described = describe(definitions, self.readers)
+        facts = dict(described.facts)
+        warnings = tuple(key_warnings(definitions, facts))
         compiled, wrong = compile_definitions(definitions, facts)
         old = previous.facts if previous else {}
         lacking = {i for i in old if i in definitions.sources and i not in _sources(compiled)}
@@ -157,9 +182,9 @@ class ApplyStep:
             # What cannot be asked or does not fit stays as it was applied: its feed says what is wrong.
             facts |= {i: old[i] for i in lacking}
             compiled, _ = compile_definitions(definitions, facts)
-        told = (*faults, *wrong)
-        models = dict(compiled.models)
-        plans = _of_their_apps(compiled.feeds, facts, by_feed, previous)
+        told = (*described.faults, *without_consequences(definitions, wrong, described))
+        models, kept = dict(compiled.models), set[ModelId]()
+        plans = _of_their_apps(compiled.feeds, facts, described.by_feed, previous)
         if previous is not None and (kept := _kept(previous, definitions, lacking - _sources(compiled))):
             told = _told_as_kept(told, definitions, kept)
             models |= {m.id: m for m in previous.models if m.id in kept}
@@ -173,27 +198,20 @@ class ApplyStep:
             urls={i: app.url.template for i, app in definitions.apps.items()},
         )
         document = replace(document, drops=_drops(previous, document))
-        anew = _reread(previous, document) if text is None or previous else tuple(document.plans)
-        return _Compilation(document=document, faults=told, reread=anew)
-
-    def _facts(
-        self, definitions: Definitions
-    ) -> tuple[dict[SourceId, TableFacts], dict[Feed, TableFacts], tuple[Fault, ...]]:
-        """What the catalogues say: of each source, as its first app has it, and of each feed; a source that
-        cannot be asked is a fault of its own."""
-        facts: dict[SourceId, TableFacts] = {}
-        by_feed: dict[Feed, TableFacts] = {}
-        faults = []
-        for source_id, source in sorted(definitions.sources.items()):
-            relation = Relation(table=source.table, query=source.query)
-            for app_id in source.app_ids:
-                try:
-                    with self.readers.lend(app_id) as reader:
-                        by_feed[source_id, app_id] = reader.describe(relation)
-                    facts.setdefault(source_id, by_feed[source_id, app_id])
-                except HeadraceError as error:
-                    faults.append(Fault(definitions.file("sources", source_id), "", f"app {app_id}: {error}"))
-        return facts, by_feed, tuple(faults)
+        before = self.registry.bodies()
+        left_out = left_out_of(definitions, plans, models.keys(), kept)
+        return _Compilation(
+            document=document,
+            bodies=applied_bodies(definitions.bodies, before, left_out),
+            faults=told,
+            unavailable=tuple(unavailable_faults(definitions, described, left_out)),
+            warnings=warnings,
+            reread=_reread(previous, document)
+            if text is None or previous
+            else dict.fromkeys(document.plans, "another version of Headrace applied it"),
+            refilled=_refilled(before, definitions),
+            left_out=left_out,
+        )
 
     def _store_changes(
         self,
@@ -297,30 +315,28 @@ def _plans_of(
     }
 
 
-def _reread(
-    previous: AppliedDocument | None, document: AppliedDocument
-) -> tuple[tuple[SourceId, AppId], ...]:
-    """Feeds that were applied before and now read something else, or make something else of it."""
+def _reread(previous: AppliedDocument | None, document: AppliedDocument) -> dict[Feed, str]:
+    """Feeds that were applied before and now read something else, or make something else of it; and why."""
     if previous is None:
-        return ()
-    old = previous.plans
-    return tuple(
-        feed
+        return {}
+    old, urls = previous.plans, previous.urls
+    found = {
+        feed: reread_reason(plan, old[feed], same_url=urls.get(plan.app_id) == document.urls[plan.app_id])
         for feed, plan in document.plans.items()
         if feed in old
-        and (
-            _essence(plan) != _essence(old[feed])
-            or not _reads_the_same(plan, old[feed])
-            or previous.urls.get(plan.app_id) != document.urls[plan.app_id]
-        )
-    )
+    }
+    return {feed: why for feed, why in found.items() if why is not None}
 
 
-def _reads_the_same(plan: FeedPlan, old: FeedPlan) -> bool:
-    """No column that was read already has another type by now, by which its values mean something else."""
-    before = {column.name: column for column in old.expected}
-    return all(
-        means_the_same(plan, before[column.name], column) for column in plan.expected if column.name in before
+def _refilled(before: Mapping[tuple[str, str], Any], definitions: Definitions) -> tuple[DataSourceId, ...]:
+    """Data sources that were applied as another database: their stores have nothing of what was read."""
+    place = ("type", "url", "namespace")
+    return tuple(
+        data_source_id
+        for data_source_id in sorted(definitions.data_sources)
+        if (old := before.get(("data_sources", data_source_id))) is not None
+        and [old.get(key) for key in place]
+        != [definitions.bodies["data_sources"][data_source_id].get(key) for key in place]
     )
 
 
@@ -372,22 +388,6 @@ def _drop_left_rows(store: RecordStore, models: Sequence[ModelShape], drops: Seq
             transaction.recompute()
 
 
-def _essence(plan: FeedPlan) -> tuple[object, ...]:
-    """What decides about the events that are cut from the source's rows."""
-    return (
-        plan.shape_fingerprint,
-        plan.read.relation,
-        plan.read.cursor,
-        plan.read.time_zone,
-        plan.visibility_group,
-        plan.schema,
-        plan.customer,
-        plan.customer_column,
-        plan.deleted_column,
-        plan.indexed,
-    )
-
-
 def _feeds(definitions: Definitions, compilation: _Compilation) -> tuple[AppliedFeed, ...]:
     document, feeds = compilation.document, []
     for (source_id, app_id), plan in document.plans.items():
@@ -413,7 +413,3 @@ def _feeds(definitions: Definitions, compilation: _Compilation) -> tuple[Applied
 def _fingerprint(plan: FeedPlan) -> str:
     used = [(column.name, column.native_type) for column in plan.expected]
     return sha256(json.dumps([used, plan.key_is_unique]).encode()).hexdigest()
-
-
-def _bodies(definitions: Definitions) -> dict[tuple[str, str], Any]:
-    return {(kind, id_): body for kind, bodies in definitions.bodies.items() for id_, body in bodies.items()}
