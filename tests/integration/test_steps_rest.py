@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headrace.sources import sqlite_fence
 from headrace.sources.sqlite import SqliteReader
 from tests.integration.world import ACCOUNTS, USERS, Seen, prepared, world_of
 
@@ -81,3 +84,56 @@ def test_what_changes_while_a_source_is_polled_is_looked_at_again(world: Seen, r
     world.watch(lambda name, args: world.user(2, "late", T0) if name == "key_requests" else None)
     poll(world, USERS, reads)
     assert poll(world, USERS, reads) > 0
+
+
+class Watch:
+    """A clock that a test sets: every question takes `tick_s`."""
+
+    def __init__(self) -> None:
+        self.at, self.steady, self.tick_s = datetime.now(UTC), 0.0, 0.0
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        self.steady += self.tick_s
+        return self.steady
+
+
+def test_a_feed_that_has_put_ties_off_is_not_at_rest(world: Seen, reads: list[Any]) -> None:
+    watch = Watch()
+    world.app._fetch = replace(world.app._fetch, clock=watch)
+    newest = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    world.user(5, "first", newest)
+    poll(world, USERS, reads)
+    world.user(9, "tie", newest)
+    watch.tick_s = 60.0
+    poll(world, USERS, reads)
+    watch.tick_s = 0.0
+    world.user(1, "lower", newest)
+    poll(world, USERS, reads)
+    world.merge()
+    assert ("e", 1) not in world.user_names(), "the last re-read is not paid for yet"
+    watch.at += timedelta(hours=1)
+    poll(world, USERS, reads)
+    world.merge()
+    assert world.user_names() == {("e", 1): "lower", ("e", 5): "first", ("e", 9): "tie"}
+    assert poll(world, USERS, reads) == 0
+
+
+def test_a_feed_with_many_rows_ahead_of_the_clock_is_not_at_rest(
+    world: Seen, reads: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = world.app._fetch
+    world.app._fetch = replace(fetch, limits=replace(fetch.limits, lane_rows=1))
+    clock = [datetime(2024, 1, 1, tzinfo=UTC)]
+    monkeypatch.setattr(sqlite_fence, "_now", lambda _connection: clock[0])
+    while not world.poll(USERS).complete:
+        world.merge()
+    for id_ in (1, 2, 3):
+        world.user(id_, "ahead", T1)
+    poll(world, USERS, reads)
+    clock[0] += timedelta(seconds=2)
+    assert poll(world, USERS, reads) > 0
+    world.merge()
+    assert world.user_names() == {("e", id_): "ahead" for id_ in (1, 2, 3)}

@@ -32,6 +32,7 @@ class Stream:
 
     Attributes:
         unmetered: a re-read that is due is done whatever re-reads have cost: somebody waits for it.
+        put_off: what is provisional was not read again by the last `read`.
     """
 
     writer: FeedWriter
@@ -40,12 +41,14 @@ class Stream:
     keys: KeysRead
     kept: Kept
     unmetered: bool = False
+    put_off: bool = False
 
     def read(self, fence: Fence) -> bool:
         """The stream is journalled to its end; False: the visit must yield before."""
         self._go_back(fence)
         known = FenceMemory.from_text(self.writer.state.fence_state).reread
-        if self._only_ahead(fence, known):
+        self.put_off = self._only_ahead(fence, known)
+        if self.put_off:
             return self._ahead(fence, known)
         behind = _Behind(self, fence, known)
         ended = behind.read(Provisional(self.writer.state.digests, self.writer.plan.read.key))

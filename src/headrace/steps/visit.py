@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from headrace.domain import digests
 from headrace.domain.position import NO_CURSOR, promised_class
 from headrace.domain.reread import FenceMemory
 from headrace.ports import Beyond, Clock, NullCursors, SourceReader
 from headrace.steps import reconcile
 from headrace.steps.feed_writer import FeedWriter
 from headrace.steps.key_order import KeyOrder
-from headrace.steps.lane import KeysRead, Lanes
+from headrace.steps.lane import MANY, KeysRead, Lanes
 from headrace.steps.reconcile import Reconcile
 from headrace.steps.requested_keys import RequestedKeys
 from headrace.steps.rest import Rests, is_at_rest, note_rest
@@ -68,8 +69,12 @@ class Visit:
             self.complete = self._requested.answer()
             return
         self.complete = self._poll() and self._reconcile()
-        if self.complete:
+        if self.complete and not self._leaves_rows():
             note_rest(self.rests, writer.claimed, self.reader, token=token, state=writer.state)
+
+    def _leaves_rows(self) -> bool:
+        """A poll may find more in a source that has not changed: what was put off, or has come of age."""
+        return self._stream.put_off or digests.was_last(self.writer.state.digests, "beyond", MANY)
 
     def _poll(self) -> bool:
         """What was asked for, and what changed, is journalled; False: up to where the visit must yield."""
