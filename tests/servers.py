@@ -238,12 +238,13 @@ def mariadb_server(
         data = directory / "data"
         _run_as(
             user, directory, _program("mariadb-install-db", "mysql_install_db"), "--no-defaults",
-            f"--datadir={data}", f"--tmpdir={directory}", "--auth-root-authentication-method=normal", "--skip-test-db",
+            f"--datadir={data}", f"--tmpdir={directory}", "--auth-root-authentication-method=normal",
+            "--skip-test-db",
         )  # fmt: skip
         port = free_port()
         wanted = {
             "datadir": str(data),
-            # A server that starts removes temporary tables from its tmpdir, another's too, which then crashes.
+            # A server that starts empties its tmpdir of temporary tables; whose they were crashes.
             "tmpdir": str(directory),
             "port": str(port),
             "bind-address": "127.0.0.1",
