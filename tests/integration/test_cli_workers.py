@@ -170,6 +170,7 @@ def test_sync_fails_for_a_source_that_drift_has_stopped(headrace: Command, proje
     ended = headrace("sync", "--source", "refunds")
 
     assert ended.code == 1
+    assert headrace("status").out.count('"amount"') == 1
     define("sources/refunds", properties={"refunds": {"type": "integer", "aggregation": "count"}})
     assert headrace("sync", "--source", "refunds").code == 0
 

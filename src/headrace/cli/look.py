@@ -112,7 +112,9 @@ def breaker_line(source_id: str, rows: int) -> str:
 
 def _held_rows(app: Application) -> dict[str, int]:
     """Rows that breakers hold, by feed; a data source that cannot be asked is told on stderr."""
+    from headrace.cli.problem import with_mend
     from headrace.errors import HeadraceError
+    from headrace.logs import scrubbed
 
     held: dict[str, int] = {}
     for data_source_id in dict.fromkeys(data_source for data_source, _ in app.targets()):
@@ -120,7 +122,7 @@ def _held_rows(app: Application) -> dict[str, int]:
             for feed_id, rows in app.stores.open(data_source_id).held_rows().items():
                 held[feed_id] = held.get(feed_id, 0) + rows
         except HeadraceError as error:
-            typer.echo(f"data source {data_source_id}: {error}", err=True)
+            typer.echo(scrubbed(with_mend(f"data source {data_source_id}: {error}")), err=True)
     return held
 
 
