@@ -255,7 +255,7 @@ def render(app: psycopg.Connection[Any], instant: str) -> Fence:
     column = find_relation(app, "shop", PLAN.relation).column("at")
     moment = datetime.fromisoformat(instant)
     rendered = _Rendered(app, column, replace(PLAN, time_zone="Europe/Berlin"), moment, margin_s=0)
-    return Fence(now=rendered.now(), bound=rendered.bound(moment), feed_class=FeedClass.EXACT)
+    return Fence(now=rendered.now()[0], bound=rendered.bound(moment), feed_class=FeedClass.EXACT)
 
 
 def test_naive_times_stay_below_what_an_autumn_hour_will_bring_again(app: psycopg.Connection[Any]) -> None:

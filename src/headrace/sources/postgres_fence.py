@@ -121,14 +121,15 @@ def take_fence(
     resume = memory.clock.at - set_back if memory.clock and set_back else None
     decided = decide_fence(seen, memory.set_back(set_back)) if seen else Memory(fence=replayed)
     rendered = _Rendered(connection, cursor, plan, clock.at, asking.margin_s)
+    now_text, fresh = rendered.now()
     return Fence(
-        now=rendered.now(),
+        now=now_text,
         bound=rendered.bound(decided.fence),
         feed_class=FeedClass.BOUNDED if standby else FeedClass.EXACT,
         state=write_memory(replace(decided, clock=clock)),
         reason=_STANDBY if standby else "",
         running=seen.running | seen.prepared if seen else None,
-        fresh=None if standby else rendered.fresh(),
+        fresh=None if standby else fresh,
         at=clock.at,
         note="" if sees_all or standby else _BY_IDS,
         resume=rendered.bound(resume) if resume else None,
@@ -164,13 +165,10 @@ class _Rendered:
     clock: datetime
     margin_s: float
 
-    def now(self) -> str:
-        """The clock, ahead by the declared skew: what is read up to."""
-        return self._texts(self.clock)[0]
-
-    def fresh(self) -> str:
-        """What transactions that begin later are above."""
-        return self._texts(self.clock)[1]
+    def now(self) -> tuple[str, str]:
+        """What is read up to, the clock ahead by the declared skew, and what transactions that begin later
+        are above."""
+        return self._texts(self.clock)
 
     def bound(self, fence: datetime | None) -> str:
         """The fence less margin, declared skew and the column's quantum: what is below it can neither come
