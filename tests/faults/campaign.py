@@ -6,7 +6,8 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -98,18 +99,22 @@ def campaign(
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Deed:
-    """Something to be done to a fault at a time, in the order of times."""
+    """A fault that is to begin or end at a time, in the order of times."""
 
     at: float
     number: int
     fault: Fault = field(compare=False)
-    action: Callable[[Fault], None] = field(compare=False)
+    begins: bool = field(compare=False)
     tries: int = field(compare=False, default=0)
 
 
 @dataclass(slots=True)
 class _Storm:
-    """Faults begin and end in the order of their times, whatever the others do."""
+    """Faults begin and end in the order of their times, whatever the others do.
+
+    What an operator does takes its time while links and servers are down: it is done aside, one thing after
+    the other, so that these are mended meanwhile.
+    """
 
     site: Site
     writers: Writers
@@ -117,6 +122,7 @@ class _Storm:
     report: Report
     say: Callable[[str], None]
     _queue: list[_Deed] = field(default_factory=list)
+    _aside: list[tuple[_Deed, Future[None]]] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
     _number: count[int] = field(default_factory=count)
 
@@ -124,51 +130,78 @@ class _Storm:
         """All faults have begun and ended, but for those that never could, and everything runs."""
         began = time.monotonic()
         for fault in schedule:
-            self._put(_Deed(began + fault.at_s, next(self._number), fault, self._begin))
-        while self._queue or time.monotonic() < began + seconds:
-            self.site.fleet.supervise()
-            due = self._queue[0].at if self._queue else began + seconds
-            wait_s = due - time.monotonic()
-            if wait_s > 0:
-                time.sleep(min(wait_s, SUPERVISE_EVERY_S))
-                continue
-            self._do(heapq.heappop(self._queue))
+            self._put(fault, at=began + fault.at_s, begins=True)
+        with ThreadPoolExecutor(1, thread_name_prefix="operator") as operator:
+            while self._queue or self._aside or time.monotonic() < began + seconds:
+                self.site.fleet.supervise()
+                self._look_aside()
+                wait_s = (self._queue[0].at if self._queue else began + seconds) - time.monotonic()
+                if wait_s > 0 or not self._queue:
+                    time.sleep(min(max(wait_s, 0.02), SUPERVISE_EVERY_S))
+                    continue
+                self._take_up(heapq.heappop(self._queue), operator)
         self.site.heal()
 
-    def _put(self, deed: _Deed) -> None:
-        heapq.heappush(self._queue, deed)
+    def _put(self, fault: Fault, *, at: float, begins: bool, tries: int = 0) -> None:
+        heapq.heappush(self._queue, _Deed(at, next(self._number), fault, begins, tries))
 
-    def _do(self, deed: _Deed) -> None:
-        try:
-            deed.action(deed.fault)
-        except PASSING as error:
-            why = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:150]}"
-            if deed.tries < TRIES:
-                if not deed.tries:
-                    self.say(f"       not now: {deed.fault.kind}: {why}")
-                self._put(replace(deed, at=time.monotonic() + AGAIN_S, tries=deed.tries + 1))
-            elif deed.action == self._end:
-                raise
-            else:
-                self.report.left_out.append(
-                    f"{deed.fault.kind} {deed.fault.target}, which could not begin: {why}"
-                )
-
-    def _begin(self, fault: Fault) -> None:
-        kind = self.kinds[fault.kind]
-        thing = kind.plan.thing(fault.target)
-        if thing in self._taken:  # what came before is late
-            raise NotNowError(f"{thing} is not mended yet")
-        kind.begin(self.site, self.writers, fault)
+    def _take_up(self, deed: _Deed, operator: ThreadPoolExecutor) -> None:
+        """The deed is done, or is being done aside, or comes again later."""
+        kind = self.kinds[deed.fault.kind]
+        thing = kind.plan.thing(deed.fault.target)
+        if deed.begins and thing in self._taken:  # what came before is late
+            self._not_now(deed, NotNowError(f"{thing} is not mended yet"))
+            return
         self._taken.add(thing)
+        act = kind.begin if deed.begins else kind.end
+        if kind.by_operator:
+            self._aside.append((deed, operator.submit(act, self.site, self.writers, deed.fault)))
+            return
+        try:
+            act(self.site, self.writers, deed.fault)
+        except PASSING as error:
+            self._failed(deed, error)
+        else:
+            self._done(deed)
+
+    def _look_aside(self) -> None:
+        for deed, future in [*self._aside]:
+            if not future.done():
+                continue
+            self._aside.remove((deed, future))
+            error = future.exception()
+            if error is None:
+                self._done(deed)
+            elif isinstance(error, PASSING):
+                self._failed(deed, error)
+            else:
+                raise error
+
+    def _done(self, deed: _Deed) -> None:
+        fault = deed.fault
+        if not deed.begins:
+            self._taken.discard(self.kinds[fault.kind].plan.thing(fault.target))
+            return
         self.report.faults[fault.kind, fault.target] += 1
         self.say(f"{fault.at_s:6.1f} {fault.kind} {fault.target}")
-        self._put(_Deed(time.monotonic() + fault.lasts_s, next(self._number), fault, self._end))
+        self._put(fault, at=time.monotonic() + fault.lasts_s, begins=False)
 
-    def _end(self, fault: Fault) -> None:
-        kind = self.kinds[fault.kind]
-        kind.end(self.site, self.writers, fault)
-        self._taken.discard(kind.plan.thing(fault.target))
+    def _failed(self, deed: _Deed, error: BaseException) -> None:
+        if deed.begins:
+            self._taken.discard(self.kinds[deed.fault.kind].plan.thing(deed.fault.target))
+        self._not_now(deed, error)
+
+    def _not_now(self, deed: _Deed, error: BaseException) -> None:
+        """It is tried again, but not for ever; what has begun must end."""
+        fault, why = deed.fault, f"{type(error).__name__}: {str(error).strip().splitlines()[0][:150]}"
+        if deed.tries < TRIES:
+            if not deed.tries:
+                self.say(f"       not now: {fault.kind}: {why}")
+            self._put(fault, at=time.monotonic() + AGAIN_S, begins=deed.begins, tries=deed.tries + 1)
+        elif deed.begins:
+            self.report.left_out.append(f"{fault.kind} {fault.target}, which could not begin: {why}")
+        else:
+            raise error
 
 
 def _end(site: Site, report: Report) -> None:

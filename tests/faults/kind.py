@@ -17,6 +17,8 @@ class Kind:
     """One kind of fault. Beginning and ending may raise: they are tried again a little later."""
 
     plan: ClassVar[KindPlan]
+    by_operator: ClassVar[bool] = False
+    """It takes commands of a person, which wait for what is down."""
 
     def begin(self, site: Site, writers: Writers, fault: Fault) -> None:
         raise NotImplementedError

@@ -15,7 +15,13 @@ from tests.faults.site import Site
 from tests.faults.writers import Writers
 
 
-class UnusedColumn(Kind):
+class TableFault(Kind):
+    """Beginning waits for locks, ending takes `headrace apply` and `resume`."""
+
+    by_operator = True
+
+
+class UnusedColumn(TableFault):
     """A column that no definition knows comes and goes."""
 
     plan = KindPlan(
@@ -35,7 +41,7 @@ class UnusedColumn(Kind):
         _operate(site, fault.target)
 
 
-class WiderType(Kind):
+class WiderType(TableFault):
     """A column that is used gets a wider type; the operator applies it."""
 
     plan = KindPlan(
@@ -60,7 +66,7 @@ class WiderType(Kind):
         _operate(site, fault.target)
 
 
-class RenamedColumn(Kind):
+class RenamedColumn(TableFault):
     """A column that is used has another name for a while; then the operator resumes the feed."""
 
     plan = KindPlan(
@@ -82,7 +88,7 @@ class RenamedColumn(Kind):
         _operate(site, fault.target)
 
 
-class BulkDelete(Kind):
+class BulkDelete(TableFault):
     plan = KindPlan(name="many rows deleted", targets=shop.SOURCES, occupies="table {target}")
 
     def begin(self, site: Site, writers: Writers, fault: Fault) -> None:
