@@ -370,7 +370,7 @@ MERGING: Final = (
         file=_LOG_RUN,
         before="        self._attempt(run)\n        return self._applied(",
         after="        self.attempted = run\n        return self._applied(",
-        killed_by=("tests/unit/test_steps_poison.py",),
+        killed_by=("tests/unit/test_steps_merge.py::test_an_attempt_is_counted_before_it_is_tried",),
     ),
     Mutant(
         name="keys that the store lacks are not asked for",

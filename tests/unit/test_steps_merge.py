@@ -131,6 +131,14 @@ def test_a_merge_is_told_to_control_only_when_it_is_committed(merge: Merge) -> N
     assert merge.pending() == 0
 
 
+def test_an_attempt_is_counted_before_it_is_tried(merge: Merge) -> None:
+    batch_id = merge.journal.append([1])
+    tried: list[int] = []
+    merge.store.recomputing = lambda _: tried.append(merge.journal.attempts(batch_id))
+    merge.drain()
+    assert tried == [1]
+
+
 def test_a_worker_that_died_before_it_told_control_left_nothing_to_apply_twice(merge: Merge) -> None:
     merge.journal.append([1])
     merge.journal.append([2])
