@@ -15,7 +15,7 @@ from tests.acceptance.project import Process, Project
 STOP_LIMIT_S = 25.0
 BUGS = ('"process failed with a bug"', "InvariantError", "a bug of Headrace", "Traceback (most recent")
 NOT_OURS = '"logger": "dramatiq'
-"""dramatiq tells with a traceback of every Redis that went away under it; what matters is what comes of it."""
+"""dramatiq tells with tracebacks of a Redis that went away under it; what matters is what comes of it."""
 
 
 @dataclass
