@@ -17,11 +17,6 @@ FILES = Path(__file__).parents[3] / "shared" / "data" / "pagila"
 
 KEY = {"customer_id": "integer"}
 
-README_ROWS = """
-SELECT customer_id, first_name || ' ' || last_name, rental_count, last_rental_date, payment_count,
-       total_paid, last_payment_date, last_amount
-"""
-
 ORACLE = """
 SELECT c.customer_id, c.first_name, c.last_name, c.email, c.address_id, c.activebool, c.create_date,
        coalesce(r.rental_count, 0), r.last_rental_date,

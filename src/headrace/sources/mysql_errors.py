@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from pymysql import err  # type: ignore[import-untyped]
 from pymysql.constants import CR, ER  # type: ignore[import-untyped]
 
 from headrace.errors import ConfigurationError, HeadraceError, SourceDriftError, SourceUnavailableError
+from headrace.sources.url_secrets import UrlSecrets
 
 _WRONG_VALUE: Final = 1525
 _UNKNOWN_TIME_ZONE: Final = 1298
@@ -57,7 +57,7 @@ class ErrorTranslation:
 
     def __init__(self, app_id: str, url: str) -> None:
         self._app_id = app_id
-        self._secrets = _secrets(url)
+        self._secrets = UrlSecrets(url)
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -66,7 +66,7 @@ class ErrorTranslation:
         try:
             yield
         except err.MySQLError as error:
-            raise self._translation(error) from self._cause(error)
+            raise self._translation(error) from self._secrets.cause(error)
 
     @contextmanager
     def connecting(self) -> Iterator[None]:
@@ -74,20 +74,17 @@ class ErrorTranslation:
         try:
             yield
         except err.MySQLError as error:
-            raise self._translation(error) from self._cause(error)
+            raise self._translation(error) from self._secrets.cause(error)
         except RuntimeError as error:  # of pymysql: a password that may not cross an unencrypted connection
             raise ConfigurationError(
                 f"{self._app_id}: the server takes this user's password only over TLS; let it offer TLS, or"
                 " give the user a password of mysql_native_password"
             ) from error
         except OSError as error:  # of ssl: a certificate that cannot be read
-            why = self._scrub(str(error))
+            why = self._secrets.scrubbed(str(error))
             raise ConfigurationError(
                 f"{self._app_id}: {why}; correct ssl_ca, ssl_cert and ssl_key in the app's URL"
             ) from error
-
-    def _cause(self, error: err.MySQLError) -> err.MySQLError | None:
-        return None if self._scrub(str(error)) != str(error) else error
 
     def _translation(self, error: err.MySQLError) -> HeadraceError:
         code = error.args[0] if error.args else 0
@@ -106,19 +103,6 @@ class ErrorTranslation:
 
     def _message(self, error: err.MySQLError) -> str:
         text = str(error.args[1]) if len(error.args) > 1 else str(error)
-        return f"{self._app_id}: {self._scrub(' '.join(text.split()) or 'the connection is closed')}"
-
-    def _scrub(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
-
-def _secrets(url: str) -> tuple[str, ...]:
-    """The URL itself, and its password as written and as meant, longest first."""
-    try:
-        password = urlsplit(url).password or ""
-    except ValueError:
-        password = ""
-    found = {url, password, unquote(password)} - {""}
-    return tuple(sorted(found, key=len, reverse=True))
+        return (
+            f"{self._app_id}: {self._secrets.scrubbed(' '.join(text.split()) or 'the connection is closed')}"
+        )

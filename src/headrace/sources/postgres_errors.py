@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg import errors
 
 from headrace.errors import ConfigurationError, HeadraceError, SourceDriftError, SourceUnavailableError
+from headrace.sources.url_secrets import UrlSecrets
 
 _MISSING: Final = (
     errors.UndefinedTable,
@@ -43,7 +43,7 @@ class ErrorTranslation:
 
     def __init__(self, app_id: str, url: str) -> None:
         self._app_id = app_id
-        self._secrets = _secrets(url)
+        self._secrets = UrlSecrets(url)
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -52,7 +52,7 @@ class ErrorTranslation:
         try:
             yield
         except psycopg.Error as error:
-            raise self._translation(error) from self._cause(error)
+            raise self._translation(error) from self._secrets.cause(error)
 
     @contextmanager
     def connecting(self) -> Iterator[None]:
@@ -60,10 +60,7 @@ class ErrorTranslation:
         try:
             yield
         except psycopg.Error as error:
-            raise self._refusal(error) from self._cause(error)
-
-    def _cause(self, error: psycopg.Error) -> psycopg.Error | None:
-        return None if self._scrub(str(error)) != str(error) else error
+            raise self._refusal(error) from self._secrets.cause(error)
 
     def _translation(self, error: psycopg.Error) -> HeadraceError:
         message = self._message(error)
@@ -87,22 +84,4 @@ class ErrorTranslation:
     def _message(self, error: psycopg.Error) -> str:
         # The primary message only: details may quote rows.
         primary = error.diag.message_primary or str(error)
-        return f"{self._app_id}: {self._scrub(' '.join(primary.split()))}"
-
-    def _scrub(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
-
-def _secrets(url: str) -> tuple[str, ...]:
-    """The URL itself, and its password as written and as meant, longest first."""
-    try:
-        password = urlsplit(url).password or ""
-    except ValueError:
-        password = ""
-    for part in urlsplit(url).query.split("&") if "?" in url else ():
-        name, _, value = part.partition("=")
-        password = password or (value if name == "password" else "")
-    found = {url, password, unquote(password)} - {""}
-    return tuple(sorted(found, key=len, reverse=True))
+        return f"{self._app_id}: {self._secrets.scrubbed(' '.join(primary.split()))}"
