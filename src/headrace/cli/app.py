@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli import database, demo, doctor, explore, inspect, look, project, rejected, run, verify
-from headrace.cli.main import version
+from headrace.cli.version import version
 
 app = typer.Typer(
     name="headrace",

@@ -5,14 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Final
 
-DONE: Final = 0
-FAILED: Final = 1
-MISUSED: Final = 2
-"""Bad usage, settings or definitions: nothing was tried."""
-_INTERRUPTED: Final = 130
-_BROKEN_PIPE: Final = 141
+from headrace.cli.exit_code import BROKEN_PIPE, DONE, FAILED, INTERRUPTED, MISUSED
+from headrace.cli.version import version
 
 
 def main() -> int:
@@ -38,22 +33,15 @@ def main() -> int:
         return end.code if isinstance(end.code, int) else DONE if end.code is None else FAILED
     except KeyboardInterrupt:
         return _told(
-            "interrupted; what was read is kept, and the next run goes on from there", code=_INTERRUPTED
+            "interrupted; what was read is kept, and the next run goes on from there", code=INTERRUPTED
         )
     except BrokenPipeError:
         # The reader of a pipe left, as `head` does; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 (told, with its traceback when it is a bug)
         return _failed(error)
     return DONE
-
-
-def version() -> str:
-    """The version of the installed package."""
-    from importlib.metadata import version as installed
-
-    return installed("headrace")
 
 
 def _failed(error: Exception) -> int:

@@ -74,7 +74,7 @@ def validate(
     Example: headrace validate --connect
     """
     from headrace.cli import screen
-    from headrace.cli.main import FAILED, MISUSED
+    from headrace.cli.exit_code import FAILED, MISUSED
     from headrace.cli.session import application, definitions_of, settings_for
 
     definitions = definitions_of(settings_for(config))
