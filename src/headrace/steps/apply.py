@@ -8,19 +8,15 @@ apply is run again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import Any
-
-from pydantic import ValidationError
 
 from headrace import logs
 from headrace.definition.compiled import Compiled, compile_definitions
 from headrace.definition.definitions import Definitions
-from headrace.domain.shape import ModelShape, dump_json, load_json
-from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
+from headrace.domain.shape import ModelShape, dump_json
+from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import Fault, HeadraceError, StoreUnavailableError
 from headrace.ports import (
     AppliedFeed,
@@ -31,41 +27,23 @@ from headrace.ports import (
     Registry,
     Stores,
     TableChange,
-    TableFacts,
 )
+from headrace.steps.app_plan import fingerprint, of_their_apps
+from headrace.steps.applied_document import AppliedDocument, Drop, drops_of, readable
 from headrace.steps.described import Feed, describe
-from headrace.steps.drift import used_columns
 from headrace.steps.key_warning import key_warnings
-from headrace.steps.left_out import applied_bodies, left_out_of, unavailable_faults, without_consequences
+from headrace.steps.left_out import (
+    applied_bodies,
+    kept_models,
+    left_out_of,
+    plans_of,
+    told_as_kept,
+    unavailable_faults,
+    without_consequences,
+)
 from headrace.steps.reread_reason import reread_reason
 
 log = logs.get(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Rows that a source has left in the stores: of an app that it is no longer read from, or whose
-    customer is another one now."""
-
-    source_id: SourceId
-    app_id: AppId
-    customer: str
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedDocument:
-    """What is kept of an apply: the shapes, the plans, the catalogues' facts that they were compiled
-    from, the URLs of the apps as written, and what is still to be dropped from the stores."""
-
-    models: tuple[ModelShape, ...]
-    feeds: tuple[FeedPlan, ...]
-    facts: dict[SourceId, TableFacts]
-    urls: dict[AppId, str]
-    drops: tuple[Drop, ...] = ()
-
-    @property
-    def plans(self) -> dict[tuple[SourceId, AppId], FeedPlan]:
-        return {(plan.source.id, plan.app_id): plan for plan in self.feeds}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +149,7 @@ class ApplyStep:
 
     def _compiled(self, definitions: Definitions) -> _Compilation:
         text = self.registry.compiled()
-        previous = None if text is None else _readable(text)
+        previous = None if text is None else readable(text)
         described = describe(definitions, self.readers)
         facts = dict(described.facts)
         warnings = tuple(key_warnings(definitions, facts))
@@ -184,12 +162,14 @@ class ApplyStep:
             compiled, _ = compile_definitions(definitions, facts)
         told = (*described.faults, *without_consequences(definitions, wrong, described))
         models, kept = dict(compiled.models), set[ModelId]()
-        plans = _of_their_apps(compiled.feeds, facts, described.by_feed, previous)
-        if previous is not None and (kept := _kept(previous, definitions, lacking - _sources(compiled))):
-            told = _told_as_kept(told, definitions, kept)
+        plans = of_their_apps(compiled.feeds, facts, described.by_feed, previous)
+        if previous is not None and (
+            kept := kept_models(previous, definitions, lacking - _sources(compiled))
+        ):
+            told = told_as_kept(told, definitions, kept)
             models |= {m.id: m for m in previous.models if m.id in kept}
             plans = {feed: plan for feed, plan in plans.items() if plan.source.model not in kept}
-            plans |= _plans_of(previous, definitions, kept)
+            plans |= plans_of(previous, definitions, kept)
             facts |= {source: old[source] for (source, _), plan in plans.items() if plan.source.model in kept}
         document = AppliedDocument(
             models=tuple(models.values()),
@@ -197,7 +177,7 @@ class ApplyStep:
             facts={source: facts[source] for source, _ in plans},
             urls={i: app.url.template for i, app in definitions.apps.items()},
         )
-        document = replace(document, drops=_drops(previous, document))
+        document = replace(document, drops=drops_of(previous, document))
         before = self.registry.bodies()
         left_out = left_out_of(definitions, plans, models.keys(), kept)
         return _Compilation(
@@ -234,85 +214,8 @@ class ApplyStep:
         return StoreChanges(data_source_id=data_source_id, changes=changes)
 
 
-def _readable(text: str) -> AppliedDocument | None:
-    """What was applied; None when another version of Headrace wrote it: then nobody knows what its feeds
-    have made of their rows, and they begin anew."""
-    try:
-        return load_json(AppliedDocument, text)
-    except ValidationError as error:
-        log.warning("applied by another version: every feed begins anew", faults=error.error_count())
-        return None
-
-
-def _of_their_apps(
-    plans: Mapping[Feed, FeedPlan],
-    facts: Mapping[SourceId, TableFacts],
-    by_feed: Mapping[Feed, TableFacts],
-    previous: AppliedDocument | None,
-) -> dict[Feed, FeedPlan]:
-    """The plans, compiled from the facts of one app of each source, with what its own app makes of each: the
-    columns that polls compare with as they are now; of an app that cannot be asked, as they were."""
-    old = previous.plans if previous else {}
-    return {
-        feed: _of_its_app(plan, facts[feed[0]], by_feed.get(feed), old.get(feed))
-        for feed, plan in plans.items()
-    }
-
-
-def _of_its_app(
-    plan: FeedPlan, compiled_from: TableFacts, facts: TableFacts | None, old: FeedPlan | None
-) -> FeedPlan:
-    if facts is not None:
-        key = plan.read.key
-        return replace(
-            plan,
-            expected=used_columns(plan, facts),
-            key_is_unique=facts.identifies(key),
-            chunkable=plan.chunkable and _key_order(facts, key) == _key_order(compiled_from, key),
-        )
-    if old is None or old.read.key != plan.read.key:
-        return plan
-    expected = tuple(column for column in old.expected if column.name in plan.read.columns)
-    return replace(plan, expected=expected, key_is_unique=old.key_is_unique)
-
-
-def _key_order(facts: TableFacts, key: Sequence[str]) -> list[tuple[object, ...]]:
-    columns = [facts.column(name) for name in key]
-    return [(column.type, column.portable_order) for column in columns if column is not None]
-
-
 def _sources(compiled: Compiled) -> set[SourceId]:
     return {source for source, _ in compiled.feeds}
-
-
-def _kept(previous: AppliedDocument, definitions: Definitions, lacking: set[SourceId]) -> set[ModelId]:
-    """Models that stay whole as they were applied, since a source of theirs does not compile: without it,
-    what the stores have of it would be dropped for a misspelt column."""
-    of_source = {plan.source.id: plan.source.model for plan in previous.feeds}
-    return {of_source[i] for i in lacking} & definitions.models.keys()
-
-
-def _told_as_kept(faults: Sequence[Fault], definitions: Definitions, kept: set[ModelId]) -> tuple[Fault, ...]:
-    """The faults of sources of these models say what came of them."""
-    models = {
-        definitions.file("sources", i): s.model for i, s in definitions.sources.items() if s.model in kept
-    }
-    return tuple(
-        replace(fault, message=f"{fault.message}; model {models[fault.file]} is left as it was applied")
-        if fault.file in models
-        else fault
-        for fault in faults
-    )
-
-
-def _plans_of(
-    previous: AppliedDocument, definitions: Definitions, models: set[ModelId]
-) -> dict[tuple[SourceId, AppId], FeedPlan]:
-    """The feeds of these models as they were applied, that are still defined."""
-    feeds = set(definitions.feeds())
-    return {
-        feed: plan for feed, plan in previous.plans.items() if plan.source.model in models and feed in feeds
-    }
 
 
 def _reread(previous: AppliedDocument | None, document: AppliedDocument) -> dict[Feed, str]:
@@ -338,33 +241,6 @@ def _refilled(before: Mapping[tuple[str, str], Any], definitions: Definitions) -
         and [old.get(key) for key in place]
         != [definitions.bodies["data_sources"][data_source_id].get(key) for key in place]
     )
-
-
-def _drops(previous: AppliedDocument | None, document: AppliedDocument) -> tuple[Drop, ...]:
-    """Rows that no reconciliation will remove by itself: the records of a customer whom no feed of the
-    source has any more (the breaker would hold so many back), and the staged rows of an app that is gone."""
-    if previous is None:
-        return ()
-    plans = document.plans
-    served = {(source_id, plan.customer) for (source_id, _), plan in plans.items() if plan.source.primary}
-    left = {
-        Drop(source_id, app_id, plan.customer)
-        for (source_id, app_id), plan in previous.plans.items()
-        if plan.customer is not None
-    }
-    primary = {model.primary.id for model in document.models}
-    many = {source.id for model in document.models for source in model.sources if source.many_apps}
-    found = [
-        drop
-        for drop in left | set(previous.drops)
-        if drop.source_id in document.facts
-        and (
-            (drop.source_id, drop.customer) not in served
-            if drop.source_id in primary
-            else drop.source_id in many and (drop.source_id, drop.app_id) not in plans
-        )
-    ]
-    return tuple(sorted(found, key=lambda d: (d.source_id, d.app_id, d.customer)))
 
 
 def _drop_left_rows(store: RecordStore, models: Sequence[ModelShape], drops: Sequence[Drop]) -> None:
@@ -397,7 +273,7 @@ def _feeds(definitions: Definitions, compilation: _Compilation) -> tuple[Applied
                 source_id=source_id,
                 app_id=app_id,
                 model_id=plan.source.model,
-                fingerprint=_fingerprint(plan),
+                fingerprint=fingerprint(plan),
                 shape_fingerprint=plan.shape_fingerprint,
                 every_s=schedule.every.seconds if schedule.every else None,
                 cron=schedule.cron,
@@ -408,8 +284,3 @@ def _feeds(definitions: Definitions, compilation: _Compilation) -> tuple[Applied
             )
         )
     return tuple(feeds)
-
-
-def _fingerprint(plan: FeedPlan) -> str:
-    used = [(column.name, column.native_type) for column in plan.expected]
-    return sha256(json.dumps([used, plan.key_is_unique]).encode()).hexdigest()

@@ -12,7 +12,7 @@ from headrace.domain.shape import ModelShape, load_json, shape_fingerprint
 from headrace.domain.vocabulary import AppId, DataSourceId, ModelId, SourceId
 from headrace.errors import ConfigurationError
 from headrace.ports import FeedPlan
-from headrace.steps.apply import AppliedDocument
+from headrace.steps.applied_document import AppliedDocument
 
 Target = tuple[DataSourceId, ModelId]
 

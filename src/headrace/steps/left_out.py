@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from headrace.definition.definitions import Definitions
-from headrace.domain.vocabulary import ModelId
+from headrace.domain.vocabulary import AppId, ModelId, SourceId
 from headrace.errors import Fault
+from headrace.ports import FeedPlan
+from headrace.steps.applied_document import AppliedDocument
 from headrace.steps.described import Described, Feed
 
 Named = tuple[str, str]
@@ -61,3 +64,33 @@ def unavailable_faults(
         missing = sorted(i for i in sources if ("sources", i) in left_out)
         what = f"; left out until it can be: {', '.join(missing)}" if missing else ""
         yield Fault(definitions.file("apps", app_id), "", f"cannot be reached: {why}{what}")
+
+
+def kept_models(previous: AppliedDocument, definitions: Definitions, lacking: set[SourceId]) -> set[ModelId]:
+    """Models that stay whole as they were applied, since a source of theirs does not compile: without it,
+    what the stores have of it would be dropped for a misspelt column."""
+    of_source = {plan.source.id: plan.source.model for plan in previous.feeds}
+    return {of_source[i] for i in lacking} & definitions.models.keys()
+
+
+def told_as_kept(faults: Sequence[Fault], definitions: Definitions, kept: set[ModelId]) -> tuple[Fault, ...]:
+    """The faults of sources of these models say what came of them."""
+    models = {
+        definitions.file("sources", i): s.model for i, s in definitions.sources.items() if s.model in kept
+    }
+    return tuple(
+        replace(fault, message=f"{fault.message}; model {models[fault.file]} is left as it was applied")
+        if fault.file in models
+        else fault
+        for fault in faults
+    )
+
+
+def plans_of(
+    previous: AppliedDocument, definitions: Definitions, models: set[ModelId]
+) -> dict[tuple[SourceId, AppId], FeedPlan]:
+    """The feeds of these models as they were applied, that are still defined."""
+    feeds = set(definitions.feeds())
+    return {
+        feed: plan for feed, plan in previous.plans.items() if plan.source.model in models and feed in feeds
+    }
