@@ -10,7 +10,7 @@ from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import FeedId, ModelId, SourceId
 from headrace.errors import HeadraceError, InvariantError
 from headrace.ports import DifferenceKind
-from headrace.steps.given_rows import GivenFeed, GivenRows
+from headrace.steps.given_rows import PAGE_ROWS, GivenFeed, GivenRows, RejectedKeys
 from headrace.steps.limits import Progress, no_progress
 from headrace.steps.merge_report import MergeState
 from headrace.steps.verify import ModelReport, VerifyModel
@@ -114,10 +114,9 @@ def _feeds(app: Application, model: ModelId) -> list[GivenFeed]:
     ]
 
 
-def _rejected_keys(app: Application, feed_id: FeedId) -> frozenset[str]:
-    """Rows that no data source has seen, and rows that one refused."""
-    refused = app.journal.refused_rows(feed_id)
-    return app.feeds.open_rejected_keys(feed_id).union(row.key for row in refused)
+def _rejected_keys(app: Application, feed_id: FeedId) -> RejectedKeys:
+    """Of rows that no data source has seen, and rows that one refused."""
+    return lambda after: app.feeds.rejected_keys(feed_id, after=after, limit=PAGE_ROWS)
 
 
 def _merge_what_waits(app: Application, model: ModelId) -> None:

@@ -19,8 +19,11 @@ from headrace.domain.bisection import DEATHS
 from headrace.errors import StoreUnavailableError
 from headrace.steps.catalogue import Target
 from headrace.steps.merge_report import MergeState
+from headrace.steps.verify import ModelReport
+from headrace.steps.verify_sample import Sample
 from tests.conformance.killing import KILLER
 from tests.conformance.refusing import Shop, settings, shop_at
+from workers import verify
 
 
 @pytest.fixture
@@ -283,3 +286,18 @@ def test_a_row_that_kills_each_worker_is_found_and_the_rest_goes_in(shop: Shop, 
     assert (key, code) == ((str(KILLER),), "killed")
     shop.replay()
     assert (shop.names()[KILLER], shop.rejected()) == ("Ann", [])
+
+
+def test_verify_excepts_all_refused_rows_however_many(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a worker keeps in mind, in several pages."""
+    few, all_refused = 3, shop.app.journal.refused_rows
+    monkeypatch.setattr(shop.app.journal, "refused_rows", lambda feed: all_refused(feed)[:few])
+    monkeypatch.setattr(verify, "PAGE_ROWS", 5)
+    shop.users(*["Zed", "Ann"] * 12)
+    shop.refuse("name", "name = 'Zed'")
+    shop.settle()
+    assert len(shop.rejected()) == 12
+    for wanted in (verify.Wanted(), verify.Wanted(sample=Sample(size=24, seed=1))):
+        (report,) = verify.run_verify(shop.app, wanted)
+        assert isinstance(report, ModelReport)
+        assert (report.differing, report.behind, report.stored) == ([], [], 12)

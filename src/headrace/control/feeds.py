@@ -107,6 +107,16 @@ _OPEN_REJECTED_KEYS = (
     )
     .limit(_REJECTED_KEYS)
 )
+_REJECTED_PAGE = (
+    sa.select(rejected_row.c.id, rejected_row.c.key)
+    .where(
+        rejected_row.c.feed_id == sa.bindparam("of_feed"),
+        rejected_row.c.id > sa.bindparam("after_id", type_=sa.BigInteger()),
+        rejected_row.c.state == "open",
+    )
+    .order_by(rejected_row.c.id)
+    .limit(sa.bindparam("at_most", type_=sa.Integer()))
+)
 _BLOCKED = (
     sa.select(batch.c.data_source_id)
     .where(batch.c.feed_id == sa.bindparam("of_feed"), batch.c.state == "pending")
@@ -217,6 +227,11 @@ class SqlFeeds:
     def open_rejected_keys(self, feed_id: FeedId) -> frozenset[str]:
         with reading(self._engine) as connection:
             return frozenset(connection.execute(_OPEN_REJECTED_KEYS, {"of_feed": feed_id}).scalars())
+
+    def rejected_keys(self, feed_id: FeedId, *, after: int, limit: int) -> tuple[tuple[int, str], ...]:
+        which = {"of_feed": feed_id, "after_id": after, "at_most": limit}
+        with reading(self._engine) as connection:
+            return tuple((row.id, row.key) for row in connection.execute(_REJECTED_PAGE, which))
 
     def written_data_sources(self, feed_id: FeedId) -> tuple[DataSourceId, ...]:
         with reading(self._engine) as connection:

@@ -201,6 +201,11 @@ class Feeds(Protocol):
         thousands."""
         ...
 
+    def rejected_keys(self, feed_id: FeedId, *, after: int, limit: int) -> tuple[tuple[int, str], ...]:
+        """The next open rejected rows of this feed, whoever refused them: number and key (JSON array), by
+        number."""
+        ...
+
     def written_data_sources(self, feed_id: FeedId) -> tuple[DataSourceId, ...]:
         """Every data source that this feed has a log in."""
         ...

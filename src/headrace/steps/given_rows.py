@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from headrace.domain.arrow import Array, Table, pa, pc
@@ -34,13 +34,17 @@ Keys = Mapping[str | None, Sequence[tuple[str, ...]]]
 """Keys of records as canonical texts, by customer; None: of any customer."""
 
 
+RejectedKeys = Callable[[int], Sequence[tuple[int, str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class GivenFeed:
-    """One feed of the model, by its applied plan. `rejected`: keys (JSON arrays) that were set aside."""
+    """One feed of the model, by its applied plan. `rejected`: after a number, the next keys (JSON arrays) of
+    rows that were set aside, each with its number."""
 
     feed_id: FeedId
     plan: FeedPlan
-    rejected: frozenset[str] = frozenset()
+    rejected: RejectedKeys
 
     @property
     def source(self) -> SourceShape:
@@ -91,7 +95,7 @@ class GivenRows:
         """Rows that control has set aside, or breakers hold, are excepted."""
         for feed in self.feeds:
             if feed.source in feeding_sources(self.model, self.properties):
-                self._set_aside(into, feed, [json.loads(key) for key in feed.rejected])
+                self._set_aside_rejected(into, feed)
                 self._set_aside_held(into, feed)
 
     def expect(self, into: Expectation, keys: Keys) -> None:
@@ -193,6 +197,12 @@ class GivenRows:
         canonical = sorted(set(canonical_requests(whole, feed.plan).values()))
         if canonical:
             into.set_aside(feed.source, feed.owner, self.typed(feed.source.key, canonical))
+
+    def _set_aside_rejected(self, into: Expectation, feed: GivenFeed) -> None:
+        last = 0
+        while rejected := feed.rejected(last):
+            self._set_aside(into, feed, [json.loads(key) for _, key in rejected])
+            last = rejected[-1][0]
 
     def _set_aside_held(self, into: Expectation, feed: GivenFeed) -> None:
         for target in self.targets:
