@@ -111,6 +111,10 @@ def _print(
             continue
         for line in _lines(app.catalogue().models[report.model], report, names):
             screen.print_line(line, markup=False)
+    mending = dict.fromkeys(source for report in done for source in report.mending)
+    if mending:
+        commands = " && ".join(f"headrace reconcile {source} --full" for source in mending)
+        screen.print_line(f"This mends what differs: {commands}", markup=False)
 
 
 def _summary(report: ModelReport) -> list[str]:
@@ -196,6 +200,7 @@ def _as_json(
                 "given": r.expected,
                 "stored": r.stored,
                 "differing": [_difference(models[r.model], found) for found in r.differing],
+                "mending": list(r.mending),
                 "more": r.stopped,
                 "behind_records": r.behind_records,
                 "behind": [_difference(models[r.model], found) for found in r.behind],

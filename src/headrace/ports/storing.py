@@ -46,6 +46,10 @@ class KeyChunk:
             breaker holds it.
         forbid_removal: the source's deletes are ignored.
         confirmed: remove what an earlier reconciliation's breaker held (a batch without keys).
+        spares: what would be removed is given back, for the store refuses to remove it; more than a few are
+            held, as by the breaker.
+        repairs: the last batch of a full reconciliation: what the source feeds is computed anew for every
+            record, whatever was written to them by hand.
     """
 
     reconciliation: str
@@ -55,6 +59,8 @@ class KeyChunk:
     closes: bool = False
     forbid_removal: bool = False
     confirmed: bool = False
+    spares: bool = False
+    repairs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +91,15 @@ class KeysOutcome:
         missing: keys that the store lacks, as canonical texts: to be fetched.
         removed: rows removed (records of a primary source, staged rows of a secondary one).
         held: rows that the breaker kept; 0 when it did not trip.
+        spared: keys of rows that were not removed although the source lacks them (`KeyChunk.spares`), as
+            canonical texts: to be deleted as rows.
     """
 
     missing: tuple[tuple[str, ...], ...]
     removed: int
     held: int
     counts: MergeCounts
+    spared: tuple[tuple[str, ...], ...] = ()
 
 
 class MergeTransaction(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +24,13 @@ def key_chunk(meta: Mapping[str, Any]) -> KeyChunk:
 def chunk_meta(chunk: KeyChunk) -> dict[str, Any]:
     """The chunk as JSON."""
     return asdict(chunk)
+
+
+def eased(chunk: KeyChunk) -> KeyChunk | None:
+    """The chunk with less to do, for a store that refuses it; None when nothing is left to leave out."""
+    if (chunk.closes or chunk.confirmed) and not chunk.spares:
+        return replace(chunk, spares=True)
+    return replace(chunk, repairs=False) if chunk.repairs else None
 
 
 def keys_of(source: SourceShape, events: pa.Table | None) -> pa.Table:

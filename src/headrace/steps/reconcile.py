@@ -116,6 +116,7 @@ class Reconcile:
             upto=self.source.bound(resume),
             closes=last,
             forbid_removal=self.writer.plan.deletes == "ignore",
+            repairs=last and self._repairs(under_way),
         )
         following = None if last else replace(under_way, after=resume)
         self._journal(under_way, rows, chunk, self._state(under_way, following, digest))
@@ -134,7 +135,8 @@ class Reconcile:
                 rows = page.rows if page is not None else self.source.no_rows(under_way)
                 digest.add(rows)
                 last = following is None
-                part = replace(chunk, opens=opens, closes=last)
+                repairs = last and self._repairs(under_way)
+                part = replace(chunk, opens=opens, closes=last, repairs=repairs)
                 state = self._state(under_way, None if last else under_way, digest.hexdigest())
                 self._journal(under_way, rows, part, state)
                 if last:
@@ -142,6 +144,11 @@ class Reconcile:
                 if self.writer.stopping():
                     return False
                 page, opens = following, False
+
+    def _repairs(self, under_way: Reconciliation) -> bool:
+        """Somebody asked for all values, or their schedule did. That a source without a cursor has changed,
+        or that a log began anew, says nothing against the records that are there."""
+        return under_way.full and under_way.into is None and self.writer.claimed.reconcile == "full"
 
     def _state(
         self, under_way: Reconciliation, following: Reconciliation | None, digest: str | None

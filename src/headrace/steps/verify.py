@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
 from headrace.domain.coercion import canonical_text
 from headrace.domain.shape import ModelShape
-from headrace.domain.vocabulary import CUSTOMER, DataSourceId, FeedId, ModelId, SourceId
+from headrace.domain.vocabulary import CUSTOMER, INVALID, DataSourceId, FeedId, ModelId, SourceId
 from headrace.ports import (
     Difference,
     DifferenceKind,
@@ -51,6 +52,7 @@ class ModelReport:
         expected, stored: records that sources give, and that stores have; of a sample: those looked at.
         differing: what is wrong. behind: some of what was not read or not merged yet; `behind_records` counts
             all of it.
+        mending: the sources of which a full reconciliation mends what is wrong, in this order.
         stopped: there may be more differences: the limit is reached.
         rejected: some of the rows that are excepted, by feed; `rejected_rows` counts all of them.
         held: rows that a breaker holds, by feed; they are excepted too.
@@ -63,6 +65,7 @@ class ModelReport:
     differing: list[Found] = field(default_factory=list)
     behind: list[Found] = field(default_factory=list)
     behind_records: int = 0
+    mending: Sequence[SourceId] = ()
     stopped: bool = False
     rejected: Mapping[FeedId, Sequence[RejectedRow]] = field(default_factory=dict)
     rejected_rows: int = 0
@@ -118,6 +121,7 @@ class VerifyModel:
         return self._finished(report)
 
     def _finished(self, report: ModelReport) -> ModelReport:
+        report.mending = self._mending(report.differing)
         report.rejected = self.given.rejected
         report.rejected_rows = self.given.rejected_rows
         report.read_whole = sorted(self.given.read_whole)
@@ -199,9 +203,25 @@ class VerifyModel:
             return f"rows deleted since the last reconciliation look so: `headrace reconcile {source}`"
         if any(feed.plan.clock != "database" for feed in feeds):
             return f"its cursor need not tell every change: `headrace reconcile {source} --full`"
-        if any(feed.source.primary for feed in feeds):
-            return f"`headrace reconcile {source} --full` mends it"
         return ""
+
+    def _mending(self, differing: Sequence[Found]) -> list[SourceId]:
+        """The sources whose rows, read again, mend these; in the model's order, which is that to do it in."""
+        mending: set[SourceId] = set()
+        for difference in (found.difference for found in differing):
+            mending |= self._feeding(difference)
+            if INVALID in difference.expected:
+                mending |= self._feeding_entries(difference)
+        return [s.id for s in self.model.sources if s.id in mending]
+
+    def _feeding_entries(self, difference: Difference) -> set[SourceId]:
+        """The sources of the entries of `_invalid` that differ; what is of no property is the primary's."""
+        if difference.kind != "differs":
+            return set()
+        expected, found = (_entries(side.get(INVALID)) for side in (difference.expected, difference.found))
+        names = {name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)}
+        fed = {p.name: s.id for s in self.model.sources for p in s.properties}
+        return {fed.get(name, self.model.primary.id) for name in names or {""}}
 
     def _look(
         self, excepted: Expectation, keys: Keys, counted: ModelReport | None = None
@@ -235,6 +255,11 @@ class VerifyModel:
             return set()
         feeds = (feed for feed in self.given.feeds if feed.source.primary)
         return {feed.plan.customer for feed in feeds if feed.plan.customer is not None}
+
+
+def _entries(invalid: Any) -> Mapping[str, Any]:
+    """Those of `_invalid`; none where somebody has written by hand what is no object."""
+    return invalid if isinstance(invalid, dict) else {}
 
 
 def _keys(records: Iterator[RecordId] | Mapping[RecordId, Difference]) -> Keys:

@@ -131,6 +131,10 @@ class Dialect(Protocol):
         """`old` without the entries of `names`, with those of `new`; null when empty."""
         ...
 
+    def invalid_within(self, binds: Binds, invalid: str, names: Sequence[str]) -> str:
+        """The entries of these names alone; null when there are none, or it is no object."""
+        ...
+
     def invalid_of(self, binds: Binds, invalid: str, properties: Sequence[PropertyShape]) -> str:
         """The least entry behind each property, over the aggregated rows' `invalid`; null if none."""
         ...

@@ -16,6 +16,7 @@ from headrace.domain.feeding import feeding_sources
 from headrace.domain.shape import Column, ModelShape, SourceShape
 from headrace.domain.vocabulary import PropertyType
 from headrace.ports import DifferenceKind
+from headrace.stores.expectation_values import read_json
 
 KEY_ORDER: Final = "decimals"
 """The collation of decimal keys."""
@@ -28,10 +29,14 @@ def compare_decimals(one: str, other: str) -> int:
 
 
 def merged_invalid(names: str | None, *objects: str | None) -> str | None:
-    """The members of all objects whose names are listed (null: of any name); null when there are none."""
+    """The members of all objects whose names are listed (null: of any name); null when there are none. What
+    is no object, which only a person writes, stays as it is."""
     merged: dict[str, Any] = {}
     for text in objects:
-        merged |= {} if text is None else json.loads(text)
+        members = {} if text is None else read_json(text)
+        if not isinstance(members, dict):
+            return text
+        merged |= members
     if names is not None:
         merged = {name: entry for name, entry in merged.items() if name in json.loads(names)}
     return canonical(merged) if merged else None

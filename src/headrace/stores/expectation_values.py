@@ -19,8 +19,16 @@ def shown(model: ModelShape, values: Mapping[str, Any]) -> dict[str, Any]:
         if name in flags and value is not None:
             told[name] = bool(value)
     if told[INVALID] is not None:
-        told[INVALID] = json.loads(told[INVALID])
+        told[INVALID] = read_json(told[INVALID])
     return told
+
+
+def read_json(text: str) -> Any:
+    """The text itself where somebody has written by hand what is no JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def differing(model: ModelShape, expected: Mapping[str, Any], found: Mapping[str, Any]) -> Collection[str]:

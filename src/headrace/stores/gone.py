@@ -25,14 +25,18 @@ _Notes = Callable[[Binds, str], str]
 """Which notes, as a condition on this alias."""
 _HELD_ROWS = 100
 _HELD_SHARE = 100
+SPARED_ROWS = 1_000
+"""More rows than this that may not be removed are held: a person has to look at what refuses them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """How the end of a reconciliation went: rows removed, rows that the breaker keeps."""
+    """How the end of a reconciliation went: rows removed, rows that the breaker keeps, keys of those that are
+    to be deleted as rows."""
 
-    removed: int
-    held: int
+    removed: int = 0
+    held: int = 0
+    spared: tuple[tuple[str, ...], ...] = ()
 
 
 class GoneRows:
@@ -122,19 +126,38 @@ class GoneRows:
         self._drop_notes(self._without_row)
         if chunk.forbid_removal:
             self._drop_notes(self._mine)
-            return Closed(0, 0)
+            return Closed()
         left = self._count_notes(self._mine)
         if not left or not self._trips(left):
-            return Closed(self._remove(self._mine), 0)
+            return self._end(self._mine, chunk)
+        return self._hold(self._mine)
+
+    def remove_held(self, chunk: KeyChunk) -> Closed:
+        """Remove every row that a breaker holds; what a reconciliation under way has noted stays noted."""
+        return self._end(self._held, chunk)
+
+    def _end(self, which: _Notes, chunk: KeyChunk) -> Closed:
+        """The rows that are noted so are removed, or spared."""
+        return self._spare(which) if chunk.spares else Closed(removed=self._remove(which))
+
+    def _hold(self, which: _Notes) -> Closed:
         frame, binds = self._frame, self._frame.binds()
         held = binds.typed("true", PropertyType.BOOLEAN)
-        mine = self._mine(binds, "g")
-        frame.run(f"UPDATE {self._notes} AS g SET {frame.q('held')} = {held} WHERE {mine}", binds)
-        return Closed(0, left)
+        which_of = which(binds, "g")
+        frame.run(f"UPDATE {self._notes} AS g SET {frame.q('held')} = {held} WHERE {which_of}", binds)
+        return Closed(held=self._count_notes(which))
 
-    def remove_held(self) -> int:
-        """Remove every row that a breaker holds; what a reconciliation under way has noted stays noted."""
-        return self._remove(self._held)
+    def _spare(self, which: _Notes) -> Closed:
+        """The notes are given back as keys, unless they are too many: then they are held."""
+        if self._count_notes(which) > SPARED_ROWS:
+            return self._hold(which)
+        frame, binds = self._frame, self._frame.binds()
+        texts = [frame.dialect.canonical_text(f"r.{frame.q(c.name)}", c.type) for c in self._key]
+        on = f"{which(binds, 'g')} AND {self._is_noted('r')} AND {self._feeds(binds, 'r')}"
+        select = f"SELECT DISTINCT {', '.join(texts)} FROM {self._notes} AS g JOIN {self._rows} AS r ON {on}"
+        spared = tuple(sorted(frame.session.all(select, binds)))
+        self._drop_notes(which)
+        return Closed(spared=spared)
 
     def _remove(self, which: _Notes) -> int:
         """Remove every row that is noted so, and the notes."""

@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 import pyarrow as pa
 
 from headrace.domain.latest import last_rows
+from headrace.domain.shape import SourceShape
 from headrace.domain.vocabulary import CUSTOMER, BatchId, BatchKind, FeedId, LogId, SourceId
 from headrace.ports import Applied, FeedScope, KeyChunk, KeysOutcome, MergeCounts, MergeTransaction
 from headrace.stores.batch import storable_invalid
 from headrace.stores.frame import Frame, names_of
-from headrace.stores.gone import GoneRows
+from headrace.stores.gone import Closed, GoneRows
 from headrace.stores.layout import APPLIED, CONTRACT, MOVED
 from headrace.stores.new_records import append_new
 from headrace.stores.recompute import Recompute
 from headrace.stores.record_rows import RecordRows
+from headrace.stores.repair import Repair
 from headrace.stores.staged_rows import StagedRows
 from headrace.stores.touched import Touched
 
@@ -31,6 +33,7 @@ class SqlMerge:
         self._records = RecordRows(frame, self.touched)
         self._staged = StagedRows(frame, self.touched)
         self._sources: dict[FeedId, SourceId] = {}
+        self._repairs: list[SourceShape] = []
 
     def applied(self) -> Mapping[FeedId, Applied]:
         return read_applied(self._frame)
@@ -70,16 +73,11 @@ class SqlMerge:
         self._sources[scope.feed_id] = scope.source.id
         gone = GoneRows(self._frame, self.touched, scope)
         if chunk.confirmed:
-            removed = gone.remove_held()
-            return KeysOutcome(missing=(), removed=removed, held=0, counts=_record_deletes(scope, removed))
+            return _outcome(scope, gone.remove_held(chunk), ())
         missing = self._compared(scope, gone, keys, chunk)
-        removed, held = 0, 0
-        if chunk.closes:
-            closed = gone.close(chunk)
-            removed, held = closed.removed, closed.held
-        return KeysOutcome(
-            missing=missing, removed=removed, held=held, counts=_record_deletes(scope, removed)
-        )
+        if chunk.repairs:
+            self._repairs.append(scope.source)
+        return _outcome(scope, gone.close(chunk) if chunk.closes else Closed(), missing)
 
     def _compared(
         self, scope: FeedScope, gone: GoneRows, keys: pa.Table, chunk: KeyChunk
@@ -111,7 +109,10 @@ class SqlMerge:
         return _record_deletes(scope, removed)
 
     def recompute(self) -> MergeCounts:
-        return MergeCounts(updated=Recompute(self._frame, self.touched).run())
+        updated = Recompute(self._frame, self.touched).run()
+        while self._repairs:
+            updated += Repair(self._frame, self.touched, self._repairs.pop(0)).run()
+        return MergeCounts(updated=updated)
 
     def refusal(self, tried: Callable[[MergeTransaction], object]) -> str | None:
         # A frame of its own: its temporary tables go with what was tried.
@@ -152,6 +153,16 @@ def read_applied(frame: Frame) -> dict[FeedId, Applied]:
         FeedId(feed): Applied(log_id=LogId(log), seq=seq, batch_id=BatchId(batch))
         for feed, log, seq, batch in rows
     }
+
+
+def _outcome(scope: FeedScope, closed: Closed, missing: tuple[tuple[str, ...], ...]) -> KeysOutcome:
+    return KeysOutcome(
+        missing=missing,
+        removed=closed.removed,
+        held=closed.held,
+        counts=_record_deletes(scope, closed.removed),
+        spared=closed.spared,
+    )
 
 
 def _record_deletes(scope: FeedScope, removed: int) -> MergeCounts:

@@ -97,11 +97,18 @@ class PostgresDialect:
         return f"CAST((CAST({expression} AS jsonb) ->> {index}) AS {_bare(type_)})"
 
     def merged_invalid(self, binds: Binds, *, old: str, names: Sequence[str], new: str) -> str:
-        kept = f"COALESCE({old}, '{{}}'::jsonb) - CAST({binds.add(list(names))} AS text[])"
+        # Somebody may have written by hand what is no object, from which nothing can be taken.
+        entries = f"CASE WHEN jsonb_typeof({old}) = 'object' THEN {old} ELSE '{{}}'::jsonb END"
+        kept = f"{entries} - CAST({binds.add(list(names))} AS text[])"
         return (
             f"CASE WHEN {old} IS NULL AND {new} IS NULL THEN NULL"
             f" ELSE NULLIF(({kept}) || COALESCE({new}, '{{}}'::jsonb), '{{}}'::jsonb) END"
         )
+
+    def invalid_within(self, binds: Binds, invalid: str, names: Sequence[str]) -> str:
+        entries = f"jsonb_each(CASE WHEN jsonb_typeof({invalid}) = 'object' THEN {invalid} END) AS e"
+        wanted = f"e.key = ANY(CAST({binds.add(list(names))} AS text[]))"
+        return f"(SELECT jsonb_object_agg(e.key, e.value) FROM {entries} WHERE {wanted})"
 
     def invalid_of(self, binds: Binds, invalid: str, properties: Sequence[PropertyShape]) -> str:
         members = []

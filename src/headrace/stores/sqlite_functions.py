@@ -99,10 +99,24 @@ def _names(text: str) -> Any:
 
 def merged_invalid(old: str | None, new: str | None, names: str) -> str | None:
     """`old` without the entries of `names` (a JSON array), with those of `new`; null when empty."""
-    entries = {} if old is None else json.loads(old)
-    kept = {name: entry for name, entry in entries.items() if name not in _names(names)}
+    kept = {name: entry for name, entry in _entries(old).items() if name not in _names(names)}
     kept |= {} if new is None else json.loads(new)
     return _canonical(kept) if kept else None
+
+
+def invalid_within(invalid: str | None, names: str) -> str | None:
+    """The entries of `names` (a JSON array) alone; null when there are none."""
+    kept = {name: entry for name, entry in _entries(invalid).items() if name in _names(names)}
+    return _canonical(kept) if kept else None
+
+
+def _entries(invalid: str | None) -> dict[str, Any]:
+    """None of them where somebody has written by hand what is no object."""
+    try:
+        entries = json.loads(invalid or "{}")
+    except ValueError:
+        return {}
+    return entries if isinstance(entries, dict) else {}
 
 
 def _canonical(value: Any) -> str:
@@ -257,6 +271,7 @@ def register(connection: sqlite3.Connection, *, now: Callable[[], str]) -> None:
         "headrace_float_text": float_text,
         "headrace_float": read_float,
         "headrace_merged_invalid": merged_invalid,
+        "headrace_invalid_within": invalid_within,
         "headrace_sha256": sha256_text,
     }
     for name, function in scalars.items():

@@ -110,6 +110,9 @@ class SqliteDialect:
         merged = f"headrace_merged_invalid({old}, {new}, {listed})"
         return f"CASE WHEN {old} IS NULL AND {new} IS NULL THEN NULL ELSE {merged} END"
 
+    def invalid_within(self, binds: Binds, invalid: str, names: Sequence[str]) -> str:
+        return f"headrace_invalid_within({invalid}, {binds.add(json.dumps(list(names)))})"
+
     def invalid_of(self, binds: Binds, invalid: str, properties: Sequence[PropertyShape]) -> str:
         columns = binds.add(json.dumps({p.name: p.column for p in properties}))
         return f"headrace_invalid({invalid}, {columns}) FILTER (WHERE {invalid} IS NOT NULL)"
