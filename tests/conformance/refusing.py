@@ -107,15 +107,18 @@ class Shop:
                 " BEGIN SELECT RAISE(ABORT, 'refuse'); END"
             )
 
-    def refuse_deletes(self) -> None:
+    def refuse_deletes(self, *ids: int) -> None:
+        """These records, or all that are there, cannot be deleted from now on."""
+        mine = f"id IN ({', '.join(map(str, ids))})" if ids else "id IS NOT NULL"
         if self.is_sqlite:
             self.store(
-                "CREATE TRIGGER refuse_delete BEFORE DELETE ON users BEGIN SELECT RAISE(ABORT, 'refuse'); END"
+                f"CREATE TRIGGER refuse_delete BEFORE DELETE ON users WHEN OLD.{mine}"
+                " BEGIN SELECT RAISE(ABORT, 'refuse'); END"
             )
             return
         self.store("CREATE TABLE notes (customer text, user_id bigint, text text)")
         self.store("ALTER TABLE notes ADD FOREIGN KEY (customer, user_id) REFERENCES users")
-        self.store("INSERT INTO notes SELECT _customer_id, id, 'refuse' FROM users")
+        self.store(f"INSERT INTO notes SELECT _customer_id, id, 'refuse' FROM users WHERE {mine}")
 
     def allow(self) -> None:
         if not self.is_sqlite:

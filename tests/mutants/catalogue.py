@@ -375,9 +375,23 @@ MERGING: Final = (
     Mutant(
         name="keys that the store lacks are not asked for",
         file="src/headrace/steps/applying.py",
-        before="self.journal.request_keys(self.feed_log.feed_id, total.missing)",
-        after="pass",
+        before="(*total.missing, *total.spared)",
+        after="total.spared",
         killed_by=(_FETCH_TESTS, "tests/unit/test_steps_merge.py"),
+    ),
+    Mutant(
+        name="keys that a data source refuses to remove are not asked for",
+        file="src/headrace/steps/applying.py",
+        before="(*total.missing, *total.spared)",
+        after="total.missing",
+        killed_by=("tests/conformance/test_refused_removal.py",),
+    ),
+    Mutant(
+        name="a full reconciliation computes nothing anew",
+        file="src/headrace/stores/merge.py",
+        before="            self._repairs.append(scope.source)\n",
+        after="            pass\n",
+        killed_by=("tests/integration/test_verify_mends.py",),
     ),
     Mutant(
         name="a refused row is left out and not set aside",

@@ -20,7 +20,8 @@ from typing import Any, Final
 MOST_REJECTED: Final = 1_000
 """More rows than this of one batch are not set aside: it waits for a person."""
 MOST_OF_ALL: Final = 20
-"""A batch of more rows than this that are refused one and all waits too: the cause is not in its rows."""
+"""A batch of more rows than this that are refused one and all waits too: the cause is not in its rows. Not so
+where all of them are deletes: whoever keeps what was once written keeps it from each of them."""
 MOST_AGAIN: Final = 100
 """More refused rows than this are not tried again with all others, which takes a try of the whole batch
 each: of so many, some may be set aside that a replay puts in."""
@@ -63,6 +64,7 @@ class Bisection:
 
     Attributes:
         rows: how many the batch has.
+        only_deletes: they are deletes, all of them.
         refused: what was found, in order of the rows.
         parts: what is still to be tried in this phase, the next one first: from, to (exclusive).
         before: how many were found when they began to be tried again.
@@ -72,6 +74,7 @@ class Bisection:
     """
 
     rows: int
+    only_deletes: bool = False
     phase: Phase = Phase.NOTHING
     refused: tuple[Refused, ...] = ()
     parts: tuple[tuple[int, int], ...] = ()
@@ -171,7 +174,7 @@ class Bisection:
         if parts:
             return going
         match self.phase:
-            case Phase.ALONE if len(self.refused) == self.rows > MOST_OF_ALL:
+            case Phase.ALONE if len(self.refused) == self.rows > MOST_OF_ALL and not self.only_deletes:
                 reason = self.refused[0].reason
                 return self.given_up(f"each of its {self.rows} rows is refused; the first: {reason}")
             case Phase.ALONE:
@@ -200,6 +203,7 @@ class Bisection:
         places = {reason: place for place, reason in enumerate(reasons)}
         return {
             "rows": self.rows,
+            "only_deletes": self.only_deletes,
             "phase": self.phase.value,
             "refused": [[r.row, places[r.reason], r.killed] for r in self.refused],
             "reasons": reasons,
@@ -214,6 +218,7 @@ class Bisection:
 def from_json(value: Mapping[str, Any]) -> Bisection:
     return Bisection(
         rows=value["rows"],
+        only_deletes=value["only_deletes"],
         phase=Phase(value["phase"]),
         refused=tuple(
             Refused(row, value["reasons"][place], killed) for row, place, killed in value["refused"]

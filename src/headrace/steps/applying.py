@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import pyarrow as pa
 
 from headrace.domain import payload
+from headrace.domain.events import key_json
 from headrace.domain.latest import last_rows
 from headrace.domain.shape import ModelShape
-from headrace.domain.vocabulary import BatchKind
+from headrace.domain.vocabulary import BatchId, BatchKind
 from headrace.errors import LeaseLostError
 from headrace.ports import (
     Catalogue,
     FeedLog,
     FeedScope,
     Journal,
+    KeyChunk,
     KeysOutcome,
     MergeCounts,
     MergeTransaction,
@@ -75,12 +77,17 @@ class Applying:
         transaction.recompute()
 
     def apply(
-        self, transaction: MergeTransaction, run: Sequence[WaitingBatch], tables: Sequence[pa.Table]
+        self,
+        transaction: MergeTransaction,
+        run: Sequence[WaitingBatch],
+        tables: Sequence[pa.Table],
+        eased: Mapping[BatchId, KeyChunk],
     ) -> KeysOutcome:
         """The batches are applied in order; what they touch is not recomputed yet.
 
         Args:
             tables: the events of each batch that shall be applied.
+            eased: what is asked of batches of keys that were refused, instead of their own chunk.
         """
         total = _outcome(MergeCounts())
         for kind, group in groupby(zip(run, tables, strict=True), lambda pair: _kind(pair[0])):
@@ -92,17 +99,32 @@ class Applying:
                 total = _added(total, _outcome(transaction.apply_rows(self.scope, rows, kind=hint)))
                 continue
             for batch, table in pairs:
-                total = _added(total, self._apply_one(transaction, batch, table))
-        if total.missing:
+                chunk = eased.get(batch.id)
+                total = _added(total, self._apply_one(transaction, batch, table, chunk))
+        total = replace(total, spared=self._not_refused_before(total.spared))
+        if total.missing or total.spared:
             # Asked for before the target commits: a crash asks for too much, never too little.
-            self.journal.request_keys(self.feed_log.feed_id, total.missing)
+            self.journal.request_keys(self.feed_log.feed_id, (*total.missing, *total.spared))
         return total
 
-    def _apply_one(self, transaction: MergeTransaction, batch: WaitingBatch, table: pa.Table) -> KeysOutcome:
+    def _apply_one(
+        self, transaction: MergeTransaction, batch: WaitingBatch, table: pa.Table, chunk: KeyChunk | None
+    ) -> KeysOutcome:
         if batch.kind is BatchKind.KEYS:
-            return transaction.apply_keys(self.scope, table, key_chunk(batch.meta))
+            return transaction.apply_keys(self.scope, table, chunk or key_chunk(batch.meta))
         customer, epoch = str(batch.meta["customer"]), int(batch.meta["binding_epoch"])
         return _outcome(transaction.drop_customer(self.scope, customer, epoch))
+
+    def _not_refused_before(self, spared: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        """Of a source without a cursor, those that are not set aside already: it is read whole again after
+        each key that was asked for, and so would be for ever."""
+        plan = self.catalogue.feed(self.feed_log.source_id, self.feed_log.app_id)
+        if not spared or plan.read.cursor is not None:
+            return spared
+        into = self.feed_log.data_source_id
+        open_rows = self.journal.refused_rows(self.feed_log.feed_id)
+        known = {row.key for row in open_rows if row.data_source_id == into}
+        return tuple(key for key in spared if key_json(key) not in known)
 
     def superseded(self, run: Sequence[WaitingBatch], tables: Sequence[pa.Table]) -> tuple[int, ...]:
         """The open rejected rows of which these events are later versions."""
@@ -139,4 +161,5 @@ def _added(total: KeysOutcome, outcome: KeysOutcome) -> KeysOutcome:
         removed=total.removed + outcome.removed,
         held=max(total.held, outcome.held),
         counts=total.counts + outcome.counts,
+        spared=total.spared + outcome.spared,
     )

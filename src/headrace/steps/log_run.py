@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -12,10 +12,11 @@ import pyarrow as pa
 from headrace import logs, metrics
 from headrace.domain.bisection import DEATHS, Bisection, Phase
 from headrace.domain.schedule import backoff_s
-from headrace.domain.vocabulary import BatchId, LogId
+from headrace.domain.vocabulary import BatchId, BatchKind, LogId
 from headrace.errors import ConfigurationError, DataRejectedError, InvariantError, RetryableError
-from headrace.ports import Applied, FeedLog, MergeTransaction, RejectedRow, WaitingBatch
+from headrace.ports import Applied, FeedLog, KeyChunk, MergeTransaction, RejectedRow, WaitingBatch
 from headrace.steps.applying import Applying
+from headrace.steps.chunk import eased, key_chunk
 from headrace.steps.merge_report import UNFINISHED, MergeReport, MergeState, blocked
 from headrace.steps.rejection import rejected_rows
 from headrace.steps.taking_apart import (
@@ -77,6 +78,8 @@ class LogRun:
     suspect: BatchId | None = None
     """The batch that was refused alone: it is taken apart."""
     apart: TakingApart | None = None
+    eased: dict[BatchId, KeyChunk] = field(default_factory=dict)
+    """What is asked of a batch of keys that was refused, instead of its own chunk."""
 
     @property
     def feed_log(self) -> FeedLog:
@@ -127,7 +130,28 @@ class LogRun:
         if self.apart is None and can_be_taken_apart(batch):
             self.suspect, self.attempted = batch.id, ()
             return self._tried_alone()
+        if batch.kind is BatchKind.KEYS and self._ease(batch, str(error)):
+            self._give_back()  # it was answered: no worker died of it
+            return self._tried_alone()
         return self._backs_off(batch, str(error), attempts=batch.attempts + 1)
+
+    def _ease(self, batch: WaitingBatch, reason: str) -> bool:
+        """Less is asked of the batch from now on: what cannot be removed at once is deleted as rows, of which
+        those that are refused are set aside. False: there is nothing left to leave out."""
+        less = eased(self.eased.get(batch.id) or key_chunk(batch.meta))
+        if less is None:
+            return False
+        self.eased[batch.id] = less
+        left_out = "removals" if less.repairs or not batch.meta.get("repairs") else "removals and repairs"
+        log.warning(
+            "end of a reconciliation refused",
+            feed=self.feed_log.feed_id,
+            source=self.feed_log.source_id,
+            batch=batch.id,
+            left_out=left_out,
+            error=reason,
+        )
+        return True
 
     def _backs_off(self, batch: WaitingBatch, reason: str, *, attempts: int) -> MergeReport:
         """The batch waits, longer each time, and with it the later ones of this log, nothing else."""
@@ -301,7 +325,7 @@ class LogRun:
     def _applied(
         self, transaction: MergeTransaction, run: Sequence[WaitingBatch], tables: Sequence[pa.Table]
     ) -> _Tried:
-        applied = self.applying.apply(transaction, run, tables)
+        applied = self.applying.apply(transaction, run, tables, self.eased)
         counts = applied.counts + transaction.recompute()
         last = run[-1]
         transaction.mark_applied(self.feed_log.feed_id, Applied(last.log_id, last.seq, last.id))
@@ -315,6 +339,6 @@ class LogRun:
         return _Tried(
             report=report,
             merged=tuple(b.id for b in run),
-            missing=bool(applied.missing),
+            missing=bool(applied.missing or applied.spared),
             superseded=self.applying.superseded(run, tables),
         )

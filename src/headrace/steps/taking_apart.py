@@ -13,10 +13,11 @@ from itertools import takewhile
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace import logs
 from headrace.domain.bisection import DEATHS, Bisection, Phase, from_json
-from headrace.domain.vocabulary import BatchKind
+from headrace.domain.vocabulary import DELETED, BatchKind
 from headrace.ports import Clock, Journal, MergeTransaction, WaitingBatch
 
 log = logs.get(__name__)
@@ -113,5 +114,6 @@ def begun(batch: WaitingBatch, rows: pa.Table) -> Bisection:
     """Where the search goes on; anew when it was given up, or was in other rows."""
     bisection = noted(batch)
     if bisection is None or bisection.phase is Phase.GIVEN_UP or bisection.rows != rows.num_rows:
-        return Bisection(rows=rows.num_rows)
+        only_deletes = bool(pc.all(rows.column(DELETED)).as_py())
+        return Bisection(rows=rows.num_rows, only_deletes=only_deletes)
     return bisection
