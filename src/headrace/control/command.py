@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control.engine import reading, writing
-from headrace.control.journal import add_key_requests
+from headrace.control.key_requests import add_key_requests
 from headrace.control.tables import PausedBy, feed
 from headrace.domain.vocabulary import FeedId
 

@@ -5,16 +5,16 @@ Order of locks, here and everywhere: feed, routing_version, feed_log, batch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from headrace.control.engine import insert_in, reading, writing
+from headrace.control.engine import reading, writing
 from headrace.control.feeds import new_uuid
-from headrace.control.tables import batch, batch_payload, feed, feed_log, key_request, rejected_row, run
+from headrace.control.key_requests import KEYS_A_STATEMENT, add_key_requests, set_again
+from headrace.control.refusals import may_supersede, refused_rows, resolve, set_aside
+from headrace.control.tables import batch, batch_payload, feed, feed_log, run
 from headrace.control.types import Json, from_now, now, seconds_named
 from headrace.domain.vocabulary import (
     AppId,
@@ -28,18 +28,6 @@ from headrace.domain.vocabulary import (
     SourceId,
 )
 from headrace.ports import FeedLog, RefusedRow, RejectedRow, WaitingBatch
-
-_KEYS_A_STATEMENT = 5_000
-
-_REFUSED_ROWS = 10_000
-"""As many open refused rows of a feed as a merge looks for later versions of; others close when replayed."""
-
-
-def _may_supersede() -> sa.Label[bool]:
-    """Served by rejected_row_open_key."""
-    of_feed = sa.and_(rejected_row.c.feed_id == batch.c.feed_id, rejected_row.c.state == "open")
-    return sa.exists().where(of_feed, rejected_row.c.refused_by != "").label("may_supersede")
-
 
 # Built once, as in `append`.
 
@@ -57,7 +45,7 @@ _BATCH_AT = sa.select(batch.c.id).where(
     batch.c.log_id == sa.bindparam("log"), batch.c.seq == sa.bindparam("at")
 )
 _FOLLOWING = (  # served by batch_log_idx (log_id, seq)
-    sa.select(batch, (batch.c.next_attempt_at > now()).label("backs_off"), _may_supersede())
+    sa.select(batch, (batch.c.next_attempt_at > now()).label("backs_off"), may_supersede())
     .where(
         batch.c.log_id == sa.bindparam("log"), batch.c.seq > sa.bindparam("after"), batch.c.state == "pending"
     )
@@ -87,42 +75,6 @@ _NOTE_BISECTION = (
     .where(batch.c.id == sa.bindparam("of_batch"), batch.c.state == "pending")
     .values(bisection=sa.bindparam("noted", type_=Json))
 )
-_PENDING_BATCH = (
-    sa.select(batch.c.feed_id, batch.c.data_source_id, batch.c.run_id)
-    .where(batch.c.id == sa.bindparam("of_batch"), batch.c.state == "pending")
-    .with_for_update()
-)
-_SET_ASIDE_BEFORE = sa.select(rejected_row.c.key).where(
-    rejected_row.c.feed_id == sa.bindparam("of_feed"),
-    rejected_row.c.batch_id == sa.bindparam("of_batch"),
-    rejected_row.c.state == "open",
-)
-_RESOLVE = sa.update(rejected_row).values(state="resolved", last_seen=now())
-_RESOLVE_OF_BATCH = _RESOLVE.where(
-    rejected_row.c.feed_id == sa.bindparam("of_feed"),
-    rejected_row.c.batch_id == sa.bindparam("of_batch"),
-    rejected_row.c.key.in_(sa.bindparam("keys", expanding=True)),
-    rejected_row.c.state == "open",
-)
-_RESOLVE_BY_ID = _RESOLVE.where(
-    rejected_row.c.id.in_(sa.bindparam("ids", expanding=True)), rejected_row.c.state == "open"
-)
-_REFUSED = (
-    sa.select(rejected_row.c.id, rejected_row.c.key, rejected_row.c.refused_by, rejected_row.c.batch_id)
-    .where(
-        rejected_row.c.feed_id == sa.bindparam("of_feed"),
-        rejected_row.c.refused_by != "",
-        rejected_row.c.state == "open",
-    )
-    .order_by(rejected_row.c.id)
-    .limit(_REFUSED_ROWS)
-)
-_COUNT_REJECTED = (
-    sa.update(run)
-    .where(run.c.id == sa.bindparam("of_run"))
-    .values(rejected=run.c.rejected + sa.bindparam("more", type_=sa.BigInteger()))
-)
-
 _LAST_OF_LOGS = (
     sa.select(batch.c.log_id, sa.func.max(batch.c.seq).label("seq"))
     .where(_OF_BATCHES)
@@ -150,32 +102,6 @@ _COUNT_MERGED = (
     .where(run.c.id == sa.bindparam("of_run"))
     .values(rows_merged=run.c.rows_merged + sa.bindparam("more", type_=sa.BigInteger()))
 )
-
-_SET_AGAIN = (
-    sa.update(feed).where(feed.c.id == sa.bindparam("of_feed")).values(again=True).returning(feed.c.epoch)
-)
-_FORGET_KEYS = sa.delete(key_request).where(
-    key_request.c.feed_id == sa.bindparam("of_feed"),
-    key_request.c.key.in_(sa.bindparam("keys", expanding=True)),
-)
-
-
-@cache
-def _request_keys(dialect: str) -> sa.Executable:
-    return insert_in(dialect, key_request).values(asked_at=now()).on_conflict_do_nothing()
-
-
-@cache
-def _refuse(dialect: str) -> sa.Executable:
-    insert = insert_in(dialect, rejected_row).values(first_seen=now(), last_seen=now())
-    repeated = rejected_row.c.batch_id == insert.excluded.batch_id
-    more = sa.case((repeated, 0), else_=1)
-    return insert.on_conflict_do_update(
-        index_elements=[rejected_row.c.feed_id, rejected_row.c.key, rejected_row.c.refused_by],
-        index_where=sa.text("state = 'open'"),
-        set_={name: insert.excluded[name] for name in ("code", "reason", "raw", "batch_id", "last_seen")}
-        | {"attempts": rejected_row.c.attempts + more},
-    )
 
 
 class SqlJournal:
@@ -241,27 +167,15 @@ class SqlJournal:
 
     def set_aside(self, batch_id: BatchId, rows: Sequence[RejectedRow]) -> None:
         with writing(self._engine) as connection:
-            of_batch = connection.execute(_PENDING_BATCH, {"of_batch": batch_id}).one_or_none()
-            if of_batch is not None:  # else its log was ended meanwhile
-                _set_aside(connection, of_batch, batch_id, rows)
+            set_aside(connection, batch_id, rows)
 
     def refused_rows(self, feed_id: FeedId) -> tuple[RefusedRow, ...]:
         with reading(self._engine) as connection:
-            return tuple(
-                RefusedRow(
-                    id=row.id,
-                    key=row.key,
-                    data_source_id=DataSourceId(row.refused_by),
-                    batch_id=BatchId(row.batch_id),
-                )
-                for row in connection.execute(_REFUSED, {"of_feed": feed_id})
-            )
+            return refused_rows(connection, feed_id)
 
     def resolve(self, rejected_ids: Sequence[int]) -> None:
         with writing(self._engine) as connection:
-            for start in range(0, len(rejected_ids), _KEYS_A_STATEMENT):
-                some = rejected_ids[start : start + _KEYS_A_STATEMENT]
-                connection.execute(_RESOLVE_BY_ID, {"ids": some})
+            resolve(connection, rejected_ids)
 
     def mark_merged(self, batch_ids: Sequence[BatchId], *, rows_changed: int) -> None:
         """See the port. All batches of a log up to the last of these are merged, for a store applies a
@@ -283,7 +197,7 @@ class SqlJournal:
 
     def begin_new_log(self, log: FeedLog, reason: str) -> bool:
         with writing(self._engine) as connection:
-            epoch = _set_again(connection, log.feed_id)
+            epoch = set_again(connection, log.feed_id)
             begin = (
                 sa.update(feed_log)
                 .where(feed_log.c.feed_id == log.feed_id, feed_log.c.data_source_id == log.data_source_id)
@@ -295,30 +209,6 @@ class SqlJournal:
                 return False
             drop_pending(connection, batch.c.log_id == log.log_id)
             return True
-
-
-def _set_aside(
-    connection: sa.Connection, of_batch: sa.Row[Any, Any, Any], batch_id: BatchId, rows: Sequence[RejectedRow]
-) -> None:
-    """What an earlier try set aside of the batch and this one does not is open no more; the run counts
-    each row once."""
-    where = {"of_feed": of_batch.feed_id, "of_batch": batch_id}
-    before = set(connection.execute(_SET_ASIDE_BEFORE, where).scalars())
-    now_refused = {row.key: row for row in rows}
-    if before - now_refused.keys():
-        connection.execute(_RESOLVE_OF_BATCH, {**where, "keys": sorted(before - now_refused.keys())})
-    if not rows:
-        return
-    placed = {"feed_id": of_batch.feed_id, "refused_by": of_batch.data_source_id, "batch_id": batch_id}
-    connection.execute(
-        _refuse(connection.dialect.name),
-        [
-            {**placed, "key": r.key, "code": r.code, "reason": r.reason, "raw": r.raw}
-            for r in now_refused.values()
-        ],
-    )
-    more = len(now_refused.keys() - before)
-    connection.execute(_COUNT_REJECTED, {"of_run": of_batch.run_id, "more": more})
 
 
 def new_log_values(*, reason: str, log_id: str, epoch: int) -> dict[str, Any]:
@@ -338,37 +228,14 @@ def drop_pending(connection: sa.Connection, which: sa.ColumnElement[bool]) -> No
     connection.execute(sa.delete(batch).where(which, batch.c.state == "pending"))
 
 
-def add_key_requests(connection: sa.Connection, feed_id: FeedId, keys: Sequence[tuple[str, ...]]) -> None:
-    """Ask the feed for the keys (texts in the order of the source's `key`) and set its `again`."""
-    wanted = list(dict.fromkeys(_key_text(key) for key in keys))
-    if not wanted:
-        return
-    _set_again(connection, feed_id)
-    for start in range(0, len(wanted), _KEYS_A_STATEMENT):
-        some = wanted[start : start + _KEYS_A_STATEMENT]
-        connection.execute(_FORGET_KEYS, {"of_feed": feed_id, "keys": some})
-    requests = [{"feed_id": feed_id, "key": key} for key in wanted]
-    connection.execute(_request_keys(connection.dialect.name), requests)
-
-
-def _key_text(key: Sequence[str]) -> str:
-    """A key as requests for it are compared: in one spelling, a JSON array of texts."""
-    return json.dumps(list(key), ensure_ascii=False, separators=(",", ":"))
-
-
-def _set_again(connection: sa.Connection, feed_id: FeedId) -> int:
-    """Lock the feed, ask for one more poll; its epoch."""
-    return int(connection.execute(_SET_AGAIN, {"of_feed": feed_id}).scalar_one())
-
-
 def _mark_log(connection: sa.Connection, log_id: LogId, seq: int) -> list[RunId]:
     """The runs of the batches that are merged by this call, in order."""
     upto = {"log": log_id, "upto": seq}
     if connection.execute(_MOVE_MERGED, upto).rowcount == 0:
         return []
     merged = sorted(connection.execute(_MARK_MERGED, upto).all(), key=lambda row: int(row.seq))
-    for start in range(0, len(merged), _KEYS_A_STATEMENT):
-        ids = [row.id for row in merged[start : start + _KEYS_A_STATEMENT]]
+    for start in range(0, len(merged), KEYS_A_STATEMENT):
+        ids = [row.id for row in merged[start : start + KEYS_A_STATEMENT]]
         connection.execute(_DROP_PAYLOADS, {"batches": ids})
     return [RunId(row.run_id) for row in merged]
 

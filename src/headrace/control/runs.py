@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control.engine import reading, writing
-from headrace.control.journal import add_key_requests
+from headrace.control.key_requests import add_key_requests
 from headrace.control.state import position
 from headrace.control.tables import audit, feed, rejected_row, run
 from headrace.control.types import now
