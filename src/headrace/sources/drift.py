@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from headrace.errors import SourceDriftError
+from headrace.errors import SourceDriftError, SourceUnavailableError
 from headrace.ports import ReadPlan, Relation, TableFacts
 
 
@@ -36,3 +36,11 @@ def relation_name(relation: Relation) -> str:
 def query_text(query: str) -> str:
     """The SELECT without its closing semicolon, ready to stand in parentheses on lines of its own."""
     return query.strip().rstrip(";").rstrip()
+
+
+def altered(app_id: str, relation: Relation) -> SourceUnavailableError:
+    """The relation is not as it was described: whoever asks again describes it anew."""
+    return SourceUnavailableError(
+        f"{app_id}: {relation_name(relation)} was altered right before it was read; "
+        "it is described and read again"
+    )

@@ -16,10 +16,10 @@ from headrace.domain.arrow import Table, pa
 from headrace.domain.clock_step import ClockSight
 from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
-from headrace.errors import InvariantError, SourceDriftError, SourceUnavailableError
+from headrace.errors import InvariantError, SourceDriftError
 from headrace.ports import Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
 from headrace.sources.cell_mark import new_mark, with_oversized
-from headrace.sources.drift import relation_name, require_columns
+from headrace.sources.drift import altered, relation_name, require_columns
 from headrace.sources.mysql_catalogue import MysqlRelation, find_relation, list_tables
 from headrace.sources.mysql_cell import text_table
 from headrace.sources.mysql_connection import MysqlConnection, Timeouts, connect, read_url
@@ -132,10 +132,7 @@ class MysqlReader:
             stream = RowStream(connection, statement)
             if not stream.open(relation, plan.columns):
                 del self._relations[plan.relation]
-                raise SourceUnavailableError(
-                    f"{self._app_id}: {relation_name(plan.relation)} was altered right before it was read; "
-                    "it is described and read again"
-                )
+                raise altered(self._app_id, plan.relation)
         self._streaming = True
         try:
             yield self._pages(stream, relation, plan, by_cursor=isinstance(selection, Since))

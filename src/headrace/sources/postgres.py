@@ -12,11 +12,11 @@ from psycopg import sql
 
 from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
-from headrace.errors import InvariantError, SourceUnavailableError
+from headrace.errors import InvariantError
 from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
 from headrace.sources.cell_mark import new_mark, with_oversized
 from headrace.sources.csv_page import parse_copied
-from headrace.sources.drift import relation_name, require_columns
+from headrace.sources.drift import altered, require_columns
 from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
 from headrace.sources.postgres_catalogue import PostgresRelation, find_relation, is_as_found, list_tables
@@ -165,10 +165,7 @@ class PostgresReader:
         relation = self._relations.pop(plan.relation)
         columns = [relation.column(name) for name in plan.columns]
         if found != [(c.facts.name, c.type_oid, c.modifier) for c in columns]:
-            raise SourceUnavailableError(
-                f"{self._app_id}: {relation_name(plan.relation)} was altered right before it was read; "
-                "it is described and read again"
-            )
+            raise altered(self._app_id, plan.relation)
         self._relations[plan.relation] = relation
 
     def _end(self, stream: CopyStream) -> None:

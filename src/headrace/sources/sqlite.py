@@ -17,9 +17,9 @@ import pyarrow as pa
 from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import PropertyType
-from headrace.errors import ConfigurationError, InvariantError, SourceUnavailableError
+from headrace.errors import ConfigurationError, InvariantError
 from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
-from headrace.sources.drift import relation_name, require_columns
+from headrace.sources.drift import altered, require_columns
 from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
 from headrace.sources.sqlite_catalogue import SqliteColumn, SqliteRelation, find_relation, list_tables
@@ -154,10 +154,7 @@ class SqliteReader:
         found = find_relation(connection, self._app_id, plan.relation)
         require_columns(self._app_id, plan, found.facts)
         if any(found.column(name) != known.column(name) for name in plan.columns):
-            raise SourceUnavailableError(
-                f"{self._app_id}: {relation_name(plan.relation)} was altered right before it was read; "
-                "it is described and read again"
-            )
+            raise altered(self._app_id, plan.relation)
         self._relations[plan.relation] = known
 
     def _pages(self, stream: SelectStream, plan: ReadPlan, *, by_cursor: bool) -> Iterator[Page]:
