@@ -21,6 +21,7 @@ from headrace.queue import broker as brokers
 from headrace.queue.checked import Broker
 from headrace.queue.topology import FETCH, MERGE
 from tests.integration.command import HEADRACE, Command, Ended
+from tests.integration.world import Seen, prepared, world_of
 from tests.proxy import Proxy
 
 
@@ -143,3 +144,15 @@ def headrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     for name in ("HEADRACE_CONFIG_DIR", "HEADRACE_CONTROL_URL", "HEADRACE_BROKER_URL"):
         monkeypatch.delenv(name, raising=False)
     return run
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An applied world without rows of its own; copied for each test."""
+    return prepared(tmp_path_factory.mktemp("worlds") / "template")
+
+
+@pytest.fixture
+def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
+    with world_of(template, tmp_path / "world", monkeypatch) as world:
+        yield world

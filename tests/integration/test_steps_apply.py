@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,17 @@ from headrace.domain.vocabulary import AppId, SourceId
 from headrace.errors import ConfigurationError
 from headrace.steps.apply import ApplyReport
 from tests.integration.shop import Shop, definitions
-from tests.integration.world import ACCOUNTS, PURCHASES, USERS, Seen, prepared, world_of
+from tests.integration.world import ACCOUNTS, PURCHASES, USERS, Seen
 from tests.properties.history import NOW, PREPARED
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared(tmp_path_factory.mktemp("worlds") / "template")
-
-
 @pytest.fixture
-def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
-    with world_of(template, tmp_path / "world", monkeypatch) as world:
-        world.user(1, "Ann", "2024-01-01 00:00:01.000")
-        world.write(f"INSERT INTO purchases VALUES (1, 1, '5', 'pen', 'e', {NOW})", ())
-        world.settle()
-        assert records(world) == [("Ann", 1, "pen")]
-        yield world
+def world(world: Seen) -> Seen:
+    world.user(1, "Ann", "2024-01-01 00:00:01.000")
+    world.write(f"INSERT INTO purchases VALUES (1, 1, '5', 'pen', 'e', {NOW})", ())
+    world.settle()
+    assert records(world) == [("Ann", 1, "pen")]
+    return world
 
 
 def records(world: Seen) -> list[tuple[Any, ...]]:

@@ -16,16 +16,10 @@ from tests.integration.world import ACCOUNTS, USERS, Seen, prepared, world_of
 T0, T1, T2, T3 = (f"2024-01-01 00:00:0{n}.000" for n in range(4))
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared(tmp_path_factory.mktemp("worlds") / "template")
-
-
 @pytest.fixture
-def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
-    with world_of(template, tmp_path / "world", monkeypatch) as world:
-        world.write("DELETE FROM users", ())
-        yield world
+def world(world: Seen) -> Seen:
+    world.write("DELETE FROM users", ())
+    return world
 
 
 def is_idle(world: Seen, source_id: str) -> bool:

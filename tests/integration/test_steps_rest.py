@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace.sources import sqlite_fence
 from headrace.sources.sqlite import SqliteReader
-from tests.integration.world import ACCOUNTS, USERS, Seen, prepared, world_of
+from tests.integration.world import ACCOUNTS, USERS, Seen
 
 T0, T1 = "2024-01-01 00:00:00.000", "2024-01-01 00:00:01.000"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared(tmp_path_factory.mktemp("worlds") / "template")
-
-
-@pytest.fixture
-def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
-    with world_of(template, tmp_path / "world", monkeypatch) as world:
-        yield world
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,6 @@ KEYED_BY_DECIMALS = {
     "account_id": {"type": "integer", "column": "account_id"},
     "name": {"type": "string", "column": "name"},
 }
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared(tmp_path_factory.mktemp("worlds") / "template")
-
-
-@pytest.fixture
-def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
-    with world_of(template, tmp_path / "world", monkeypatch) as world:
-        yield world
 
 
 def limit(world: Seen, **limits: Any) -> None:
