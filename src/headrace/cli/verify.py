@@ -194,33 +194,35 @@ def _as_json(
         "models": [
             {"model": r.model, "error": scrubbed(r.error)}
             if isinstance(r, Failed)
-            else {
-                "model": r.model,
-                "error": None,
-                "given": r.expected,
-                "stored": r.stored,
-                "differing": [_difference(models[r.model], found) for found in r.differing],
-                "mending": list(r.mending),
-                "more": r.stopped,
-                "behind_records": r.behind_records,
-                "behind": [_difference(models[r.model], found) for found in r.behind],
-                "rejected_rows": r.rejected_rows,
-                "rejected": [
-                    {"source": source, "app": app_id, "key": jsons.loads(row.key), "code": row.code}
-                    | {"reason": row.reason}
-                    for feed, rows in r.rejected.items()
-                    for source, app_id in [names.get(feed, ("?", "?"))]
-                    for row in rows
-                ],
-                "held": [
-                    {"source": source, "app": app_id, "rows": rows}
-                    for feed, rows in r.held.items()
-                    for source, app_id in [names.get(feed, ("?", "?"))]
-                ],
-                "read_whole": r.read_whole,
-            }
+            else _verified(models[r.model], r, names)
             for r in reports
         ],
+    }
+
+
+def _verified(model: ModelShape, report: ModelReport, names: Names) -> dict[str, Any]:
+    def of(feed: str) -> dict[str, str]:
+        source, app_id = names.get(feed, ("?", "?"))
+        return {"source": source, "app": app_id}
+
+    return {
+        "model": report.model,
+        "error": None,
+        "given": report.expected,
+        "stored": report.stored,
+        "differing": [_difference(model, found) for found in report.differing],
+        "mending": list(report.mending),
+        "more": report.stopped,
+        "behind_records": report.behind_records,
+        "behind": [_difference(model, found) for found in report.behind],
+        "rejected_rows": report.rejected_rows,
+        "rejected": [
+            of(feed) | {"key": jsons.loads(row.key), "code": row.code, "reason": row.reason}
+            for feed, rows in report.rejected.items()
+            for row in rows
+        ],
+        "held": [of(feed) | {"rows": rows} for feed, rows in report.held.items()],
+        "read_whole": report.read_whole,
     }
 
 
