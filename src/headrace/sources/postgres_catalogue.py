@@ -9,57 +9,14 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from psycopg import sql
 
-from headrace.domain.vocabulary import PropertyType
 from headrace.errors import ConfigurationError
-from headrace.ports import ColumnFacts, ForeignKey, Relation, TableFacts, TableListing
+from headrace.ports import ForeignKey, Relation, TableFacts, TableListing
 from headrace.sources.drift import missing_table, query_text
 from headrace.sources.fingerprint import fingerprint
+from headrace.sources.postgres_column import PostgresColumn, described_columns, query_columns, table_columns
 from headrace.sources.suggestion import suggest_cursor
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-
-_TYPES: Final = {
-    "int2": PropertyType.INTEGER,
-    "int4": PropertyType.INTEGER,
-    "int8": PropertyType.INTEGER,
-    "numeric": PropertyType.DECIMAL,
-    "money": PropertyType.DECIMAL,
-    "float4": PropertyType.FLOAT,
-    "float8": PropertyType.FLOAT,
-    "bool": PropertyType.BOOLEAN,
-    "date": PropertyType.DATE,
-    "timestamp": PropertyType.DATETIME,
-    "timestamptz": PropertyType.DATETIME,
-    "json": PropertyType.JSON,
-    "jsonb": PropertyType.JSON,
-}
-BYTEWISE: Final = frozenset({"text", "varchar"})
-"""Types that are ordered bytewise under COLLATE "C"."""
-_FIXED_TEXT_BYTES: Final = 512
-"""More than any value of a type of fixed size takes as text."""
-_NUMERIC_TEXT_BYTES: Final = 150_000
-"""131,072 digits before the point and 16,383 after it."""
-_PORTABLE: Final = BYTEWISE | {"int2", "int4", "int8", "date", "timestamp", "timestamptz", "uuid"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostgresColumn:
-    """A column with what reading needs besides its facts.
-
-    Attributes:
-        base: the type's short name, domains resolved (int4, timestamptz, ...).
-        cast: how to write that type in a CAST that neither pads nor truncates.
-        modifier: the type modifier (of a timestamp: its digits), -1 for none.
-        type_oid: of the type, domains resolved.
-        longest: bytes that a value's text has at most, None when nothing bounds it.
-    """
-
-    facts: ColumnFacts
-    base: str
-    cast: str
-    modifier: int
-    type_oid: int
-    longest: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,32 +38,6 @@ class PostgresRelation:
         return next(c for c in self.columns if c.facts.name == name)
 
 
-# Domains are followed to their base type; a domain's own NOT NULL counts. The seed is one row a column.
-_COLUMNS = """
-WITH RECURSIVE seed(relation, position, name, declared, declared_mod, nullable) AS ({seed}),
-col AS (
-  SELECT relation, position, name, declared, declared_mod, nullable, declared AS type, declared_mod AS mod
-  FROM seed
-  UNION ALL
-  SELECT col.relation, col.position, col.name, col.declared, col.declared_mod,
-         col.nullable AND NOT t.typnotnull, t.typbasetype, t.typtypmod
-  FROM col JOIN pg_catalog.pg_type t ON t.oid = col.type AND t.typtype = 'd'
-)
-SELECT col.relation, col.name, format_type(col.declared, col.declared_mod), col.nullable,
-       t.typname, format_type(col.type, -1), col.mod, t.oid, t.typlen
-FROM col JOIN pg_catalog.pg_type t ON t.oid = col.type AND t.typtype <> 'd'
-ORDER BY col.relation, col.position
-"""
-_TABLE_SEED = """
-  SELECT a.attrelid, a.attnum::int, a.attname::text, a.atttypid, a.atttypmod, NOT a.attnotnull
-  FROM pg_catalog.pg_attribute a
-  WHERE a.attrelid = ANY(%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped
-"""
-_QUERY_SEED = """
-  SELECT 0::oid, c.position, c.name, c.type, c.mod, true
-  FROM unnest(%(positions)s::int[], %(names)s::text[], %(types)s::oid[], %(mods)s::int[])
-    AS c(position, name, type, mod)
-"""
 # The relation that the search path shows under the bare name comes before any that a dot leads to.
 _FIND = """
 SELECT c.oid, n.nspname, c.relname
@@ -178,7 +109,7 @@ def _find_table(connection: Connection, app_id: str, table: str) -> PostgresRela
     if found is None:
         raise missing_table(app_id, table, _names(connection))
     oid, namespace, name = found
-    columns = _columns(connection, _TABLE_SEED, {"oids": [oid]}).get(oid, ())
+    columns = table_columns(connection, [oid]).get(oid, ())
     keys = _keys(connection, [oid], {oid: columns})[oid]
     return PostgresRelation(
         source=sql.Identifier(namespace, name),
@@ -220,9 +151,7 @@ def _find_query(connection: Connection, query: str) -> PostgresRelation:
     # The extended protocol refuses a second statement, so nothing hides behind the parentheses.
     source = sql.SQL("(\n{}\n)").format(sql.SQL(query_text(query)))
     described = _describe_query(connection, source)
-    names, types, mods = ([*part] for part in zip(*described, strict=True)) if described else ([], [], [])
-    bound = {"positions": list(range(len(described))), "names": names, "types": types, "mods": mods}
-    columns = _columns(connection, _QUERY_SEED, bound).get(0, ())
+    columns = query_columns(connection, described)
     return PostgresRelation(
         source=source, facts=_facts(columns, _NO_KEYS), columns=columns, seen=repr(described)
     )
@@ -233,45 +162,6 @@ def _describe_query(connection: Connection, source: sql.Composable) -> list[tupl
     with connection.cursor() as cursor:
         cursor.execute(sql.SQL("SELECT * FROM {} AS q LIMIT 0").format(source), binary=True)
         return described_columns(cursor)
-
-
-def described_columns(cursor: psycopg.Cursor[Any]) -> list[tuple[str, int, int]]:
-    """Name, type and modifier of each column of the cursor's result, domains resolved."""
-    result, described = cursor.pgresult, cursor.description or ()
-    return [(c.name, c.type_code, result.fmod(at) if result else -1) for at, c in enumerate(described)]
-
-
-def _columns(
-    connection: Connection, seed: str, bound: dict[str, Any]
-) -> dict[int, tuple[PostgresColumn, ...]]:
-    found: dict[int, list[PostgresColumn]] = {}
-    statement = sql.SQL(_COLUMNS.format(seed=seed))
-    for row in connection.execute(statement, bound):
-        oid, name, native, nullable, base, cast, modifier, type_oid, size = row
-        facts = ColumnFacts(
-            name=name,
-            native_type=native,
-            type=_TYPES.get(base, PropertyType.STRING),
-            nullable=nullable,
-            portable_order=base in _PORTABLE,
-        )
-        longest = _FIXED_TEXT_BYTES if size > 0 else _longest(base, modifier)
-        column = PostgresColumn(
-            facts=facts, base=base, cast=cast, modifier=modifier, type_oid=type_oid, longest=longest
-        )
-        found.setdefault(oid, []).append(column)
-    return {oid: tuple(columns) for oid, columns in found.items()}
-
-
-def _longest(base: str, modifier: int) -> int | None:
-    """The bytes of the longest text of a type of no fixed size."""
-    if base == "numeric":
-        return _NUMERIC_TEXT_BYTES
-    if base in {"inet", "cidr"}:
-        return _FIXED_TEXT_BYTES
-    if base in {"varchar", "bpchar"} and modifier >= 0:
-        return (modifier - 4) * 4  # a character has at most four bytes
-    return modifier if base in {"bit", "varbit"} and modifier >= 0 else None
 
 
 class _Keys(NamedTuple):
@@ -314,7 +204,7 @@ def list_tables(connection: Connection) -> tuple[TableListing, ...]:
     """Every table and view that this role may read, but for system ones and partitions, by name."""
     tables = connection.execute(_LIST).fetchall()
     oids = [oid for oid, _name, _rows in tables]
-    columns = _columns(connection, _TABLE_SEED, {"oids": oids})
+    columns = table_columns(connection, oids)
     keys = _keys(connection, oids, columns)
     references: dict[int, list[ForeignKey]] = {}
     for oid, table, own, theirs in connection.execute(_REFERENCES, {"oids": oids}):

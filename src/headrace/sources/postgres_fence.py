@@ -20,7 +20,7 @@ from headrace.domain.vocabulary import FeedClass
 from headrace.errors import InvariantError
 from headrace.ports import ReadPlan
 from headrace.sources.fence_memory import Memory, Sighting, decide_fence, read_memory, write_memory
-from headrace.sources.postgres_catalogue import PostgresColumn
+from headrace.sources.postgres_column import PostgresColumn
 from headrace.sources.steady_clock import SteadyClock
 
 Connection = psycopg.Connection[tuple[Any, ...]]

@@ -12,8 +12,9 @@ from typing import assert_never
 from psycopg import sql
 
 from headrace.ports import Beyond, ExactKeys, KeyRange, NullCursors, ReadPlan, Selection, Since
-from headrace.sources.postgres_catalogue import BYTEWISE, PostgresColumn, PostgresRelation
+from headrace.sources.postgres_catalogue import PostgresRelation
 from headrace.sources.postgres_cell import guarded
+from headrace.sources.postgres_column import BYTEWISE, PostgresColumn
 
 
 def compose_copy(

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import errors, pq, sql
 from psycopg.waiting import Ready, Wait
 
-from headrace.sources.postgres_catalogue import described_columns
+from headrace.sources.postgres_column import described_columns
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
