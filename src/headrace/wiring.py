@@ -42,6 +42,7 @@ from headrace.steps.fetch import FetchStep, PollReport
 from headrace.steps.limits import Limits, Progress, no_progress
 from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport
+from headrace.steps.merging import Merging
 from headrace.steps.promises import FeedPromise, promises
 from headrace.steps.sweep import SweepStep
 from headrace.stores.connect import open_store
@@ -122,14 +123,14 @@ class Application:
             ),
             stopping=self._is_stopping,
         )
-        self._merge = MergeStep(
+        merging = Merging(
             journal=self.journal,
             stores=self.stores,
-            catalogue=self.catalogue,
             nudge=nudge,
             clock=self.clock,
             random=random.Random(),  # noqa: S311 (jitter)
         )
+        self._merge = MergeStep(merging=merging, catalogue=self.catalogue)
         self._sweep = SweepStep(
             schedule=SqlSchedule(self.engine, resend_after_s=settings.resend_after_s),
             swept=SqlSweep(self.engine),

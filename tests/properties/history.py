@@ -228,7 +228,8 @@ class World:
         app.nudge = self.nudges
         feeds, journal = Fused(app.feeds, self.fuse), Fused(app.journal, self.fuse)
         app._fetch = replace(app._fetch, feeds=feeds)
-        app._merge = replace(app._merge, journal=journal, stores=FusedStores(app.stores, self.fuse))
+        merging = replace(app._merge.merging, journal=journal, stores=FusedStores(app.stores, self.fuse))
+        app._merge = replace(app._merge, merging=merging)
         return app
 
     def restart(self) -> None:

@@ -20,6 +20,7 @@ from headrace.steps.chunk import chunk_meta, key_chunk
 from headrace.steps.log_run import WAITS_FOR_APPLY
 from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport, MergeState
+from headrace.steps.merging import Merging
 from headrace.steps.standing import standing
 from tests.unit.fakes import (
     APP,
@@ -48,15 +49,15 @@ class Merge:
     def __init__(self, *, run_batches: int = 8) -> None:
         self.journal, self.store, self.told = FakeJournal(), FakeStore(), Told()
         self.catalogue = FixedCatalogue()
-        self.step = MergeStep(
+        merging = Merging(
             journal=self.journal,
             stores=self.store,
-            catalogue=self.catalogue,
             nudge=self.told,
             clock=FixedClock(),
             random=Most(),
             run_batches=run_batches,
         )
+        self.step = MergeStep(merging=merging, catalogue=self.catalogue)
 
     def drain(self) -> MergeReport:
         return self.step.drain(STORE, MODEL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -18,6 +18,7 @@ from headrace.ports import Applied, FeedLog, KeyChunk, MergeTransaction, Rejecte
 from headrace.steps.applying import Applying
 from headrace.steps.chunk import eased, key_chunk
 from headrace.steps.merge_report import UNFINISHED, MergeReport, MergeState, blocked
+from headrace.steps.merging import Merging
 from headrace.steps.rejection import rejected_rows
 from headrace.steps.taking_apart import (
     TakingApart,
@@ -27,9 +28,6 @@ from headrace.steps.taking_apart import (
     in_one_transaction,
     is_taken_apart,
 )
-
-if TYPE_CHECKING:
-    from headrace.steps.merge import MergeStep
 
 log = logs.get(__name__)
 
@@ -71,7 +69,7 @@ class _Tried:
 class LogRun:
     """One transaction's worth of one log."""
 
-    step: MergeStep
+    step: Merging
     applying: Applying
     attempted: Sequence[WaitingBatch] = ()
     """Batches whose attempt is counted, as they were before."""

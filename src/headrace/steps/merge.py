@@ -6,36 +6,23 @@ afterwards. So a crash at any point is repaired by running this again, anywhere.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.domain.vocabulary import DataSourceId, ModelId
-from headrace.ports import Applied, Catalogue, Clock, Definitions, FeedLog, Journal, Nudge, Stores
+from headrace.ports import Catalogue, Definitions, FeedLog
 from headrace.steps.applying import Applying
 from headrace.steps.log_run import LogRun, ends
 from headrace.steps.merge_report import MergeReport, MergeState
-from headrace.steps.standing import Standing, standing
+from headrace.steps.merging import Merging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeStep:
-    """The merge of batches into records.
+    """The merge of batches into records."""
 
-    Attributes:
-        run_batches: batches that one transaction takes at most: full ones take some 30 MB each until
-            they are loaded.
-        run_bytes: payload bytes (compressed) that one transaction takes at most.
-    """
-
-    journal: Journal
-    stores: Stores
+    merging: Merging
     catalogue: Definitions
-    nudge: Nudge
-    clock: Clock
-    random: random.Random
-    run_batches: int = 4
-    run_bytes: int = 16 * 1024 * 1024
 
     def drain(self, data_source_id: DataSourceId, model_id: ModelId) -> MergeReport:
         """Nothing that can be applied waits any more, or the report says what is in the way.
@@ -44,12 +31,12 @@ class MergeStep:
             RetryableError: store or control is unavailable; attempts were given back.
         """
         total = MergeReport(state=MergeState.DRAINED)
-        logs = self.journal.logs(data_source_id, model_id)
+        logs = self.merging.journal.logs(data_source_id, model_id)
         while True:
             report = self._visit(logs)
             total = total.then(report)
             # Once more after each visit: whoever found its lock taken has left what it came for.
-            before, logs = logs, self.journal.logs(data_source_id, model_id)
+            before, logs = logs, self.merging.journal.logs(data_source_id, model_id)
             if report.batches == 0 and not report.unfinished and ends(logs) == ends(before):
                 return total
 
@@ -60,14 +47,11 @@ class MergeStep:
         wrong is looked at again under it.
         """
         catalogue = self.catalogue()
-        applied = self.stores.open(data_source_id).applied(catalogue.model(model_id))
-        for feed_log in self.journal.logs(data_source_id, model_id):
+        applied = self.merging.stores.open(data_source_id).applied(catalogue.model(model_id))
+        for feed_log in self.merging.journal.logs(data_source_id, model_id):
             mark = applied.get(feed_log.feed_id)
-            if self.standing_of(feed_log, mark).restored is not None:
+            if self.merging.standing_of(feed_log, mark).restored is not None:
                 self._run(catalogue, feed_log)
-
-    def standing_of(self, feed_log: FeedLog, applied: Applied | None) -> Standing:
-        return standing(feed_log, applied, lambda seq: self.journal.batch_at(feed_log, seq))
 
     def _visit(self, logs: Sequence[FeedLog]) -> MergeReport:
         """One run of each log of the model; what is in the way of one is not in that of others."""
@@ -79,4 +63,5 @@ class MergeStep:
         return total
 
     def _run(self, catalogue: Catalogue, feed_log: FeedLog) -> MergeReport:
-        return LogRun(step=self, applying=Applying(self.journal, catalogue, feed_log)).run()
+        applying = Applying(self.merging.journal, catalogue, feed_log)
+        return LogRun(step=self.merging, applying=applying).run()
