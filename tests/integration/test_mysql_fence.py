@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -117,6 +118,12 @@ def read_to_end(reader: MysqlReader, fence: Fence) -> Position:
     return saved(reader, fence, last.end)
 
 
+def wait_at_gate(session: Session) -> None:
+    """A statement waits for the lock `gate`, and will until it is released."""
+    while not session("SELECT 1 FROM information_schema.processlist WHERE state = 'User lock'"):
+        pass
+
+
 def test_a_transaction_that_has_read_a_table_holds_the_fence_until_it_ends(
     reader: MysqlReader, app: Session, connect: Connect
 ) -> None:
@@ -155,19 +162,18 @@ def test_a_transaction_that_has_only_begun_takes_its_time_when_it_writes(
 def test_a_statement_that_runs_and_has_touched_no_table_holds_the_fence(
     reader: MysqlReader, app: Session, connect: Connect
 ) -> None:
-    """Its time is that of its start; InnoDB knows of it only when it writes, three seconds later."""
+    """Its time is that of its start; InnoDB knows of it only when it writes, long after."""
     slow = connect(autocommit=True)
-    statement = "INSERT INTO events (id, at) SELECT 2, NOW(6) FROM (SELECT SLEEP(3)) AS s WHERE 1"
+    app("SELECT GET_LOCK('gate', 0)")
+    statement = "INSERT INTO events (id, at) SELECT 2, NOW(6) FROM (SELECT GET_LOCK('gate', 60)) AS g WHERE 1"
     thread = threading.Thread(target=slow, args=(statement,))
     thread.start()
-    while not app(
-        f"SELECT 1 FROM information_schema.processlist WHERE id = {slow.number} AND state = 'User sleep'"
-    ):
-        pass
+    wait_at_gate(app)
     app("INSERT INTO events (id) VALUES (1)")
     fence = reader.fence(PLAN, None)
     position = read_to_end(reader, fence)
     assert fence.running
+    app("SELECT RELEASE_LOCK('gate')")
     thread.join()
     written = str(app("SELECT at FROM events WHERE id = 2")[0][0])
     assert is_below(reader, written, str(app("SELECT at FROM events WHERE id = 1")[0][0]))
@@ -175,11 +181,15 @@ def test_a_statement_that_runs_and_has_touched_no_table_holds_the_fence(
 
 
 def test_an_events_statement_holds_the_fence(reader: MysqlReader, app: Session) -> None:
-    app("CREATE EVENT e ON SCHEDULE AT CURRENT_TIMESTAMP DO INSERT INTO events (id) SELECT 7 + SLEEP(1)")
-    while not app("SELECT 1 FROM information_schema.processlist WHERE state = 'User sleep'"):
-        pass
+    app("SELECT GET_LOCK('gate', 0)")
+    app(
+        "CREATE EVENT e ON SCHEDULE AT CURRENT_TIMESTAMP DO"
+        " INSERT INTO events (id) SELECT 6 + GET_LOCK('gate', 60)"
+    )
+    wait_at_gate(app)
     app("INSERT INTO events (id) VALUES (1)")
     position = read_to_end(reader, reader.fence(PLAN, None))
+    app("SELECT RELEASE_LOCK('gate')")
     while not app("SELECT 1 FROM events WHERE id = 7"):
         pass
     assert "7" in ids(reader, Since(position, None))
@@ -253,13 +263,16 @@ def test_reading_sessions_do_not_hold_the_fence(
         since = app.now()
         assert is_below(reader, since, reader.fence(PLAN, None).bound)
     with closing(MysqlReader("shop", url, nonce="another", margin_s=0, shared_s=0)) as stranger:
-        thread = threading.Thread(target=app, args=("SELECT /* headrace-reader:mine */ SLEEP(2)",))
-        thread.start()
         watch = connect(autocommit=True)
-        while not watch("SELECT 1 FROM information_schema.processlist WHERE state = 'User sleep'"):
-            pass
+        watch("SELECT GET_LOCK('gate', 0)")
+        thread = threading.Thread(
+            target=app, args=("SELECT /* headrace-reader:mine */ GET_LOCK('gate', 60)",)
+        )
+        thread.start()
+        wait_at_gate(watch)
         assert stranger.fence(PLAN, None).running, "another workspace's nonce says nothing"
         assert reader.fence(PLAN, None).running == frozenset()
+        watch("SELECT RELEASE_LOCK('gate')")
         thread.join()
 
 
@@ -299,16 +312,12 @@ def test_many_who_look_at_once_share_what_was_seen(
     """InnoDB shows a copy that is made anew only when nobody has looked for a while."""
     monkeypatch.setattr("headrace.sources.mysql._sightings", defaultdict(Sightings))
     with ExitStack() as stack:
+        workers = stack.enter_context(ThreadPoolExecutor(6))
         readers = [
             stack.enter_context(closing(MysqlReader("shop", url, nonce="mine", margin_s=0, shared_s=600)))
             for _ in range(6)
         ]
-        fences: list[Fence] = []
-        threads = [threading.Thread(target=lambda r=r: fences.append(r.fence(PLAN, None))) for r in readers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        fences = list(workers.map(lambda reader: reader.fence(PLAN, None), readers))
         assert len({fence.bound for fence in fences}) == 1
         assert {fence.feed_class for fence in fences} == {FeedClass.EXACT}
 
