@@ -231,6 +231,47 @@ def test_sessions_that_hide_their_activity_are_not_taken_for_idle(
     assert is_below(reader, fence.bound, start)
 
 
+def test_a_transaction_begun_while_activities_were_not_tracked_holds_the_fence(
+    reader: PostgresReader, connect: Connect
+) -> None:
+    hidden = connect(options="-c track_activities=off", autocommit=True)
+    before = reader.fence(PLAN, None)
+    hidden.execute("BEGIN")
+    start = started_before(hidden)
+    hidden.execute("INSERT INTO events DEFAULT VALUES")
+    hidden.execute("SET track_activities = on")
+    seen = "SELECT state, xact_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+    assert hidden.execute(seen).fetchone() == ("active", None)
+    fence = reader.fence(PLAN, before.state)
+    assert is_below(reader, fence.bound, start)
+    assert not is_below(reader, fence.bound, before.bound), "what was closed stays closed"
+    hidden.execute("COMMIT")
+    assert is_below(reader, start, reader.fence(PLAN, fence.state).bound)
+
+
+def test_a_session_that_hides_its_activity_and_runs_nothing_holds_no_fence(
+    reader: PostgresReader, connect: Connect
+) -> None:
+    connect(options="-c track_activities=off", autocommit=True).execute("SELECT 1")
+    running = connect()
+    start = started(running)
+    fence = reader.fence(PLAN, None)
+    assert fence.bound != "-infinity", "by its start, and not by the ids of who runs"
+    assert is_below(reader, fence.bound, start)
+
+
+def test_transactions_are_hidden_and_not_absent_once_the_right_to_see_them_is_gone(
+    plain_reader: PostgresReader, connect: Connect
+) -> None:
+    """It may be revoked between the question for it and the look."""
+    with plain_reader._connected() as plain:
+        for running in (0, 1):
+            found = plain.execute(_RUNNING, {"reader": "headrace-reader:mine"}).fetchone()
+            assert found is not None
+            assert found[2] == running
+            connect().execute("SELECT 1")
+
+
 @pytest.mark.parametrize(
     ("kind", "rounded"),
     [

@@ -17,6 +17,7 @@ _GONE = "src/headrace/stores/gone.py"
 _LOG_RUN = "src/headrace/steps/log_run.py"
 
 _FENCE_TESTS = "tests/integration/test_postgres_fence.py"
+_BEGUN_UNTRACKED = "test_a_transaction_begun_while_activities_were_not_tracked_holds_the_fence"
 _READER_TESTS = "tests/conformance/test_source_reader.py"
 _FETCH_TESTS = "tests/integration/test_steps_fetch.py"
 _FEEDS_TESTS = "tests/conformance/control/test_control_feeds.py"
@@ -63,6 +64,20 @@ READING: Final = (
             " AND usename <> current_user"
         ),
         killed_by=(f"{_FENCE_TESTS}::test_a_transaction_of_our_own_role_under_another_name_holds_the_fence",),
+    ),
+    Mutant(
+        name="only sessions whose activity is not tracked now hide when they began",
+        file=_FENCE,
+        before="xact_start IS NULL AND state IS DISTINCT FROM 'idle'",
+        after="xact_start IS NULL AND state = 'disabled'",
+        killed_by=(f"{_FENCE_TESTS}::{_BEGUN_UNTRACKED}",),
+    ),
+    Mutant(
+        name="who hides when it began reopens all that was closed",
+        file=_MEMORY,
+        before="        fence = fence or memory.fence\n",
+        after="",
+        killed_by=("tests/unit/test_postgres_fence_decision.py",),
     ),
     Mutant(
         name="prepared transactions do not hold the fence",

@@ -65,6 +65,15 @@ def test_a_prepared_transaction_survives_a_restart_of_the_reader_only_through_th
     assert decide_fence(seeing(200, prepared="a:1"), read_memory(None)).fence is None
 
 
+def test_what_was_closed_stays_closed_when_starts_cannot_be_seen_any_more() -> None:
+    memory = decide_fence(seeing(100, oldest=90), Memory())
+    memory = decide_fence(blind(200, "1/1"), kept(memory))
+    assert memory.fence == at(90)
+    memory = decide_fence(blind(300, "1/1 2/1"), kept(memory))
+    assert memory.fence == at(90)
+    assert decide_fence(blind(400, "2/1"), kept(memory)).fence == at(200)
+
+
 def test_without_rights_the_fence_is_the_newest_moment_whose_transactions_have_all_ended() -> None:
     memory = decide_fence(blind(0, "1/1 2/1"), Memory())
     assert memory.fence is None

@@ -70,12 +70,14 @@ def decide_fence(seen: Sighting, memory: Memory) -> Memory:
 
     A prepared transaction seen for the first time was either running at the last fence, which then did not
     pass its start, or began after it: so the last fence holds for it. Without a last fence all are held.
+    Where starts cannot be seen any more, and no epoch has ended yet, what the last fence closed stays closed.
     """
     prepared = {name: memory.prepared.get(name, memory.fence) for name in seen.prepared}
     epochs: tuple[Epoch, ...] = ()
     fence = seen.oldest
     if fence is None:
         fence, epochs = _newest_ended(Epoch(seen.at, seen.running), memory.epochs)
+        fence = fence or memory.fence
     holds = [fence, *prepared.values()]
     known = [hold for hold in holds if hold is not None]
     return Memory(fence=min(known) if len(known) == len(holds) else None, prepared=prepared, epochs=epochs)

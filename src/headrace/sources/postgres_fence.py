@@ -36,10 +36,14 @@ _BY_IDS: Final = (
 # statement_timestamp() and never clock_timestamp(): the latter is evaluated after sessions were looked at.
 # Only our readers' sessions are left out, by the nonce; never a role, which the application may share.
 # An autovacuum worker writes no row of a user's, and may run for hours.
+# A transaction whose start cannot be seen holds a lock on its virtual id all the same: one begun while
+# track_activities was off (even if it is on again), one of a role that we no longer may look at. Who is idle
+# runs none, and a background process of no state, or a replication's sender, holds none between its own.
 _RUNNING: Final = """
 SELECT statement_timestamp(),
        least(statement_timestamp(), min(xact_start)),
-       count(*) FILTER (WHERE state = 'disabled'),
+       count(*) FILTER (WHERE xact_start IS NULL AND state IS DISTINCT FROM 'idle'
+         AND pid IN (SELECT pid FROM pg_catalog.pg_locks WHERE locktype = 'virtualxid')),
        coalesce(array_agg(pid || '@' || extract(epoch FROM xact_start)) FILTER (
          WHERE xact_start IS NOT NULL), '{}')
 FROM pg_catalog.pg_stat_activity
@@ -148,7 +152,7 @@ def _sight(connection: Connection, reader: str, *, sees_all: bool) -> Sighting:
     hidden = 0
     if sees_all:
         at, oldest, hidden, ids = _present(connection.execute(_RUNNING, {"reader": reader}).fetchone())
-    if not sees_all or hidden:  # sessions with track_activities off do not say when they began
+    if not sees_all or hidden:
         at, ids = _present(connection.execute(_RUNNING_IDS, {"reader": reader}).fetchone())
         oldest = None
     prepared = frozenset(name for (name,) in connection.execute(_PREPARED).fetchall())
