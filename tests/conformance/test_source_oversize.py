@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 
-from headrace.domain.oversize import MARK, Oversized
+from headrace.domain.oversize import MARK, Oversized, mark_oversized, oversized
 from headrace.domain.position import Position
 from headrace.errors import SourceDriftError
 from headrace.ports import ExactKeys, KeyRange, Page, ReadPlan, Relation, Selection, Since, SourceReader
@@ -134,6 +135,37 @@ def test_bytes_count_as_the_text_that_shows_them(source: Source, reader: SourceR
     fits, too_big = column(pages(reader, PLAN, ALL), "data")
     assert fits == "\\x" + "ff" * (LIMIT // 2 - 1)
     assert too_big.startswith(MARK)
+
+
+def test_a_text_of_the_sources_own_is_never_taken_for_a_mark(source: Source, reader: SourceReader) -> None:
+    if source.dialect == "postgres":
+        pytest.skip("PostgreSQL's texts hold no NUL")
+    fill(source)
+    forged = ["\0oversized:x", Oversized(9, 5, "y").mark, Oversized(LIMIT + 1, LIMIT).mark]
+    for n, text in enumerate(forged, start=10):
+        source.execute("INSERT INTO notes VALUES (?, ?, NULL, ?)", n, text, "2026-02-01 00:00:00")
+    found = column(pages(reader, PLAN, ALL), "note")
+    assert [n for n, note in enumerate(found, start=1) if oversized(note) is not None] == [3, 7]
+    assert [text.replace("\0", "") for text in found[9:]] == [text.replace("\0", "") for text in forged]
+    with closing(open_reader("shop", source.url, nonce="other")) as other:
+        assert column(pages(other, PLAN, ALL), "note") == found
+
+
+def test_rows_keyed_by_texts_like_a_mark_are_all_read(source: Source, reader: SourceReader) -> None:
+    if source.dialect == "postgres":
+        pytest.skip("PostgreSQL's texts hold no NUL")
+    for n in range(1, 6):
+        source.execute("INSERT INTO notes VALUES (?, ?, NULL, '2026-01-01')", n, f"\0oversized:{n}:5:")
+    plan = replace(PLAN, key=("note",), page_rows=2)
+    assert [page.end.key for page in pages(reader, plan, ALL)] == [None] * 3
+    assert column(pages(reader, plan, KeyRange(None, None, None)), "id") == ["1", "2", "3", "4", "5"]
+
+
+def test_a_text_like_a_mark_is_told_from_those_that_are_made() -> None:
+    texts = pa.array(["\0oversized:9:5:y", "x" * 6, None, "\0oversized:"])
+    own, big, nothing, unlike = mark_oversized(texts, 100).to_pylist()
+    assert (own, big, nothing, unlike) == ("\0\0oversized:9:5:y", "x" * 6, None, "\0oversized:")
+    assert mark_oversized(pa.array(["x" * 6]), 5).to_pylist() == [Oversized(6, 5, "x" * 6).mark]
 
 
 def test_the_column_that_is_not_read_may_be_of_any_size(source: Source, reader: SourceReader) -> None:

@@ -142,6 +142,13 @@ READING: Final = (
         killed_by=("tests/properties/test_position.py", "tests/unit/test_reread.py"),
     ),
     Mutant(
+        name="a text of the source's own is taken for the mark of a cell that is too big",
+        file="src/headrace/sources/cell_mark.py",
+        before="texts, found = kept_apart(texts), []",
+        after="found = []",
+        killed_by=("tests/conformance/test_source_oversize.py",),
+    ),
+    Mutant(
         name="rows without a cursor are not read",
         file=_VISIT,
         before=' or not self._lanes.read("null", NullCursors())',

@@ -65,6 +65,22 @@ def test_an_unfit_value_is_null_and_noted_and_its_row_goes_on() -> None:
     assert "\\u0000" not in second["_invalid"]
 
 
+NO_MARKS = ("\0oversized:x", "\0oversized:1", "\0oversized:1:x:", "\0oversized:1:" + "9" * 5_000 + ":")
+
+
+@pytest.mark.parametrize("text", NO_MARKS)
+def test_a_text_that_begins_like_a_mark_is_an_unfit_value_like_any_other(text: str) -> None:
+    coerced = cut(page(with_cell("email", text), with_cell("id", text), with_cell("customer", text)))
+    (row,) = coerced.events.to_pylist()
+    assert row["email"] is None
+    assert "oversized" in json.loads(row["_invalid"])["email"]["value"]
+    assert [(r.row, r.code) for r in coerced.rejected] == [
+        (1, RejectCode.KEY_UNFIT),
+        (2, RejectCode.CUSTOMER_UNFIT),
+    ]
+    assert json.loads(coerced.rejected[0].key) == ["t1", text.replace("\0", "\ufffd")]
+
+
 BIG = Oversized(209_715_200, 1_048_576, "B" * 1_000)
 TOO_BIG = "has 209,715,200 bytes, more than the 1,048,576 that HEADRACE_MAX_CELL_BYTES allows"
 

@@ -2,16 +2,22 @@
 
 The mark begins with a NUL, which no property type takes: so a marked cell is unfit wherever a value is
 looked at, and what only passes texts on (digests, pages) need not know of it.
+
+It says the same in every process, so that digests of equal rows are equal. Hence a text of a source's own may
+look like one: readers put a second NUL before those (`kept_apart`), which no property type takes either.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from headrace.domain.arrow import Array, BooleanArray, pa, pc
 
 MARK: Final = "\0oversized:"
+_FORM: Final = "\\x00oversized:([0-9]{1,18}):([0-9]{1,18}):"
+_MARKED: Final = re.compile(_FORM)
 BEGINNING_CHARACTERS: Final = 1_000
 """Of an oversized text that are kept, where a source gives them without reading the rest."""
 
@@ -40,21 +46,33 @@ class Oversized:
 
 
 def oversized(text: str | None) -> Oversized | None:
-    """What the mark says; None when the text is no mark."""
-    if text is None or not text.startswith(MARK):
+    """What the mark says; None when the text is no mark, whatever it begins with."""
+    found = None if text is None else _MARKED.match(text)
+    if text is None or found is None:
         return None
-    size, limit, beginning = text.removeprefix(MARK).split(":", 2)
-    return Oversized(int(size), int(limit), beginning)
+    return Oversized(int(found[1]), int(found[2]), text[found.end() :])
 
 
 def is_oversized(texts: Array) -> BooleanArray:
-    """True where a text is a mark, never null."""
-    return pc.fill_null(pc.starts_with(texts, MARK), False)
+    """True where `oversized` finds a mark, never null."""
+    begun = pc.fill_null(pc.starts_with(texts, MARK), False)
+    if not pc.any(begun).as_py():
+        return begun
+    return pc.fill_null(pc.match_substring_regex(texts, f"^{_FORM}"), False)
+
+
+def kept_apart(texts: Array) -> Array:
+    """The texts as they are in a source, with one more NUL before each that would be taken for a mark."""
+    alike = is_oversized(texts)
+    if not pc.any(alike).as_py():
+        return texts
+    return pc.if_else(alike, pc.binary_join_element_wise("\0", texts, ""), texts)
 
 
 def mark_oversized(texts: Array, limit: int) -> Array:
-    """The texts (utf8) with a mark in the place of each that has more than `limit` bytes: for readers
-    whose source cannot leave such a cell where it is."""
+    """The source's own texts (utf8) with a mark in the place of each that has more than `limit` bytes: for
+    readers whose source cannot leave such a cell where it is."""
+    texts = kept_apart(texts)
     sizes = pc.binary_length(texts)
     if not (pc.max(sizes).as_py() or 0) > limit:
         return texts

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 
 from headrace.domain.arrow import Array, Table, pa, pc
-from headrace.domain.oversize import Oversized
+from headrace.domain.oversize import Oversized, kept_apart
 
 
 def new_mark() -> str:
@@ -23,7 +23,7 @@ def with_oversized(rows: Table, mark: str, *, limit: int) -> Table:
 
 def _unwrapped(texts: Array, mark: str, limit: int) -> Array:
     marked = pc.fill_null(pc.starts_with(texts, mark), False)
-    found = []
+    texts, found = kept_apart(texts), []
     for text in texts.filter(marked).to_pylist():
         size, _, beginning = text.removeprefix(mark).partition(":")
         found.append(Oversized(int(size), limit, beginning).mark)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from headrace.domain.arrow import ChunkedArray, Table
 from headrace.domain.oversize import MARK, is_oversized, oversized
 from headrace.domain.position import Position
 from headrace.errors import SourceDriftError
 from headrace.ports import ReadPlan
 
+_NO_TEXT: Final = MARK[0]
+
 
 def end_of(rows: Table, plan: ReadPlan, *, by_cursor: bool) -> Position:
-    """The place of the last row. Without a key where a part of it is null or too big: such a row cannot be
-    resumed after, only read again.
+    """The place of the last row. Without a key where a part of it is null or too big, or a text that no
+    type takes and that readers may show otherwise: such a row cannot be resumed after, only read again.
 
     Raises:
         SourceDriftError: a cursor is too big to travel, so that nobody can say where reading is.
@@ -21,7 +25,7 @@ def end_of(rows: Table, plan: ReadPlan, *, by_cursor: bool) -> Position:
     cursor = rows.column(plan.cursor)[last].as_py() if by_cursor and plan.cursor else ""
     if by_cursor and plan.cursor:
         _refuse_oversized(rows.column(plan.cursor), plan.cursor)
-    whole = not any(part is None or part.startswith(MARK) for part in key)
+    whole = not any(part is None or part.startswith(_NO_TEXT) for part in key)
     return Position(cursor, key if whole else None)
 
 

@@ -19,6 +19,7 @@ from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import PropertyType
 from headrace.errors import ConfigurationError, InvariantError
 from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
+from headrace.sources.cell_mark import new_mark, with_oversized
 from headrace.sources.drift import altered, require_columns
 from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
@@ -59,6 +60,7 @@ class SqliteReader:
         self._connection: sqlite3.Connection | None = None
         self._opened_file: tuple[int, int] | None = None
         self._openings = 0
+        self._mark = new_mark()
         self._deadline = 0.0
         self._streaming = False
         self._relations: dict[Relation, SqliteRelation] = {}
@@ -127,11 +129,11 @@ class SqliteReader:
             bind = partial(self._bound_value, plan)
             return compose_select(relation, plan, selection, bind, show)
 
-        fast, guarded = compose(shown), compose(guard_of(relation, plan))
+        fast, guarded = compose(shown), compose(guard_of(relation, plan, mark=self._mark))
         if isinstance(selection, ExactKeys):
             self._keep_keys(plan, relation, selection)
         with self._connected() as connection:
-            stream = SelectStream(connection, relation, plan, fast=fast, guarded=guarded)
+            stream = SelectStream(connection, relation, plan, fast=fast, guarded=guarded, mark=self._mark)
             self._require_described(connection, plan, stream.begin())
             stream.open()
         self._streaming = True
@@ -160,7 +162,12 @@ class SqliteReader:
     def _pages(self, stream: SelectStream, plan: ReadPlan, *, by_cursor: bool) -> Iterator[Page]:
         def take(rows: int) -> pa.Table | None:
             taken = stream.take(rows)
-            return _table(taken, plan.columns) if taken else None
+            if not taken:
+                return None
+            table: pa.Table = with_oversized(
+                _table(taken, plan.columns), self._mark, limit=plan.max_cell_bytes
+            )
+            return table
 
         cut = cut_pages(
             take,

@@ -11,7 +11,7 @@ import marshal
 import sqlite3
 from typing import Any, Final
 
-from headrace.domain.oversize import BEGINNING_CHARACTERS, Oversized
+from headrace.domain.oversize import BEGINNING_CHARACTERS
 from headrace.ports import ReadPlan
 from headrace.sources.sqlite_catalogue import SqliteColumn, SqliteRelation
 from headrace.sources.sqlite_select import Show, Statement, column_sql, shown
@@ -32,14 +32,17 @@ class SelectStream:
         *,
         fast: Statement,
         guarded: Statement,
+        mark: str,
     ) -> None:
         """
         Args:
             guarded: the same rows, its columns as `guard_of` shows them.
+            mark: what oversized cells are shown with (see `cell_mark`).
         """
         self._connection = connection
         self._relation = relation
         self._limit = plan.max_cell_bytes
+        self._mark = mark
         self._most_bytes = plan.page_bytes
         # Rows that are fetched together are weighed together: few enough that even the biggest fit.
         biggest = plan.max_cell_bytes * len(plan.columns)
@@ -115,7 +118,7 @@ class SelectStream:
             if len(blob) * times <= self._limit:
                 return None
             beginning = blob.read(4 * BEGINNING_CHARACTERS).decode("utf-8", "ignore")
-            return Oversized(len(blob), self._limit, beginning[:BEGINNING_CHARACTERS]).mark
+            return f"{self._mark}{len(blob)}:{beginning[:BEGINNING_CHARACTERS]}"
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
@@ -123,8 +126,8 @@ def schema_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA main.schema_version").fetchone()[0])
 
 
-def guard_of(relation: SqliteRelation, plan: ReadPlan) -> Show:
-    """Shows a column's value, or a mark when it has more bytes than the plan lets travel.
+def guard_of(relation: SqliteRelation, plan: ReadPlan, *, mark: str) -> Show:
+    """Shows a column's value, or `<mark><size>:<beginning>` when it has more bytes than the plan lets travel.
 
     Only of a table with rowids can SQLite before 3.43 tell a size without reading the cell.
     """
@@ -135,11 +138,13 @@ def guard_of(relation: SqliteRelation, plan: ReadPlan) -> Show:
         if relation.table is not None:
             literal = column.facts.name.replace("'", "''")
             size_of = f"headrace_oversized('{literal}', q.{relation.rowid}, "
-            mark = f"CASE typeof({name}) WHEN 'text' THEN {size_of}1) WHEN 'blob' THEN {size_of}{times}) END"
-            return f"coalesce({mark}, {shown(column)})"
+            marked = (
+                f"CASE typeof({name}) WHEN 'text' THEN {size_of}1) WHEN 'blob' THEN {size_of}{times}) END"
+            )
+            return f"coalesce({marked}, {shown(column)})"
         size = f"octet_length({name})" if _KNOWS_OCTETS else f"length(CAST({name} AS BLOB))"
         weight = f"{size} * CASE typeof({name}) WHEN 'blob' THEN {times} ELSE 1 END"
-        mark = f"char(0) || 'oversized:' || {size} || ':{plan.max_cell_bytes}:'"
-        return f"CASE WHEN {weight} > {plan.max_cell_bytes} THEN {mark} ELSE {shown(column)} END"
+        marked = f"'{mark}' || {size} || ':'"
+        return f"CASE WHEN {weight} > {plan.max_cell_bytes} THEN {marked} ELSE {shown(column)} END"
 
     return guarded
