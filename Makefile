@@ -25,9 +25,9 @@ test: setup
 histories: setup
 	HEADRACE_HISTORIES=2000 $(BIN)/python -m pytest tests/properties/test_histories.py -n 2 -rP --show-capture=stdout
 
-# Breaks one rule of the code at a time; a test must notice each.
+# Breaks one rule of the code at a time; a test must notice each. NAME= runs those with this word in their name.
 mutants: setup
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.mutants $(NAME)
 
 # Rows that the cursors of others lose under late commits, prepared transactions and ties, and that Headrace does.
 peers-loss: setup

@@ -1,7 +1,7 @@
 """`python -m tests.mutants [NAME...]`: apply each mutant to a copy, run the tests that ought to kill it.
 
 Exit 0: every mutant was killed, and the same tests pass without any. 1: one survived, or a test fails
-without it.
+without it. 2: no mutant has such a name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ PASSED, FAILED = 0, 1  # of pytest; others mean that it could not run the tests
 
 
 def main(names: Sequence[str]) -> int:
+    unknown = [name for name in names if not any(name in m.name for m in MUTANTS)]
+    if unknown:
+        print("no mutant has this in its name: " + ", ".join(unknown))
+        return 2
     chosen = [m for m in MUTANTS if not names or any(name in m.name for name in names)]
+    print(f"{len(chosen)} mutants; first their tests without any", flush=True)
     with tempfile.TemporaryDirectory(prefix="headrace-mutants-") as directory:
         copy = _copied(Path(directory))
         if _tests(copy, sorted({test for m in chosen for test in m.killed_by})) != PASSED:

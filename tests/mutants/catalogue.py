@@ -423,6 +423,13 @@ MERGING: Final = (
         killed_by=("tests/unit/test_steps_poison.py",),
     ),
     Mutant(
+        name="an older version, merged late into another data source, closes a refused row",
+        file="src/headrace/steps/rejection.py",
+        before="r.journalled_at < merged.journalled_at",
+        after="r.journalled_at",
+        killed_by=("tests/integration/test_refused_elsewhere.py",),
+    ),
+    Mutant(
         name="a replay believes the stored values, and fetches nothing",
         file="src/headrace/control/runs.py",
         before="add_key_requests(connection, feed_id, keys[feed_id])",
