@@ -242,7 +242,7 @@ class FakeJournal:
 
     def refused_rows(self, feed_id: FeedId) -> tuple[RefusedRow, ...]:
         return tuple(
-            RefusedRow(id=place, key=key, data_source_id=STORE, batch_id=batch_id)
+            RefusedRow(id=place, key=key, data_source_id=STORE, batch_id=batch_id, journalled_at=NOW)
             for place, (key, (batch_id, _)) in enumerate(self.rejected.items())
         )
 

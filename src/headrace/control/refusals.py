@@ -40,7 +40,14 @@ _RESOLVE_BY_ID = _RESOLVE.where(
     rejected_row.c.id.in_(sa.bindparam("ids", expanding=True)), rejected_row.c.state == "open"
 )
 _REFUSED = (
-    sa.select(rejected_row.c.id, rejected_row.c.key, rejected_row.c.refused_by, rejected_row.c.batch_id)
+    sa.select(
+        rejected_row.c.id,
+        rejected_row.c.key,
+        rejected_row.c.refused_by,
+        rejected_row.c.batch_id,
+        sa.func.coalesce(batch.c.journalled_at, rejected_row.c.last_seen).label("journalled_at"),
+    )
+    .outerjoin_from(rejected_row, batch, batch.c.id == rejected_row.c.batch_id)
     .where(
         rejected_row.c.feed_id == sa.bindparam("of_feed"),
         rejected_row.c.refused_by != "",
@@ -110,6 +117,7 @@ def refused_rows(connection: sa.Connection, feed_id: FeedId) -> tuple[RefusedRow
             key=row.key,
             data_source_id=DataSourceId(row.refused_by),
             batch_id=BatchId(row.batch_id),
+            journalled_at=row.journalled_at,
         )
         for row in connection.execute(_REFUSED, {"of_feed": feed_id})
     )

@@ -63,12 +63,18 @@ class WaitingBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRow:
-    """An open rejected row that a data source refused. `key`: JSON array of canonical texts."""
+    """An open rejected row that a data source refused.
+
+    Attributes:
+        key: JSON array of canonical texts.
+        journalled_at: when its batch was; when it was refused, if the batch is no longer remembered.
+    """
 
     id: int
     key: str
     data_source_id: DataSourceId
     batch_id: BatchId
+    journalled_at: datetime
 
 
 class Journal(Protocol):

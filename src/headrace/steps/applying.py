@@ -128,12 +128,13 @@ class Applying:
 
     def superseded(self, run: Sequence[WaitingBatch], tables: Sequence[pa.Table]) -> tuple[int, ...]:
         """The open rejected rows of which these events are later versions."""
-        events = [t for b, t in zip(run, tables, strict=True) if _kind(b) is BatchKind.ROWS]
-        if not events or not any(batch.may_supersede for batch in run):
+        of_rows = [(b, t) for b, t in zip(run, tables, strict=True) if _kind(b) is BatchKind.ROWS]
+        if not of_rows or not any(batch.may_supersede for batch in run):
             return ()
         open_rows = self.journal.refused_rows(self.feed_log.feed_id)
         key, into = self.scope.source.key, self.feed_log.data_source_id
-        return superseded(open_rows, pa.concat_tables(events), key, into)
+        found = [superseded(open_rows, batch, events, key=key, into=into) for batch, events in of_rows]
+        return tuple(sorted(set().union(*found)))
 
     def superseded_before(self, run: Sequence[WaitingBatch]) -> tuple[int, ...]:
         """As `superseded`, of batches that were applied by another worker: what it left out of one of them

@@ -14,7 +14,7 @@ from headrace.domain.coercion import canonical_text
 from headrace.domain.events import RejectCode, key_json, set_aside
 from headrace.domain.shape import Column, SourceShape
 from headrace.domain.vocabulary import CUSTOMER, DELETED, INVALID, DataSourceId
-from headrace.ports import RefusedRow, RejectedRow
+from headrace.ports import RefusedRow, RejectedRow, WaitingBatch
 
 
 def rejected_rows(
@@ -56,16 +56,27 @@ def _with_invalid(
 
 
 def superseded(
-    open_rows: Sequence[RefusedRow], events: pa.Table, key: Sequence[Column], into: DataSourceId
+    open_rows: Sequence[RefusedRow],
+    merged: WaitingBatch,
+    events: pa.Table,
+    *,
+    key: Sequence[Column],
+    into: DataSourceId,
 ) -> tuple[int, ...]:
-    """The open rejected rows of which these merged rows are later versions.
+    """The open rejected rows of which a batch that is merged has later versions.
 
     A row is in one data source at a time, so wherever a later version is merged closes it; that it is
     deleted is told to all data sources, and closes only what this one refused.
+
+    One log is merged in its order, but another data source may be behind: what it merges now is later only
+    if it was journalled after the batch that was refused. A feed's batches are journalled one after the
+    other, at times of the control database alone; of one instant none is taken for later, since a row that
+    stays open can be replayed, and one that is closed wrongly is missed by nobody.
     """
-    found = _keys(events, key, [json.loads(row.key) for row in open_rows])
+    later = [r for r in open_rows if r.data_source_id == into or r.journalled_at < merged.journalled_at]
+    found = _keys(events, key, [json.loads(row.key) for row in later]) if later else {}
     return tuple(
-        row.id for row in open_rows if row.key in found and (found[row.key] or row.data_source_id == into)
+        row.id for row in later if row.key in found and (found[row.key] or row.data_source_id == into)
     )
 
 

@@ -50,6 +50,19 @@ def test_a_row_that_is_refused_again_is_the_same_one(control: Control) -> None:
     assert refused.batch_id == second[0]
 
 
+def test_a_refused_row_tells_when_its_batch_was_journalled_or_else_when_it_was_refused(
+    control: Control,
+) -> None:
+    log, ids = control.journalled(rows())
+    (waiting,) = control.journal.waiting(log, after_seq=0, max_batches=9, max_bytes=99)
+    control.journal.set_aside(ids[0], [rejected(code="refused")])
+    (refused,) = control.journal.refused_rows(control.feed())
+    assert refused.journalled_at == waiting.journalled_at
+    control.journal.begin_new_log(log, "its batches are gone")
+    (refused,) = control.journal.refused_rows(control.feed())
+    assert refused.journalled_at == control.runs.rejected(limit=1)[0].last_seen
+
+
 def test_a_batch_that_is_merged_or_gone_sets_nothing_aside(control: Control) -> None:
     _, ids = control.journalled(rows())
     control.journal.mark_merged(ids, rows_changed=1)
