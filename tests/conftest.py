@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,6 +14,8 @@ import pymysql
 import pytest
 import redis
 from psycopg import sql
+
+from tests.servers import NotInstalledError
 
 POSTGRES_URL = os.environ.get("HEADRACE_TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 REDIS_URL = os.environ.get("HEADRACE_TEST_REDIS_URL", "redis://127.0.0.1:6379")
@@ -27,6 +29,25 @@ def missing(service: str, why: object) -> None:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    """A test whose own server cannot be started for lack of its program is as one whose server is away."""
+    return (yield from _own_servers_are_installed())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    return (yield from _own_servers_are_installed())
+
+
+def _own_servers_are_installed() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except NotInstalledError as error:
+        missing("a server of its own", error)
+        raise
 
 
 @pytest.fixture(scope="session")

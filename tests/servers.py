@@ -28,6 +28,10 @@ START_S = 60.0
 """How long a server may take to answer."""
 
 
+class NotInstalledError(Exception):
+    """A server's program is not on this machine; `tests/conftest.py` says what becomes of the test."""
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -41,7 +45,7 @@ def _program(*names: str) -> str:
         for place in places:
             if found := shutil.which(name, path=place):
                 return found
-    raise FileNotFoundError(f"none of {', '.join(names)} is installed")
+    raise NotInstalledError(f"none of {', '.join(names)} is installed")
 
 
 def _user(name: str) -> str | None:

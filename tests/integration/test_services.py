@@ -7,6 +7,10 @@ def test_postgresql_is_reachable(postgres_server: str) -> None:
     assert postgres_server
 
 
+def test_mariadb_is_reachable(mysql_server: str) -> None:
+    assert mysql_server
+
+
 def test_redis_is_reachable(redis_server: str) -> None:
     assert redis_server
 

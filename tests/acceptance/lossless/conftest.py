@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,7 +21,6 @@ from tests.servers import MariadbServer, PostgresCluster, mariadb_server, postgr
 
 DATABASES = ("postgres", "mysql", "sqlite")
 MakeThings = Callable[..., Things]
-AnyServer = TypeVar("AnyServer", PostgresCluster, MariadbServer)
 
 
 @pytest.fixture(params=DATABASES)
@@ -78,27 +77,15 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeThings
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[PostgresCluster]:
     """A server that tests may restart; each uses a database of its own in it."""
-    with _servers(postgres_cluster()) as server:
+    with postgres_cluster() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariadbServer]:
     """The same of MariaDB."""
-    with _servers(mariadb_server()) as server:
+    with mariadb_server() as server:
         yield server
-
-
-@contextmanager
-def _servers(of: AbstractContextManager[AnyServer]) -> Iterator[AnyServer]:
-    try:
-        server = of.__enter__()
-    except FileNotFoundError as error:
-        pytest.skip(f"a throwaway server cannot be started: {error}")
-    try:
-        yield server
-    finally:
-        of.__exit__(None, None, None)
 
 
 @contextmanager
