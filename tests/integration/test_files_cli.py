@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.command import Command
+from tests.integration.command import HEADRACE, Command
 
 PROJECT: dict[str, dict[str, Any]] = {
     "apps/exports": {"name": "Exports", "type": "files", "url": "file://./exports"},
@@ -115,6 +116,15 @@ def test_a_cursor_of_times_in_a_file_is_followed(headrace: Command) -> None:
     assert users()[1] == "unseen"
     [feed] = headrace("status", "--json").json
     assert feed["class"] == "eventual"
+
+
+def test_a_long_file_is_looked_at_without_being_read_to_its_end() -> None:
+    lines = "".join(f"{n},{'x' * 1000}\n" for n in range(5_000))
+    USERS.write_text("id,name\n" + lines)
+    # A process of its own: a thread that still reads when Python ends aborts it.
+    ended = subprocess.run([HEADRACE, "discover", "exports"], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "users.csv" in ended.stdout
 
 
 def test_files_are_discovered_and_defined_from(headrace: Command) -> None:

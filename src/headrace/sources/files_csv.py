@@ -7,8 +7,9 @@ import csv as python_csv
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import reduce
 from typing import IO, Any, Final, Literal
 from uuid import uuid4
@@ -80,7 +81,9 @@ def _first_line(where: str, head: bytes, delimiter: str) -> list[str] | None:
     return names
 
 
-def read_csv(app_id: str, file: SourceFile, columns: Sequence[str], *, block: int) -> Iterator[Piece]:
+def read_csv(
+    app_id: str, file: SourceFile, columns: Sequence[str], *, block: int
+) -> Generator[Piece, None, None]:
     """Every row of the file, in order, as utf8 columns of these names; those that the file lacks are null.
 
     A line with too few or too many fields, or that is no UTF-8, is unreadable; the others go on.
@@ -92,11 +95,15 @@ def read_csv(app_id: str, file: SourceFile, columns: Sequence[str], *, block: in
     names = [name or f"\0{at}" for at, name in enumerate(header_of(app_id, file))]
     last_row = uuid4().hex
     where = f'{app_id}: "{file.name}"'
-    with _opened(file) as raw:
+    with ExitStack() as stack:
+        raw = stack.enter_context(_opened(file))
         stream = _Ended(raw, _delimiter(file).join([last_row, *[""] * (len(names) - 1)]).encode())
         ragged: list[Any] = []
         ended, last_ragged = False, ""
-        for batch in _batches(stream, names, columns, _delimiter(file), ragged.append, block):
+        batches = stack.enter_context(
+            closing(_batches(stream, names, columns, _delimiter(file), ragged.append, block))
+        )
+        for batch in batches:
             ended = ended or (batch.num_rows > 0 and batch.column(0)[-1].as_py() == last_row)
             whole = batch.slice(0, batch.num_rows - 1) if ended else batch
             last_ragged = ragged[-1].text if ragged else last_ragged
@@ -121,7 +128,7 @@ def _batches(
     delimiter: str,
     on_ragged: Callable[[Any], None],
     block: int,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """The rows as texts: the file's first, and those of `columns` that it has."""
 
     def skip(row: Any) -> Literal["skip"]:
@@ -129,8 +136,9 @@ def _batches(
         return "skip"
 
     wanted = list(dict.fromkeys([names[0], *(name for name in names if name in columns)]))
+    batches: Iterator[Any] = iter(())
     try:
-        for batch in csv.open_csv(
+        batches = csv.open_csv(
             pa.PythonFile(stream, "r"),
             read_options=csv.ReadOptions(
                 # One thread: only then does a ragged line know its number.
@@ -149,13 +157,20 @@ def _batches(
                 null_values=[""],
                 quoted_strings_can_be_null=False,
             ),
-        ):
+        )
+        for batch in batches:
             yield batch
             stream.parsed()
     except pa.ArrowInvalid as error:
         if "straddling" in str(error):
             raise RowTooLongError from error
         raise
+    finally:
+        stream.end()
+        # A thread of Arrow's that still reads ahead when Python ends would abort the process. What comes,
+        # and that it is cut off, is of no interest to who stopped reading.
+        with suppress(pa.ArrowInvalid):
+            deque(batches, maxlen=0)
 
 
 class _Ended:
@@ -171,6 +186,8 @@ class _Ended:
         self._open = b""
         self._ended = False
         self._ahead = threading.Semaphore(_BLOCKS_AHEAD)
+        self._reading = threading.Lock()
+        self._given_up = False
         self.has_foreign_bytes = False
         """A byte that is no UTF-8 was replaced."""
 
@@ -186,10 +203,21 @@ class _Ended:
         """A block's rows have been taken."""
         self._ahead.release()
 
+    def end(self) -> None:
+        """The stream is at its end for whoever reads it, and no thread waits in it."""
+        self._given_up = True
+        self._ahead.release()
+        with self._reading:  # until it has its answer
+            return
+
     def read(self, size: int = -1) -> bytes:
+        with self._reading:
+            return b"" if self._given_up else self._next(size)
+
+    def _next(self, size: int) -> bytes:
         # Else Arrow reads 32 blocks ahead. Not for ever: a block of blank lines gives no rows to be taken.
         self._ahead.acquire(timeout=_LONGEST_WAIT_S)
-        while not self._ended:
+        while not self._ended and not self._given_up:
             # Decoding may hold back a part of a letter: with it the next answer must not be too long.
             data = self._stream.read(size if size < 0 else max(size - _LETTER_BYTES, 1))
             self._ended = not data

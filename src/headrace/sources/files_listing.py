@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
@@ -62,15 +63,16 @@ def _listing(app_id: str, file: SourceFile) -> TableListing:
 def _sample(app_id: str, file: SourceFile, names: Sequence[str]) -> tuple[Table, int | None]:
     """The file's first rows, and how many it has: about, where it is long."""
     if file.format is Format.PARQUET:
-        first = next(read_parquet(file, names), None)
+        with closing(read_parquet(file, names)) as pieces:
+            first = next(pieces, None)
         rows = first.rows if first else _no_rows(names)
         return rows.slice(0, _SAMPLE_ROWS), row_count(file)
     for block in BLOCKS:
         try:
-            pieces = (piece.rows for piece in read_csv(app_id, file, names, block=block))
-            filled = (rows for rows in pieces if rows.num_rows)
-            rows = next(filled, _no_rows(names))
-            more = next(filled, None)
+            with closing(read_csv(app_id, file, names, block=block)) as pieces:
+                filled = (piece.rows for piece in pieces if piece.rows.num_rows)
+                rows = next(filled, _no_rows(names))
+                more = next(filled, None)
         except RowTooLongError:
             continue
         if more is None:

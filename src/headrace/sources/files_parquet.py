@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 from pyarrow import parquet
@@ -29,7 +29,7 @@ def row_count(file: SourceFile) -> int:
         return int(opened.metadata.num_rows)
 
 
-def read_parquet(file: SourceFile, columns: Sequence[str]) -> Iterator[Piece]:
+def read_parquet(file: SourceFile, columns: Sequence[str]) -> Generator[Piece, None, None]:
     """Every row of the file, in order, as utf8 columns of these names; those that the file lacks are null."""
     # Buffered: a column of a row group is read piece by piece, however big the group is.
     with open_file(file) as raw, parquet.ParquetFile(raw, buffer_size=_BUFFER_BYTES) as opened:
