@@ -94,6 +94,20 @@ READING: Final = (
         killed_by=("tests/unit/test_postgres_fence_decision.py",),
     ),
     Mutant(
+        name="a MySQL transaction counts from the look that first sees it",
+        file="src/headrace/sources/mysql_fence.py",
+        before="known_starts(seen.transactions, memory.look, memory.prepared)",
+        after="dict.fromkeys(seen.transactions, seen.at)",
+        killed_by=("tests/unit/test_mysql_fence_decision.py", "tests/integration/test_mysql_fence.py"),
+    ),
+    Mutant(
+        name="a MySQL transaction counts from the look before, whatever its session ran then",
+        file="src/headrace/sources/fence_look.py",
+        before="new = min(self.at, self.statements.get(session, self.at))",
+        after="new = self.at if session else min(self.statements.values())",
+        killed_by=("tests/unit/test_mysql_fence_decision.py", "tests/integration/test_mysql_fence.py"),
+    ),
+    Mutant(
         name="without rights the newest epoch counts, though its transactions run",
         file=_MEMORY,
         before="ended = [at for at, epoch in enumerate(epochs) if not epoch.running]",
@@ -126,6 +140,27 @@ READING: Final = (
         before="if saved is None or fence.resume is None or",
         after="if saved is None or fence.resume is not None or fence.resume is None or",
         killed_by=("tests/acceptance/lossless/test_09_clock.py",),
+    ),
+    Mutant(
+        name="a feed that has read past the source's clock stays there",
+        file="src/headrace/steps/stream.py",
+        before="elif is_stranded(saved, fence, self.rank):",
+        after="elif is_stranded(None, fence, self.rank):",
+        killed_by=("tests/integration/test_sqlite_odd_cursors.py",),
+    ),
+    Mutant(
+        name="one odd value takes the clock from a SQLite cursor",
+        file="src/headrace/sources/sqlite_fence.py",
+        before="return found[0] if len(found) == 1 else None",
+        after="return None",
+        killed_by=("tests/integration/test_sqlite_odd_cursors.py",),
+    ),
+    Mutant(
+        name="a feed that turns out eventual is reconciled by keys",
+        file=_VISIT,
+        before='if declared and claimed.reconcile == "keys":',
+        after='if not declared and claimed.reconcile == "keys":',
+        killed_by=("tests/integration/test_sqlite_odd_cursors.py",),
     ),
     Mutant(
         name="rows behind the fence are read again only when it moves",

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.position import Fence, Position, lowered, promised_class, saved_position
+from headrace.domain.position import Fence, Position, is_stranded, lowered, promised_class, saved_position
 from headrace.domain.reread import RECHECK, Reread, is_tied, resumes_at
 from headrace.domain.vocabulary import FeedClass
 
@@ -351,3 +351,11 @@ def test_a_perfect_fence_makes_a_feed_exact_only_with_the_databases_clock(
     feed_class, reason = promised_class(clock, fence)
     assert feed_class is expected
     assert (reason == "") == (expected is FeedClass.EXACT)
+
+
+def test_only_a_position_past_the_clock_is_stranded() -> None:
+    timed = Fence(now="9", bound=None, feed_class=FeedClass.EXACT)
+    assert is_stranded(Position("10", None), timed, int)
+    assert not is_stranded(Position("9", ("k",)), timed, int)
+    assert not is_stranded(None, timed, int)
+    assert not is_stranded(Position("10", None), replace(timed, now=None), int)

@@ -86,6 +86,15 @@ def lowered(saved: Position | None, fence: Fence, rank: Rank) -> Position | None
     return Position(fence.resume, None)
 
 
+def is_stranded(saved: Position | None, fence: Fence, rank: Rank) -> bool:
+    """The saved position is past the source's clock, where no row that changes now will come.
+
+    It was saved when the cursor held something else than times, up to which all was read: a text that is
+    the greatest of all, or a far date beside a text that was the least.
+    """
+    return saved is not None and fence.now is not None and rank(saved.cursor) > rank(fence.now)
+
+
 NO_CURSOR = FeedClass.EVENTUAL, "it has no cursor: each poll reads it whole"
 """What a feed without a cursor can promise, and why it is not more."""
 

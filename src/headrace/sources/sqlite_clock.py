@@ -136,5 +136,8 @@ def earlier(found: Format, value: Value, *, by: timedelta) -> str | None:
         lower = value - micros * found.per_second / 1_000_000
         return str(floor(lower)) if found.whole else repr(lower)
     text = value.decode() if isinstance(value, bytes) else str(value)
-    wall = datetime.fromisoformat(text.removesuffix(found.offset) if found.offset else text)
+    try:
+        wall = datetime.fromisoformat(text.removesuffix(found.offset) if found.offset else text)
+    except ValueError:
+        return None
     return found.render_wall(wall - by)

@@ -4,6 +4,10 @@ There is one writer at a time, so commits come in the order of the clock: whoeve
 write after the newest row that can be seen was committed. But it may hold a time of that row's own
 second, so rows with the lead's cursor are never final, and a clock that the application sets may have
 stamped one row late and the next one early.
+
+A column holds what it is given: among its times there may be a text like 'n/a'. What sorts after the clock
+is read like a row of the future; what sorts before it is missed once the feed has passed it, and the class
+says so.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from headrace.domain.clock_step import ClockSight, set_back_by
 from headrace.domain.position import Fence
@@ -29,6 +34,11 @@ from headrace.sources.sqlite_clock import (
 from headrace.sources.sqlite_select import column_sql
 from headrace.sources.sqlite_value import Value
 from headrace.sources.steady_clock import SteadyClock
+
+_ODD: Final = "the cursor {} holds values that are no times"
+_KINDS: Final = ("{column} < ''", "{column} >= '0-' AND {column} < ':'")
+"""Numbers, which sort before all texts, and texts that begin with a digit (none of these limits is a number,
+so that no column takes it for one)."""
 
 
 def take_fence(
@@ -52,9 +62,11 @@ def take_fence(
     sight = clock.sight(_now(connection), asked_s=asked_s)
     values = extremes(connection, relation, plan.cursor)
     native_type = relation.column(plan.cursor).facts.native_type
-    found = recognise(values) if values else default_format(native_type)
+    found, odd = recognise(values) if values else default_format(native_type), ""
     if found is None and values:
-        return _eventual(f"the cursor {plan.cursor} holds no times, or times of several forms")
+        found, odd = _among_others(connection, relation, plan.cursor), _ODD.format(plan.cursor)
+        if found is None:
+            return _eventual(f"the cursor {plan.cursor} holds no times, or times of several forms")
     state = json.dumps(sight.as_json())
     if found is None:
         return Fence(now=None, bound=None, feed_class=FeedClass.EXACT, state=state, at=sight.at)
@@ -66,7 +78,8 @@ def take_fence(
     return Fence(
         now=now,
         bound=bound,
-        feed_class=FeedClass.EXACT,
+        feed_class=FeedClass.EVENTUAL if odd else FeedClass.EXACT,
+        reason=odd,
         state=state,
         at=sight.at,
         resume=None if resume is None else render_floor(found, resume - skew, plan.time_zone),
@@ -81,6 +94,15 @@ def _now(connection: sqlite3.Connection) -> datetime:
     """The database's clock, up to the end of its millisecond."""
     text = connection.execute("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')").fetchone()[0]
     return datetime.fromisoformat(text.decode()).replace(tzinfo=UTC) + timedelta(microseconds=999)
+
+
+def _among_others(connection: sqlite3.Connection, relation: SqliteRelation, name: str) -> Format | None:
+    """The form of the times of a column that holds other values too; None: there are none, or of several
+    forms."""
+    column = column_sql(name)
+    kinds = [extremes(connection, relation, name, where=kind.format(column=column)) for kind in _KINDS]
+    found = [recognised for values in kinds if values and (recognised := recognise(values))]
+    return found[0] if len(found) == 1 else None
 
 
 def _below_newest(
@@ -109,12 +131,21 @@ def _resume(previous_state: str | None, sight: ClockSight) -> datetime | None:
 
 
 def least(connection: sqlite3.Connection, relation: SqliteRelation, name: str) -> Value | None:
-    found = connection.execute(f"SELECT min({column_sql(name)}) FROM {relation.source} AS q").fetchone()
-    return found[0] if found else None
+    return _end(connection, relation, f"min({column_sql(name)})")
 
 
-def extremes(connection: sqlite3.Connection, relation: SqliteRelation, name: str) -> tuple[Value, ...]:
+def extremes(
+    connection: sqlite3.Connection, relation: SqliteRelation, name: str, *, where: str = "1"
+) -> tuple[Value, ...]:
     """The least and the greatest value, from two statements that an index serves; none when all are null."""
-    lowest = least(connection, relation, name)
-    found = connection.execute(f"SELECT max({column_sql(name)}) FROM {relation.source} AS q").fetchone()
-    return (lowest, found[0]) if lowest is not None and found else ()
+    column = column_sql(name)
+    ends = [_end(connection, relation, f"{which}({column})", where=where) for which in ("min", "max")]
+    return tuple(end for end in ends if end is not None)
+
+
+def _end(
+    connection: sqlite3.Connection, relation: SqliteRelation, which: str, *, where: str = "1"
+) -> Value | None:
+    found = connection.execute(f"SELECT {which} FROM {relation.source} AS q WHERE {where}").fetchone()
+    value: Value | None = found[0]
+    return value

@@ -12,7 +12,7 @@ import pyarrow as pa
 from headrace import logs, metrics
 from headrace.domain import digests, payload
 from headrace.domain.digests import Provisional
-from headrace.domain.position import Fence, Position, lowered, saved_position
+from headrace.domain.position import Fence, Position, is_stranded, lowered, saved_position
 from headrace.domain.reread import FenceMemory, Reread, is_tied, resumes_at
 from headrace.domain.vocabulary import BatchKind, FeedId
 from headrace.ports import Clock, FeedState, Page, Since, SourceReader
@@ -79,14 +79,18 @@ class Stream:
             self.writer.append((), state)
 
     def _go_back(self, fence: Fence) -> None:
-        """The position is no higher than where rows may have come since the source's clock was set back."""
-        state = self.writer.state
+        """The position is no higher than where rows may have come since the source's clock was set back, and
+        is none when no clock could have come there."""
+        state, source = self.writer.state, self.writer.claimed.source_id
         saved = lowered(state.saved, fence, self.rank)
-        if saved == state.saved:
+        if saved != state.saved:
+            log.warning("the source's clock was set back", source=source, resumes_at=fence.resume)
+            metrics.CLOCK_STEPS.labels(source=source).inc()
+        elif is_stranded(saved, fence, self.rank):
+            log.warning("the feed had read past the source's clock: it is read again", source=source)
+            saved = None
+        else:
             return
-        source = self.writer.claimed.source_id
-        log.warning("the source's clock was set back", source=source, resumes_at=fence.resume)
-        metrics.CLOCK_STEPS.labels(source=source).inc()
         marked = {**state.digests, Provisional.PART: ""}
         self.writer.append((), replace(state, saved=saved, lead=saved, digests=marked))
 

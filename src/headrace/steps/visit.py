@@ -6,11 +6,12 @@ the order of the log is the order in which the source was seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headrace.domain import digests
 from headrace.domain.position import NO_CURSOR, promised_class
 from headrace.domain.reread import FenceMemory
+from headrace.domain.vocabulary import FeedClass
 from headrace.ports import Beyond, Clock, NullCursors, SourceReader
 from headrace.steps import reconcile
 from headrace.steps.feed_writer import FeedWriter
@@ -24,6 +25,8 @@ from headrace.steps.stream import Kept, Stream
 
 _BY_ITSELF = frozenset({"schedule", "trigger"})
 """What begins a poll that nobody waits for: messages may ask for many."""
+_UNDECLARED = frozenset({"business", "undeclared"})
+"""Clocks of which nothing is promised: how their feeds are reconciled is for the definition to say."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,13 +89,23 @@ class Visit:
         if read.cursor is None:
             return True
         fence = self.reader.fence(read, FenceMemory.from_text(writer.state.fence_state).reader)
-        writer.promise(*promised_class(writer.plan.clock, fence))
+        feed_class, reason = promised_class(writer.plan.clock, fence)
+        writer.promise(feed_class, reason)
+        if feed_class is FeedClass.EVENTUAL:
+            self._reconcile_in_full()
         if not self._stream.read(fence) or not self._lanes.read("null", NullCursors()):
             return False
         if fence.now is not None and not self._lanes.read("beyond", Beyond(fence.now)):
             return False
         self._lanes.reads_many = self._stream.unmetered = False
         return True
+
+    def _reconcile_in_full(self) -> None:
+        """Keys alone suffice for a feed that misses no change. This one's clock was declared, so that keys
+        are what is asked for, but it turns out to miss some: the reconciliation is to find them."""
+        claimed, declared = self.writer.claimed, self.writer.plan.clock not in _UNDECLARED
+        if declared and claimed.reconcile == "keys":
+            self.writer.claimed = replace(claimed, reconcile="full")
 
     def _reconcile(self) -> bool:
         return Reconcile(
