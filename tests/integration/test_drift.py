@@ -70,6 +70,48 @@ def test_a_missing_column_stops_its_feed_until_it_is_back(shop: Shop) -> None:
     shop.assert_equal()
 
 
+def made_anew(shop: Shop, *, stopping: Callable[[], None]) -> None:
+    """The column `age` is dropped, and comes back with other values that no row's change tells of."""
+    shop.execute("ALTER TABLE users DROP COLUMN age")
+    stopping()
+    shop.execute("ALTER TABLE users ADD COLUMN age integer DEFAULT 7")
+
+
+def test_a_column_that_comes_back_with_other_values_is_compared_in_full(shop: Shop) -> None:
+    made_anew(shop, stopping=lambda: stopped(shop, 'column "age" is gone'))
+    shop.app.commands.resume(USERS)
+    shop.sync()
+    assert [record[2] for record in shop.records()] == [7, 7, 7]
+    shop.assert_equal()
+    compared = [run for run in shop.app.runs.runs(limit=20, source_id=USERS) if run.trigger == "reconcile"]
+    assert len(compared) == 1
+    shop.sync()
+    assert compared == [r for r in shop.app.runs.runs(limit=20, source_id=USERS) if r.trigger == "reconcile"]
+
+
+@pytest.mark.parametrize("shop", ["postgres"], indirect=True)
+def test_a_column_made_anew_between_two_polls_is_compared_in_full(shop: Shop) -> None:
+    made_anew(shop, stopping=lambda: None)
+    shop.sync()
+    assert [record[2] for record in shop.records()] == [7, 7, 7]
+    assert shop.status(USERS).source_notes == ()
+    before = shop.journalled(USERS)
+    shop.execute("ALTER TABLE users ADD COLUMN more integer", "ALTER TABLE users DROP COLUMN extra")
+    shop.execute("ALTER TABLE users ADD COLUMN extra text")
+    shop.sync()
+    assert shop.journalled(USERS) == before
+
+
+def test_what_was_noted_of_a_source_that_fitted_is_not_told_of_one_that_stopped(shop: Shop) -> None:
+    retype(shop, "bigint")
+    shop.sync()
+    assert any("age is bigint" in note for note in shop.status(USERS).source_notes)
+    retype(shop, "text")
+    shop.sync()
+    assert "is text" in str(shop.status(USERS).paused_reason).lower()
+    assert shop.status(USERS).source_notes == ()
+
+
 def test_a_changed_type_stops_its_feed_until_it_is_applied_and_read_again(shop: Shop) -> None:
     retype(shop, "text")
     was = "int(11)" if shop.kind == "mysql" else "integer"

@@ -135,7 +135,9 @@ def test_a_reader_that_dies_leaves_the_comparison_to_the_next(
             seen = found_restored()
             shop.app.poll(shop.feed(USERS))
         (note,) = shop.status(USERS).source_notes
-        assert note.startswith("the source was restored, and is compared in full: the database went back")
+        assert note.startswith(
+            "the source was restored or altered, and is compared in full: the database went back"
+        )
         shop.restart()
         shop.sync()
         assert found_restored() == seen + 1

@@ -228,6 +228,20 @@ READING: Final = (
         killed_by=("tests/integration/test_restored_source.py",),
     ),
     Mutant(
+        name="a column that was made anew is taken for the one before",
+        file="src/headrace/domain/source_seen.py",
+        before="known.get(name, number) != number",
+        after="name not in known",
+        killed_by=("tests/integration/test_drift.py",),
+    ),
+    Mutant(
+        name="a feed that drift stopped goes on without a comparison",
+        file="src/headrace/control/feeds.py",
+        before='        stopped |= {"reconcile_wanted": "full", "reconcile_asked_epoch": held.epoch}\n',
+        after="",
+        killed_by=("tests/integration/test_drift.py",),
+    ),
+    Mutant(
         name="a column that changed its type is read on",
         file="src/headrace/steps/drift.py",
         before=" *_other_types(plan, facts),",

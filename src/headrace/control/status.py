@@ -116,10 +116,13 @@ class SqlStatus:
         return {(DataSourceId(target), ModelId(model)): number for target, model, number in rows}
 
 
-def _source_notes(text: str | None) -> tuple[str, ...]:
+def _source_notes(text: str | None, *, fits: bool) -> tuple[str, ...]:
+    """Of a source that does not fit, what was noted when it did is no longer so."""
     seen = SourceSeen.from_text(text)
-    restored = f"the source was restored, and is compared in full: {seen.restored}" if seen.restored else None
-    return seen.notes if restored is None else (restored, *seen.notes)
+    notes = seen.notes if fits else ()
+    if seen.restored is None:
+        return notes
+    return (f"the source was restored or altered, and is compared in full: {seen.restored}", *notes)
 
 
 def _pending() -> sa.Subquery:
@@ -157,7 +160,7 @@ def _status(row: sa.Row[Any]) -> FeedStatus:
         seen_at=row.seen_at,
         feed_class=feed_class_of(row),
         class_reason=row.class_reason,
-        source_notes=_source_notes(row.source_seen),
+        source_notes=_source_notes(row.source_seen, fits=row.paused_by != PausedBy.DRIFT),
         lead=position(row.lead_cursor, row.lead_key),
         saved=position(row.saved_cursor, row.saved_key),
         first_stream_done=row.first_stream_done,

@@ -6,6 +6,7 @@ below the watermark: nothing but a comparison in full finds them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
@@ -23,12 +24,14 @@ class SourceIdentity:
         branch: of the database's history: differs after a failover or a recovery to a point in time. None
             where it cannot be told (a standby).
         progress: grows with what is written and never goes back; None where it cannot be told.
+        columns: by name, the number that its table gives to no other column; empty where there is none.
     """
 
     database: str
     relation: str = ""
     branch: str | None = None
     progress: int | None = None
+    columns: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,7 @@ class SourceSeen:
 
     Attributes:
         notes: for a person: what is not as it was when the definitions were applied, and does not matter.
-        restored: why the source is being compared in full; None when it is not.
+        restored: why the source, once restored or altered, is being compared in full; None when it is not.
     """
 
     identity: SourceIdentity | None = None
@@ -78,3 +81,16 @@ def why_restored(before: SourceIdentity | None, now: SourceIdentity | None) -> s
     if now.progress is not None and before.progress is not None and now.progress < before.progress:
         return f"the database went back (to {now.progress}, it was at {before.progress})"
     return None
+
+
+def columns_made_anew(
+    before: SourceIdentity | None, now: SourceIdentity | None, *, used: Collection[str]
+) -> tuple[str, ...]:
+    """Columns in use that are others than those of the same name before: added ones, whose values came with
+    no change of a row, or renamed ones. Nothing when it is another table."""
+    if before is None or now is None:
+        return ()
+    if (now.database, now.relation) != (before.database, before.relation):
+        return ()
+    known = dict(before.columns)
+    return tuple(name for name, number in now.columns if name in used and known.get(name, number) != number)

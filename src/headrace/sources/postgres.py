@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import psycopg
@@ -83,9 +83,10 @@ class PostgresReader:
         return self._relation(relation).facts
 
     def identity(self, relation: Relation) -> SourceIdentity | None:
-        oid = self._relation(relation).oid
+        found = self._relation(relation)
         with self._connected() as connection:
-            return identity_of(connection, oid)
+            identity = identity_of(connection, found.oid)
+        return None if identity is None else replace(identity, columns=found.numbers)
 
     def tables(self) -> tuple[TableListing, ...]:
         with self._connected() as connection:

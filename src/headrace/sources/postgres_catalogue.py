@@ -37,6 +37,11 @@ class PostgresRelation:
     def column(self, name: str) -> PostgresColumn:
         return next(c for c in self.columns if c.facts.name == name)
 
+    @property
+    def numbers(self) -> tuple[tuple[str, int], ...]:
+        """The number of each column, which no other column of the table is ever given; none of a query."""
+        return () if self.oid is None else tuple((c.facts.name, c.number) for c in self.columns)
+
 
 # The relation that the search path shows under the bare name comes before any that a dot leads to.
 _FIND = """

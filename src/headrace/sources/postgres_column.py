@@ -43,6 +43,7 @@ class PostgresColumn:
     """A column with what reading needs besides its facts.
 
     Attributes:
+        number: in its relation.
         base: the type's short name, domains resolved (int4, timestamptz, ...).
         cast: how to write that type in a CAST that neither pads nor truncates.
         modifier: the type modifier (of a timestamp: its digits), -1 for none.
@@ -51,6 +52,7 @@ class PostgresColumn:
     """
 
     facts: ColumnFacts
+    number: int
     base: str
     cast: str
     modifier: int
@@ -69,7 +71,7 @@ col AS (
          col.nullable AND NOT t.typnotnull, t.typbasetype, t.typtypmod
   FROM col JOIN pg_catalog.pg_type t ON t.oid = col.type AND t.typtype = 'd'
 )
-SELECT col.relation, col.name, format_type(col.declared, col.declared_mod), col.nullable,
+SELECT col.relation, col.position, col.name, format_type(col.declared, col.declared_mod), col.nullable,
        t.typname, format_type(col.type, -1), col.mod, t.oid, t.typlen
 FROM col JOIN pg_catalog.pg_type t ON t.oid = col.type AND t.typtype <> 'd'
 ORDER BY col.relation, col.position
@@ -112,7 +114,7 @@ def _columns(
     found: dict[int, list[PostgresColumn]] = {}
     statement = sql.SQL(_COLUMNS.format(seed=seed))
     for row in connection.execute(statement, bound):
-        oid, name, native, nullable, base, cast, modifier, type_oid, size = row
+        oid, number, name, native, nullable, base, cast, modifier, type_oid, size = row
         facts = ColumnFacts(
             name=name,
             native_type=native,
@@ -122,7 +124,13 @@ def _columns(
         )
         longest = _FIXED_TEXT_BYTES if size > 0 else _longest(base, modifier)
         column = PostgresColumn(
-            facts=facts, base=base, cast=cast, modifier=modifier, type_oid=type_oid, longest=longest
+            facts=facts,
+            number=number,
+            base=base,
+            cast=cast,
+            modifier=modifier,
+            type_oid=type_oid,
+            longest=longest,
         )
         found.setdefault(oid, []).append(column)
     return {oid: tuple(columns) for oid, columns in found.items()}

@@ -8,7 +8,7 @@ from headrace import logs, metrics
 from headrace.domain import digests
 from headrace.domain.digests import Provisional
 from headrace.domain.position import lowered
-from headrace.domain.source_seen import SourceSeen, why_restored
+from headrace.domain.source_seen import SourceSeen, columns_made_anew, why_restored
 from headrace.ports import FeedState, SourceReader
 from headrace.steps.drift import fitting
 from headrace.steps.feed_writer import FeedWriter
@@ -20,7 +20,8 @@ def check_source(writer: FeedWriter, reader: SourceReader) -> None:
     """The source fits its definition, and the feed knows which database it reads.
 
     A database that was restored or failed over is compared in full by this visit, and the position goes
-    back to where its transactions may still commit.
+    back to where its transactions may still commit. So is one with a column that was made anew, whose
+    position stays.
 
     Raises:
         SourceDriftError: the source does not fit.
@@ -36,6 +37,8 @@ def check_source(writer: FeedWriter, reader: SourceReader) -> None:
     writer.seen = replace(known.with_identity(found), notes=notes)
     if restored is not None:
         _start_over(writer, reader, restored)
+    elif anew := columns_made_anew(known.identity, found, used=plan.read.columns):
+        _compare_anew(writer, anew)
     elif notes != known.notes:
         writer.append((), writer.state)
 
@@ -44,8 +47,19 @@ def _start_over(writer: FeedWriter, reader: SourceReader, why: str) -> None:
     source = writer.claimed.source_id
     log.warning("the source was restored: it is compared in full", source=source, why=why)
     metrics.SOURCES_RESTORED.labels(source=source).inc()
+    _compare(writer, _gone_back(writer, reader), why)
+
+
+def _compare_anew(writer: FeedWriter, columns: tuple[str, ...]) -> None:
+    why = f"{', '.join(columns)}: made anew, with values that no change of a row told of"
+    log.warning("a column was made anew: the source is compared in full", columns=columns)
+    _compare(writer, replace(writer.state, reconciliation=None), why)
+
+
+def _compare(writer: FeedWriter, state: FeedState, why: str) -> None:
+    """The feed is at this state, and this visit compares its source in full."""
     writer.seen = replace(writer.seen, restored=why)
-    writer.append((), _gone_back(writer, reader), asks_reconcile=True)
+    writer.append((), state, asks_reconcile=True)
     writer.claimed = replace(writer.claimed, reconcile="full")
 
 
