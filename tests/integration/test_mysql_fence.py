@@ -180,6 +180,70 @@ def test_a_statement_that_runs_and_has_touched_no_table_holds_the_fence(
     assert "2" in ids(reader, Since(position, None))
 
 
+def stuck_insert(app: Session, lock: Session, session: Session) -> threading.Thread:
+    """A statement that took its time, and waits for the lock of its table for longer than a second: the
+    server counts transactions in whole ones."""
+    lock("LOCK TABLES events WRITE")
+    thread = threading.Thread(target=session, args=("INSERT INTO events (id) VALUES (2)",))
+    thread.start()
+    while not app("SELECT 1 FROM information_schema.processlist WHERE state LIKE '%metadata lock'"):
+        pass
+    app("DO SLEEP(1.1)")
+    return thread
+
+
+@pytest.mark.parametrize("looked", ["before it began", "while it waited", "never"])
+def test_a_statement_that_waited_for_its_tables_lock_holds_the_fence_until_it_is_committed(
+    looked: str, reader: MysqlReader, app: Session, connect: Connect
+) -> None:
+    """Its time is that of its start, and for InnoDB it began when it got through."""
+    late, lock = connect(), connect(autocommit=True)
+    reader.describe(PLAN.relation)
+    state = reader.fence(PLAN, None).state if looked == "before it began" else None
+    began = app.now()
+    thread = stuck_insert(app, lock, late)
+    if looked == "while it waited":
+        state = reader.fence(PLAN, None).state
+    lock("UNLOCK TABLES")
+    thread.join()
+    app("INSERT INTO events (id) VALUES (3)")
+    for _ in range(2):
+        fence = reader.fence(PLAN, state)
+        assert fence.feed_class is FeedClass.EXACT
+        assert (looked == "never") == (fence.bound == "0000-00-00 00:00:00")
+        position, state = read_to_end(reader, fence), fence.state
+    late("COMMIT")
+    assert ids(reader, Since(position, None)) == ["2", "3"]
+    assert is_below(reader, began, reader.fence(PLAN, state).bound)
+
+
+def test_under_steady_load_of_short_transactions_the_fence_goes_on(
+    reader: MysqlReader, app: Session, connect: Connect
+) -> None:
+    """At every look several are open, in sessions that are never idle for long."""
+    stop, sessions = threading.Event(), [connect() for _ in range(4)]
+
+    def work(session: Session, number: int) -> None:
+        while not stop.is_set():
+            session(f"UPDATE events SET at = NOW(6) WHERE id = {number}")
+            session("DO SLEEP(0.05)")
+            session("COMMIT")
+
+    app("INSERT INTO events (id) VALUES (0), (1), (2), (3)")
+    start, state, looks = app.now(), None, 0
+    with ThreadPoolExecutor(4) as workers:
+        done = [workers.submit(work, session, number) for number, session in enumerate(sessions)]
+        try:
+            while not is_below(reader, start, (fence := reader.fence(PLAN, state)).bound):
+                state, looks = fence.state, looks + 1
+                assert looks < 100, f"the fence stays at {fence.bound}"
+                app("DO SLEEP(0.1)")
+        finally:
+            stop.set()
+        assert fence.running
+        assert [future.result() for future in done] == [None] * 4
+
+
 def test_an_events_statement_holds_the_fence(reader: MysqlReader, app: Session) -> None:
     app("SELECT GET_LOCK('gate', 0)")
     app(
@@ -379,7 +443,13 @@ def fence_of(kind: str, *, digits: int = 0, zone: str = "UTC", skew_s: float = 0
         engines=frozenset({seen.pop("engine", "innodb")}),
     )
     sighting = ServerSighting(
-        **{"at": AT, "oldest": AT - timedelta(seconds=10), "running": frozenset(), "detached": frozenset()}
+        **{
+            "at": AT,
+            "statements": {"9": AT - timedelta(seconds=10)},
+            "transactions": frozenset(),
+            "running": frozenset(),
+            "detached": frozenset(),
+        }
         | seen
     )
     return take_fence(

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from headrace.domain.clock_step import ClockSight
+from headrace.sources.fence_look import Look
 
 _MAX_EPOCHS: Final = 64
 
@@ -27,14 +28,17 @@ class Memory:
 
     Attributes:
         fence: the last fence, before the margin; None: it closed nothing.
-        prepared: the prepared transactions seen, each with the fence that it holds (None: the lowest).
+        prepared: the prepared transactions seen, each with the fence that it holds (None: the lowest), and
+            those that ran at the first look of a server that needs two.
         epochs: oldest first; only of roles that cannot see when other transactions began.
+        look: the last one, of a server that needs two to tell when transactions began.
         clock: the database's clock when all this was seen.
     """
 
     fence: datetime | None = None
     prepared: Mapping[str, datetime | None] = field(default_factory=dict)
     epochs: tuple[Epoch, ...] = ()
+    look: Look | None = None
     clock: ClockSight | None = None
 
     def set_back(self, by: timedelta) -> Memory:
@@ -47,6 +51,7 @@ class Memory:
             fence=self.fence and self.fence - by,
             prepared={name: at and at - by for name, at in self.prepared.items()},
             epochs=tuple(Epoch(epoch.at - by, epoch.running) for epoch in self.epochs),
+            look=self.look and self.look.set_back(by),
         )
 
 
@@ -100,6 +105,7 @@ def read_memory(state: str | None) -> Memory:
         fence=_time(kept.get("fence")),
         prepared={name: _time(at) for name, at in kept.get("prepared", {}).items()},
         epochs=_epochs(kept.get("epochs", []), kept.get("running", {})),
+        look=Look.from_json(kept["look"]) if "look" in kept else None,
         clock=ClockSight.from_json(kept["clock"]) if "clock" in kept else None,
     )
 
@@ -112,6 +118,8 @@ def write_memory(memory: Memory) -> str:
     if memory.epochs:
         kept["epochs"] = [epoch.at.isoformat() for epoch in memory.epochs]
         kept["running"] = _first_seen(memory.epochs)
+    if memory.look is not None:
+        kept["look"] = memory.look.as_json()
     if memory.clock is not None:
         kept["clock"] = memory.clock.as_json()
     return json.dumps(kept, separators=(",", ":"))

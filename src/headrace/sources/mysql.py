@@ -24,7 +24,7 @@ from headrace.sources.mysql_catalogue import MysqlRelation, find_relation, list_
 from headrace.sources.mysql_cell import text_table
 from headrace.sources.mysql_connection import MysqlConnection, Timeouts, connect, read_url
 from headrace.sources.mysql_errors import ErrorTranslation
-from headrace.sources.mysql_fence import take_fence, timeless
+from headrace.sources.mysql_fence import knows_nothing, take_fence, timeless
 from headrace.sources.mysql_identity import identity_of
 from headrace.sources.mysql_rank import rank_text
 from headrace.sources.mysql_select import compose_select
@@ -39,6 +39,8 @@ _NONCE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 """What can stand in a comment, in the part of a statement that a process list shows."""
 _UNASKED_S: Final = 30.0
 """A connection that was silent for so long is tried before it is used."""
+_AGAIN_S: Final = (0.2, 0.5)
+"""How long short transactions are waited for that run at a first look."""
 
 _sightings: defaultdict[tuple[Any, ...], Sightings] = defaultdict(Sightings)
 """By server: its readers in this process share them."""
@@ -104,8 +106,19 @@ class MysqlReader:
         require_columns(self._app_id, plan, relation.facts)
         if plan.cursor is None:
             return timeless(None)
+        fence = self._fence(relation, plan, previous_state, not_older_s=self._shared_s)
+        for pause_s in () if previous_state else _AGAIN_S:
+            if not knows_nothing(fence):
+                break
+            time.sleep(pause_s)
+            fence = self._fence(relation, plan, fence.state, not_older_s=pause_s)
+        return fence
+
+    def _fence(
+        self, relation: MysqlRelation, plan: ReadPlan, previous_state: str | None, *, not_older_s: float
+    ) -> Fence:
         with self._connected() as connection:
-            seen = self._sightings().take(connection, self._name, not_older_s=self._shared_s)
+            seen = self._sightings().take(connection, self._name, not_older_s=not_older_s)
             clock = self._now(connection)
             if clock.at < seen.at:  # set back since: what was seen is in the terms of another clock
                 seen = self._sightings().take(connection, self._name, not_older_s=0)

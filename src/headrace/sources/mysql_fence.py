@@ -3,6 +3,12 @@
 Theorem: if every change sets its cursor by the clock of the statement that writes it (CURRENT_TIMESTAMP,
 NOW(), ON UPDATE), or of one after its transaction first touched a table, a change that a snapshot does not
 see has a cursor at or above the fence that was taken *before* the snapshot.
+
+Proof: InnoDB showed the change's transaction, or did not. Not shown: its first statement (later ones have
+later times) began after the clock was read, or was seen running, and the fence is not above its start.
+Shown, but not by the look before: its first statement began after that look, or was seen running by it
+(`fence_look`). Shown by both: what held then holds now. At the first look of all nothing is known of whoever
+runs, for its statement may have waited for any time: all is held until it ends.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ from headrace.domain.clock_step import ClockSight, set_back_by
 from headrace.domain.position import Fence
 from headrace.domain.vocabulary import FeedClass
 from headrace.ports import ReadPlan
+from headrace.sources.fence_look import Look, known_starts
 from headrace.sources.fence_memory import Memory, Sighting, decide_fence, read_memory, write_memory
 from headrace.sources.mysql_catalogue import MysqlRelation
 from headrace.sources.mysql_column import OFFSET, TIMES, MysqlColumn
@@ -57,7 +64,7 @@ def take_fence(
     memory = read_memory(previous_state)
     set_back = set_back_by(memory.clock, clock)
     resume = memory.clock.at - set_back if memory.clock and set_back else None
-    decided = _decided(seen, memory.set_back(set_back))
+    decided = decide(seen, memory.set_back(set_back))
     feed_class, why = _class(seen, relation)
     rendered = _Rendered(cursor, plan, margin_s)
     return Fence(
@@ -83,14 +90,24 @@ def _class(seen: ServerSighting, relation: MysqlRelation) -> tuple[FeedClass, st
     return FeedClass.EXACT, ""
 
 
-def _decided(seen: ServerSighting, memory: Memory) -> Memory:
+def decide(seen: ServerSighting, memory: Memory) -> Memory:
+    """What the next fence is told, and this one."""
     if seen.blind:
         return Memory(fence=seen.oldest)
     if seen.detached is None:  # nothing new is known: the last fence still is one
         return memory
-    return decide_fence(
-        Sighting(at=seen.at, oldest=seen.oldest, running=seen.running, prepared=seen.detached), memory
-    )
+    began = known_starts(seen.transactions, memory.look, memory.prepared)
+    unbounded = seen.transactions - began.keys()
+    oldest = min([seen.oldest, *began.values()])
+    sighting = Sighting(at=seen.at, oldest=oldest, running=seen.running, prepared=seen.detached | unbounded)
+    look = Look(at=seen.at, statements=seen.statements, transactions=began)
+    return replace(decide_fence(sighting, memory), look=look)
+
+
+def knows_nothing(fence: Fence) -> bool:
+    """Transactions that ran at the first look hold all: once they have ended another look knows more."""
+    memory = read_memory(fence.state)
+    return memory.look is not None and memory.fence is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 A statement takes its time when it starts, InnoDB notes a transaction when it first touches a table. So, in
 this order: the clock; statements that run; transactions; prepared ones; and, by the caller, the snapshot. A
 statement that began before the clock was read either runs when statements are looked at, or has ended: then
-its transaction is among those looked at next, or is committed, and the snapshot sees it.
+its transaction is among those looked at next, or is committed, and the snapshot sees it. When a transaction
+began only two sightings tell (`fence_look`).
 """
 
 from __future__ import annotations
@@ -24,16 +25,13 @@ from headrace.sources.mysql_connection import MysqlConnection
 _CLOCK: Final = "SELECT NOW(6), CONNECTION_ID()"
 # A consistent snapshot is a transaction of ours that InnoDB tells of, begun without touching a table.
 _BEGIN: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
-# trx_started is in whole seconds, rounded down, in the time zone of the server's host: where a local time is
-# there twice, the earlier one counts. A read-only transaction can write nothing, whoever's it is.
+# A transaction's id changes when it first writes, its session and trx_started do not. That is when its first
+# statement touched a row, not when it began: here it is a name, no time. A read-only transaction can write
+# nothing, whoever's it is.
 _TRANSACTIONS: Final = """
 SELECT /* {nonce} */ trx_id, trx_mysql_thread_id, trx_query LIKE '%{nonce}%',
-       LEAST(utc, IF(CONVERT_TZ(hour_before, '+00:00', 'SYSTEM') = trx_started, hour_before, utc),
-             IF(CONVERT_TZ(half_before, '+00:00', 'SYSTEM') = trx_started, half_before, utc))
-FROM (SELECT t.*, utc - INTERVAL 60 MINUTE AS hour_before, utc - INTERVAL 30 MINUTE AS half_before
-      FROM (SELECT trx_id, trx_mysql_thread_id, trx_query, trx_started, trx_is_read_only,
-                   CONVERT_TZ(trx_started, 'SYSTEM', '+00:00') AS utc
-            FROM information_schema.innodb_trx) AS t) AS t
+       DATE_FORMAT(trx_started, '%Y-%m-%dT%H:%i:%s')
+FROM information_schema.innodb_trx
 WHERE trx_is_read_only = 0 OR trx_mysql_thread_id = CONNECTION_ID()
 """
 _STANDING: Final = """
@@ -61,7 +59,8 @@ class ServerSighting:
     """What was seen from `at` on, by the server's clock.
 
     Attributes:
-        oldest: no later than the start of all that runs, statements of our own readers excepted.
+        statements: by session, no later than the start of the one that runs, our own readers' excepted.
+        transactions: those of sessions, as `fence_look` names them.
         running: names of the transactions and statements that run.
         detached: names of transactions that no session has: prepared ones (their start is lost in a
             restart), and those that recovery rolls back. None: InnoDB did not tell, for too many look.
@@ -70,11 +69,17 @@ class ServerSighting:
     """
 
     at: datetime
-    oldest: datetime
+    statements: Mapping[str, datetime]
+    transactions: frozenset[str]
     running: frozenset[str]
     detached: frozenset[str] | None
     blind: str = ""
     partial: str = ""
+
+    @property
+    def oldest(self) -> datetime:
+        """No later than the start of any statement that runs."""
+        return min([self.at, *self.statements.values()])
 
 
 class Sightings:
@@ -98,9 +103,10 @@ class Sightings:
 
 @dataclass(frozen=True, slots=True)
 class _Transactions:
-    """When those of sessions began, by name, and which have no session (see `ServerSighting`)."""
+    """Those of sessions, by id and as `fence_look` names them, and those without (see `ServerSighting`)."""
 
-    started: Mapping[str, datetime]
+    ids: frozenset[str]
+    names: frozenset[str]
     detached: frozenset[str] | None
     blind: str = ""
 
@@ -123,11 +129,12 @@ def look(connection: MysqlConnection, reader: str) -> ServerSighting:
         prepared, hidden = _prepared(connection)
     finally:
         connection.ask("ROLLBACK")
-    statements = [(thread[0], at - timedelta(seconds=_seconds(thread[5]) + 1)) for thread in running]
+    statements = {thread[0]: at - timedelta(seconds=_seconds(thread[5]) + 1) for thread in running}
     return ServerSighting(
         at=at,
-        oldest=min([at, *(began for _name, began in statements), *found.started.values()]),
-        running=frozenset(f"{name}@{began:%FT%T}" for name, began in statements) | found.started.keys(),
+        statements=statements,
+        transactions=found.names,
+        running=frozenset(f"{name}@{began:%FT%T}" for name, began in statements.items()) | found.ids,
         detached=None if found.detached is None else found.detached | prepared,
         blind=found.blind,
         partial=replica or hidden,
@@ -162,16 +169,20 @@ def _transactions(connection: MysqlConnection, own: str) -> _Transactions:
         except err.MySQLError as error:
             if error.args[0] not in _REFUSED:
                 raise
-            return _Transactions({}, frozenset(), _NO_PROCESS)
+            return _Transactions(frozenset(), frozenset(), frozenset(), _NO_PROCESS)
         # Ours is in the copy with the very statement that asks for it: so the copy was made just now.
         fresh = any(thread == own and asked == "1" for _id, thread, asked, _at in rows)
         others = [row for row in rows if row[1] != own]
         if fresh and len(others) < _MOST_TRANSACTIONS:
             detached = frozenset(f"trx:{row[0]}" for row in others if row[1] == "0")
-            started = {f"{row[1]}/{row[0]}": moment(row[3]) for row in others if row[1] != "0"}
-            return _Transactions(started, detached)
+            ours = [row for row in others if row[1] != "0"]
+            return _Transactions(
+                frozenset(f"{row[1]}/{row[0]}" for row in ours),
+                frozenset(f"{row[1]}/{row[3]}" for row in ours),
+                detached,
+            )
         time.sleep(_CACHED_S * (1 + attempt * secrets.randbelow(100) / 100) + 0.01)
-    return _Transactions({}, None)
+    return _Transactions(frozenset(), frozenset(), None)
 
 
 def _prepared(connection: MysqlConnection) -> tuple[frozenset[str], str]:
