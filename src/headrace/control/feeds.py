@@ -209,8 +209,6 @@ class SqlFeeds:
         stopped = {"paused": True, "paused_by": PausedBy.DRIFT.value, "paused_reason": reason}
         # What is done to a table moves no cursor: when it fits again, only a comparison tells what it holds.
         stopped |= {"reconcile_wanted": "full", "reconcile_asked_epoch": held.epoch}
-        # What is done to a table moves no cursor: when it fits again, only a comparison tells what it holds.
-        stopped |= {"reconcile_wanted": "full", "reconcile_asked_epoch": held.epoch}
         return _GIVE_BACK_FAILED.values(stopped), values
 
     def is_asked_again(self, feed_id: FeedId) -> bool:
