@@ -65,7 +65,13 @@ def test_a_bad_line_is_set_aside_with_its_reason_and_the_rest_is_merged(headrace
     assert users() == {1: "a", 3: "d"}
     rejected = {row["code"]: row for row in headrace("rejected", "list", "--json").json}
     assert set(rejected) == {"unreadable", "key_unfit"}
-    assert rejected["unreadable"]["reason"] == 'row 3 of "users.csv" has 3 fields, not 2: 2,b,oops'
+    unreadable = rejected["unreadable"]
+    assert unreadable["key"] == ["users.csv row 3"]
+    assert unreadable["reason"] == 'row 3 of "users.csv" has 3 fields, not 2'
+    assert unreadable["raw"] == "2,b,oops"
+    listed = headrace("rejected", "list", "--code", "unreadable").out
+    assert "2,b,oops" in listed
+    assert '"2,b,oops' not in listed
     assert headrace("sync", "--strict").code == 1
 
     USERS.write_text("id,name\n1,a\n2,b\n3,d\n")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from headrace.domain.position import Position
-from headrace.domain.unreadable import unreadable_reason
+from headrace.domain.unreadable import Unreadable
 from headrace.domain.vocabulary import FeedClass, PropertyType
 from headrace.errors import ConfigurationError, SourceDriftError, SourceUnavailableError
 from headrace.ports import Beyond, ExactKeys, NullCursors, Relation, Since
@@ -110,11 +110,12 @@ BAD_LINES = b"id,name\n1,a\n2,b,\xe4xtra\n3\n4,\xff\xfe\n5,e\n"
 def test_a_line_that_is_no_row_is_set_aside_and_stops_no_other(tmp_path: Path, reader: FilesReader) -> None:
     write(tmp_path / "users.csv", BAD_LINES)
     read = rows(reader, plan_of("users.csv"))
-    assert [row for row in read if not unreadable_reason(row[0])] == [("1", "a"), ("5", "e")]
-    assert {unreadable_reason(key) for key, _ in read} - {None} == {
-        'row 3 of "users.csv" has 3 fields, not 2: 2,b,�xtra',
-        'row 4 of "users.csv" has 1 fields, not 2: 3',
-        'a line of "users.csv" is not in UTF-8: 4, ��',
+    lines = [Unreadable.from_text(key) for key, _ in read]
+    assert [row for row, line in zip(read, lines, strict=True) if line is None] == [("1", "a"), ("5", "e")]
+    assert {(line.at, line.reason, line.line) for line in lines if line} == {
+        ("users.csv row 3", 'row 3 of "users.csv" has 3 fields, not 2', "2,b,�xtra"),
+        ("users.csv row 4", 'row 4 of "users.csv" has 1 fields, not 2', "3"),
+        ("users.csv row 4,��", 'a line of "users.csv" is not in UTF-8', "4,��"),
     }
 
 
@@ -125,7 +126,7 @@ def test_with_a_cursor_lines_that_are_no_rows_are_of_the_lane_without_cursors(
     plan = plan_of("users.csv", ("id", "at"), "at")
     assert [key for key, _ in rows(reader, plan, Since(None, None))] == ["1"]
     lane = [key for key, _ in rows(reader, plan, NullCursors())]
-    assert len([key for key in lane if unreadable_reason(key)]) == 3
+    assert len([key for key in lane if Unreadable.from_text(key)]) == 3
     assert lane[-1] == "5"  # `e` is no time
 
 

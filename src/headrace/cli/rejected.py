@@ -64,7 +64,7 @@ def list_rows(
         return
     names = ("source", "key", "code", "reason", "the source had")
     columns = [screen.Column("id", right=True), *(screen.Column(name) for name in names)]
-    rows = [(r.id, r.source_id, _key_text(r), r.code, r.reason, r.raw) for r in found]
+    rows = [(r.id, r.source_id, _key_text(r), r.code, r.reason, _raw_text(r)) for r in found]
     screen.print_table(columns, rows)
 
 
@@ -190,6 +190,12 @@ def _print_outcome(asked: int, still: Sequence[Rejected]) -> None:
 
 def _key_text(row: Rejected) -> str:
     return ", ".join("null" if part is None else part for part in row.key)
+
+
+def _raw_text(row: Rejected) -> str:
+    """A row as JSON, a line as it is."""
+    raw = json_module.loads(row.raw)
+    return raw if isinstance(raw, str) else row.raw
 
 
 def _as_json(row: Rejected) -> dict[str, Any]:

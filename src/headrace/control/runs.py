@@ -42,7 +42,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A row that was set aside: `key` as texts (or nulls), `raw` the source's texts as JSON.
+    """A row that was set aside: `key` as texts (or nulls), `raw` the source's texts as JSON
+    (of a line that is no row, its text).
 
     Attributes:
         data_source_id: who refused it; None when no data source has seen it.

@@ -17,7 +17,7 @@ from headrace.domain.arrow import Array, BooleanArray, Int64Array, StringArray, 
 from headrace.domain.coercion import Coerced, coerce
 from headrace.domain.oversize import is_oversized, oversized
 from headrace.domain.shape import Column
-from headrace.domain.unreadable import unreadable_reason, unreadable_rows
+from headrace.domain.unreadable import Unreadable, unreadable_rows
 from headrace.domain.vocabulary import ARROW_TYPES, CUSTOMER, DELETED, INVALID, PropertyType
 from headrace.errors import InvariantError
 
@@ -52,7 +52,7 @@ class SetAside:
         reason: for a person.
         key: JSON array of the key's texts, whole; null where a part is null or oversized; which line it is
             where a line is no row.
-        raw: JSON object of all its texts, each cut to `RAW_CHARACTERS`.
+        raw: JSON object of all its texts, each cut to `RAW_CHARACTERS`; of a line that is no row its text.
     """
 
     row: int
@@ -212,8 +212,8 @@ def _faults(page: _Page, typed: list[Coerced]) -> _Faults:
         where = f"key column {column.source_column}"
         if result.invalid is not None:
             note_oversized(page.texts(column.source_column), RejectCode.KEY_UNFIT, where)
-            for row, reason in unreadable_rows(page.texts(column.source_column)):
-                faults.setdefault(row, (RejectCode.UNREADABLE, reason))
+            for row, line in unreadable_rows(page.texts(column.source_column)):
+                faults.setdefault(row, (RejectCode.UNREADABLE, line.reason))
         note(pc.is_null(page.texts(column.source_column)), RejectCode.KEY_NULL, f"{where} is null")
         note(result.invalid, RejectCode.KEY_UNFIT, f"{where} {result.reason}")
     note(_long_keys(page), RejectCode.KEY_UNFIT, f"the key is longer than {INDEXED_BYTES} bytes")
@@ -272,7 +272,7 @@ def set_aside(
             code=faults[row][0],
             reason=faults[row][1],
             key=key_json([_key_text(texts[name]) for name in names]),
-            raw=_json({name: text if text is None else _raw(text) for name, text in texts.items()}),
+            raw=_raw_row(texts, names),
         )
         for row, texts in zip(indexes, rows.take(indexes).to_pylist(), strict=True)
     )
@@ -280,7 +280,16 @@ def set_aside(
 
 def _key_text(text: str | None) -> str | None:
     """A part of a key as it is remembered: of a line that is no row, which one it is."""
-    return None if oversized(text) else unreadable_reason(text) or text
+    line = Unreadable.from_text(text)
+    return None if oversized(text) else text if line is None else line.at
+
+
+def _raw_row(texts: Mapping[str, str | None], key: Sequence[str]) -> str:
+    for name in key:
+        line = Unreadable.from_text(texts[name])
+        if line is not None:
+            return _json(_raw(line.line))
+    return _json({name: text if text is None else _raw(text) for name, text in texts.items()})
 
 
 def key_json(texts: Sequence[str | None]) -> str:

@@ -7,25 +7,46 @@ looked at, with the reason that the mark carries, and what only passes texts on 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 from headrace.domain.arrow import Array, pc
 
 _MARK: Final = "\0unreadable:"
+_PARTS: Final = 3
 
 
-def unreadable_mark(reason: str) -> str:
-    """The mark of a line that is no row; the reason is for a person, and says which line."""
-    return _MARK + reason.replace("\0", "\ufffd")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A line that is no row.
+
+    Attributes:
+        at: which line it is; stands where rows have their keys.
+        reason: why it is none, for a person.
+        line: as the source has it, perhaps cut off.
+    """
+
+    at: str
+    reason: str
+    line: str
+
+    @property
+    def mark(self) -> str:
+        return _MARK + "\0".join(part.replace("\0", "\ufffd") for part in (self.at, self.reason, self.line))
+
+    @classmethod
+    def from_text(cls, text: str | None) -> Self | None:
+        """The line that the mark stands for; None when the text is no mark, whatever it begins with."""
+        if text is None or not text.startswith(_MARK):
+            return None
+        parts = text.removeprefix(_MARK).split("\0")
+        return cls(at=parts[0], reason=parts[1], line=parts[2]) if len(parts) == _PARTS else None
 
 
-def unreadable_reason(text: str | None) -> str | None:
-    """Why the line with this mark is no row; None when the text is no mark."""
-    return text.removeprefix(_MARK) if text is not None and text.startswith(_MARK) else None
-
-
-def unreadable_rows(texts: Array) -> Iterator[tuple[int, str]]:
-    """The index of each text that is a mark, and its reason."""
+def unreadable_rows(texts: Array) -> Iterator[tuple[int, Unreadable]]:
+    """The index of each text that is a mark, and its line."""
     marked = pc.fill_null(pc.starts_with(texts, _MARK), False)
     for row in pc.indices_nonzero(marked).to_pylist():
-        yield row, str(unreadable_reason(texts[row].as_py()))
+        found = Unreadable.from_text(texts[row].as_py())
+        if found is not None:
+            yield row, found

@@ -108,7 +108,8 @@ class NewBatch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedRow:
     """A row that was set aside. `key` is a JSON array of texts (or nulls), `raw` a JSON object of the
-    source's texts. `code` is from a closed list (metrics), `reason` is for a person."""
+    source's texts, or the JSON text of a line that is no row. `code` is from a closed list (metrics), `reason`
+    is for a person."""
 
     key: str
     code: str

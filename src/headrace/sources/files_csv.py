@@ -17,6 +17,7 @@ from uuid import uuid4
 from pyarrow import csv
 
 from headrace.domain.arrow import Table, pa, pc
+from headrace.domain.unreadable import Unreadable
 from headrace.errors import ConfigurationError, SourceUnavailableError
 from headrace.sources.files_path import Format, SourceFile
 from headrace.sources.files_piece import Piece
@@ -107,7 +108,7 @@ def read_csv(
             ended = ended or (batch.num_rows > 0 and batch.column(0)[-1].as_py() == last_row)
             whole = batch.slice(0, batch.num_rows - 1) if ended else batch
             last_ragged = ragged[-1].text if ragged else last_ragged
-            faults, ragged[:] = [_ragged_reason(file, row) for row in ragged], []
+            faults, ragged[:] = [_ragged(file, row) for row in ragged], []
             yield _piece(file, whole, columns, faults, foreign_bytes=stream.has_foreign_bytes)
     if stream.open_line and last_ragged.encode().endswith(stream.open_line):
         raise SourceUnavailableError(
@@ -239,7 +240,7 @@ class _Ended:
 
 
 def _piece(
-    file: SourceFile, batch: Any, columns: Sequence[str], faults: list[str], *, foreign_bytes: bool
+    file: SourceFile, batch: Any, columns: Sequence[str], faults: list[Unreadable], *, foreign_bytes: bool
 ) -> Piece:
     """The batch with these columns; a row in another encoding is no row."""
     nothing = pa.nulls(batch.num_rows, pa.string())
@@ -249,21 +250,29 @@ def _piece(
         return Piece(rows, tuple(faults))
     found = [pc.fill_null(pc.match_substring(column, _SUBSTITUTE.decode()), False) for column in rows.columns]
     foreign = reduce(pc.or_, found)
-    told = [_encoding_reason(file, row) for row in rows.filter(foreign).to_pylist()]
+    told = [_not_utf8(file, row) for row in rows.filter(foreign).to_pylist()]
     return Piece(rows.filter(pc.invert(foreign)), (*faults, *told))
 
 
-def _encoding_reason(file: SourceFile, row: dict[str, str | None]) -> str:
-    shown = ", ".join(text for text in row.values() if text is not None)[:_SHOWN_CHARACTERS]
-    shown = shown.replace(_SUBSTITUTE.decode(), "\ufffd")
-    return f'a line of "{file.name}" is not in UTF-8: {shown}'
-
-
-def _ragged_reason(file: SourceFile, row: Any) -> str:
-    return (
-        f'row {row.number} of "{file.name}" has {row.actual_columns} fields, not {row.expected_columns}:'
-        f" {row.text[:_SHOWN_CHARACTERS]}".replace(_SUBSTITUTE.decode(), "\ufffd")
+def _not_utf8(file: SourceFile, row: dict[str, str | None]) -> Unreadable:
+    line = _shown(_delimiter(file).join(text or "" for text in row.values()))
+    # Its number is not known: rows are only looked at where a byte of some row near them was replaced.
+    return Unreadable(
+        at=f"{file.name} row {line}", reason=f'a line of "{file.name}" is not in UTF-8', line=line
     )
+
+
+def _ragged(file: SourceFile, row: Any) -> Unreadable:
+    return Unreadable(
+        at=f"{file.name} row {row.number}",
+        reason=f'row {row.number} of "{file.name}" has {row.actual_columns} fields,'
+        f" not {row.expected_columns}",
+        line=_shown(row.text),
+    )
+
+
+def _shown(line: str) -> str:
+    return line[:_SHOWN_CHARACTERS].replace(_SUBSTITUTE.decode(), "\ufffd")
 
 
 def _delimiter(file: SourceFile) -> str:

@@ -17,7 +17,6 @@ import pyarrow as pa
 from headrace import logs
 from headrace.domain.arrow import Array, Table, pc
 from headrace.domain.oversize import mark_oversized
-from headrace.domain.unreadable import unreadable_mark
 from headrace.domain.vocabulary import PropertyType
 from headrace.errors import ConfigurationError, SourceDriftError
 from headrace.ports import ColumnFacts, ExactKeys, ReadPlan, Selection, Since, TableFacts
@@ -102,10 +101,10 @@ class Spill:
         if self._unreadable > MOST_UNREADABLE:
             raise ConfigurationError(
                 f"{self._where}: more than {MOST_UNREADABLE:,} lines cannot be read, such as this:"
-                f" {piece.unreadable[0]}"
+                f" {piece.unreadable[0].reason}: {piece.unreadable[0].line}"
             )
         self._connection.executemany(
-            "INSERT INTO t (bad) VALUES (?)", [(unreadable_mark(why),) for why in piece.unreadable]
+            "INSERT INTO t (bad) VALUES (?)", [(line.mark,) for line in piece.unreadable]
         )
 
     def _insert(self, rows: Table) -> None:
