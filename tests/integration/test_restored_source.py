@@ -103,6 +103,37 @@ def test_a_table_made_anew_is_compared_in_full(postgres_database: str, tmp_path:
         assert found_restored(ORDERS) == before
 
 
+def test_a_query_over_a_table_made_anew_is_compared_in_full(postgres_database: str, tmp_path: Path) -> None:
+    with Shop.opened("postgres", postgres_database, tmp_path / "shop") as shop:
+        shop.execute(
+            "CREATE VIEW grown AS SELECT * FROM users",
+            "CREATE TABLE parted (id integer, at date) PARTITION BY RANGE (at)",
+            "CREATE TABLE part PARTITION OF parted FOR VALUES FROM ('2000-01-01') TO ('2100-01-01')",
+        )
+        body = shop.definition("sources/users")
+        del body["table"]
+        query = "SELECT id, name, age, updated_at FROM grown WHERE id NOT IN (SELECT id FROM parted)"
+        shop.define("sources/users", body | {"query": query})
+        shop.apply()
+        with comparing(shop, times=0):
+            shop.sync()
+            shop.execute("DROP TABLE part", "CREATE TABLE part (LIKE parted)")
+            shop.execute("ALTER TABLE parted ATTACH PARTITION part DEFAULT")
+            shop.sync()
+        before = found_restored()
+        shop.execute(
+            "CREATE TABLE anew (LIKE users INCLUDING ALL)",
+            "INSERT INTO anew SELECT id, 'swapped', age, extra, updated_at FROM users",
+            "DROP VIEW grown",
+            "DROP TABLE users",
+            "ALTER TABLE anew RENAME TO users",
+            "CREATE VIEW grown AS SELECT * FROM users",
+        )
+        shop.sync()
+        assert found_restored() == before + 1
+        shop.assert_equal()
+
+
 @pytest.mark.parametrize("put_back", [shutil.copyfile, shutil.move])
 def test_an_older_sqlite_file_put_back_is_compared_in_full(
     put_back: Callable[[Path, Path], object], tmp_path: Path

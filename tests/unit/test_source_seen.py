@@ -24,6 +24,24 @@ def test_another_or_an_older_database_is_told(change: dict[str, str], why: str) 
     assert why in str(why_restored(BEFORE, replace(BEFORE, **change)))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("reads", "anew"),
+    [
+        ((("public.a", "1"), ("public.b", "2")), None),
+        ((("public.a", "1"), ("public.c", "3")), None),
+        ((), None),
+        ((("public.a", "7"), ("public.b", "2")), "(public.a)"),
+    ],
+)
+def test_a_query_over_a_table_made_anew_is_told_and_one_that_reads_others_is_not(
+    reads: tuple[tuple[str, str], ...], anew: str | None
+) -> None:
+    before = replace(BEFORE, relation="", reads=(("public.a", "1"), ("public.b", "2")))
+    why = why_restored(before, replace(before, reads=reads))
+    assert why is None if anew is None else anew in str(why)
+    assert why_restored(replace(before, reads=()), before) is None, "an earlier Headrace did not note them"
+
+
 @pytest.mark.parametrize("progress", [100, 101])
 def test_a_database_that_goes_on_is_the_same(progress: int) -> None:
     assert why_restored(BEFORE, replace(BEFORE, progress=progress)) is None
@@ -48,6 +66,6 @@ def test_what_was_never_seen_or_tells_nothing_is_no_restore(found: SourceIdentit
 
 
 def test_what_is_remembered_is_read_as_it_was_written() -> None:
-    seen = SourceSeen(identity=BEFORE, notes=("a note",), restored="why")
+    seen = SourceSeen(identity=replace(BEFORE, reads=(("a", "1"),)), notes=("a note",), restored="why")
     assert SourceSeen.from_text(seen.as_text()) == seen
     assert SourceSeen.from_text(None) == SourceSeen.from_text('{"other": 1}') == SourceSeen()

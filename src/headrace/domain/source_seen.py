@@ -21,6 +21,7 @@ class SourceIdentity:
     Attributes:
         database: differs for another database, whatever it holds.
         relation: differs for a table that was dropped and made anew; empty where there is no such thing.
+        reads: the tables that a query reads, each by its name with what `relation` would be of it.
         branch: of the database's history: differs after a failover or a recovery to a point in time. None
             where it cannot be told (a standby).
         progress: grows with what is written and never goes back; None where it cannot be told.
@@ -29,6 +30,7 @@ class SourceIdentity:
 
     database: str
     relation: str = ""
+    reads: tuple[tuple[str, str], ...] = ()
     branch: str | None = None
     progress: int | None = None
     columns: tuple[tuple[str, int], ...] = ()
@@ -78,6 +80,8 @@ def why_restored(before: SourceIdentity | None, now: SourceIdentity | None) -> s
         return f"the database failed over or was recovered (timeline {now.branch}, it was {before.branch})"
     if now.relation != before.relation:
         return "the table was dropped and made anew"
+    if anew := sorted(name for name, of in now.reads if dict(before.reads).get(name, of) != of):
+        return f"what the query reads was dropped and made anew ({', '.join(anew)})"
     if now.progress is not None and before.progress is not None and now.progress < before.progress:
         return f"the database went back (to {now.progress}, it was at {before.progress})"
     return None

@@ -85,7 +85,7 @@ class PostgresReader:
     def identity(self, relation: Relation) -> SourceIdentity | None:
         found = self._relation(relation)
         with self._connected() as connection:
-            identity = identity_of(connection, found.oid)
+            identity = identity_of(connection, found)
         return None if identity is None else replace(identity, columns=found.numbers)
 
     def tables(self) -> tuple[TableListing, ...]:

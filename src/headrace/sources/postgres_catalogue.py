@@ -139,7 +139,7 @@ def is_as_found(connection: Connection, relation: Relation, known: PostgresRelat
     """Nothing that the relation's facts are made of has changed since it was found; cheaper than finding."""
     if relation.table is not None:
         return known.seen is not None and known.seen == _look_at_table(connection, relation.table)
-    described = _describe_query(connection, known.source)
+    described = describe_query(connection, known.source)
     return known.seen is not None and known.seen == repr(described)
 
 
@@ -155,14 +155,14 @@ def _names(connection: Connection) -> list[str]:
 def _find_query(connection: Connection, query: str) -> PostgresRelation:
     # The extended protocol refuses a second statement, so nothing hides behind the parentheses.
     source = sql.SQL("(\n{}\n)").format(sql.SQL(query_text(query)))
-    described = _describe_query(connection, source)
+    described = describe_query(connection, source)
     columns = query_columns(connection, described)
     return PostgresRelation(
         source=source, facts=_facts(columns, _NO_KEYS), columns=columns, seen=repr(described)
     )
 
 
-def _describe_query(connection: Connection, source: sql.Composable) -> list[tuple[str, int, int]]:
+def describe_query(connection: Connection, source: sql.Composable) -> list[tuple[str, int, int]]:
     """Name, type and modifier of each column."""
     with connection.cursor() as cursor:
         cursor.execute(sql.SQL("SELECT * FROM {} AS q LIMIT 0").format(source), binary=True)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import psycopg
 
 from headrace.domain.source_seen import SourceIdentity
+from headrace.sources.postgres_catalogue import PostgresRelation, describe_query
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -22,20 +23,36 @@ SELECT CASE WHEN has_function_privilege('pg_catalog.pg_control_system()', 'execu
        CASE WHEN pg_is_in_recovery() THEN NULL
             ELSE (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint END
 """
+# Whoever only plans a query locks all that it reads, by whatever views. A partition comes and goes.
+_LOCKED: Final = """
+SELECT DISTINCT n.nspname || '.' || c.relname, c.oid::text
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+  AND c.relkind IN ('r', 'p', 'm', 'f') AND NOT c.relispartition
+  AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema')
+ORDER BY 1
+"""
 
 
-def identity_of(connection: Connection, relation: int | None) -> SourceIdentity | None:
-    """
-    Args:
-        relation: the table's oid, None of a query.
-    """
+def identity_of(connection: Connection, relation: PostgresRelation) -> SourceIdentity | None:
+    """The connection must be in no transaction."""
     found = connection.execute(_IDENTITY).fetchone()
     if found is None:
         return None
     system, database, timeline, progress = found
     return SourceIdentity(
         database=f"system {system or 'unknown'}, database {database}",
-        relation="" if relation is None else str(relation),
+        relation="" if relation.oid is None else str(relation.oid),
+        reads=_tables_read(connection, relation) if relation.oid is None else (),
         branch=timeline,
         progress=progress,
     )
+
+
+def _tables_read(connection: Connection, query: PostgresRelation) -> tuple[tuple[str, str], ...]:
+    """By name with its oid; nothing is read of them."""
+    with connection.transaction():
+        describe_query(connection, query.source)
+        return tuple(connection.execute(_LOCKED).fetchall())
