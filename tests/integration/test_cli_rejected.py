@@ -107,7 +107,10 @@ def test_a_replay_merges_what_goes_in_now_and_fails_while_some_does_not(
     assert [(r["id"], r["state"]) for r in replayed.json] == [(first, "resolved")]
     assert shop.names()[1] == "Zed"
     assert sorted(ids(headrace, "--state", "resolved")) == [first, last]
-    assert headrace("rejected", "replay", "--all").out.endswith("Of 0 rejected rows, 0 still rejected.\n")
+    nothing = "No row is set aside: there is nothing to fetch again.\n"
+    for which in (["--all"], ["--source", "users"]):
+        assert headrace("rejected", "replay", *which).out == nothing
+    assert headrace("rejected", "replay", "--all", "--json").json == []
 
 
 def test_a_discarded_row_asks_nothing_of_the_source_and_is_audited(headrace: Command, shop: Shop) -> None:

@@ -96,6 +96,8 @@ def replay(
         still = [row for row in now if row.state == "open"]
         if json:
             screen.print_json([_as_json(row) for row in now])
+        elif not asked:
+            screen.print_line("No row is set aside: there is nothing to fetch again.")
         else:
             print_report(app, report, as_json=False)
             _print_outcome(len(asked), still)
