@@ -79,6 +79,39 @@ def test_a_bad_line_is_set_aside_with_its_reason_and_the_rest_is_merged(headrace
     assert users() == {1: "a", 2: "b", 3: "d"}
 
 
+def test_a_line_that_is_no_row_is_closed_when_the_files_have_it_no_more(headrace: Command) -> None:
+    def open_lines() -> list[Any]:
+        return [row["raw"] for row in headrace("rejected", "list", "--json").json]
+
+    USERS.write_text("id,name\n1,a\n2,b,oops\n3\n")
+    assert headrace("sync").code == 0
+    assert open_lines() == ["2,b,oops", "3"]
+    USERS.write_text("id,name\n1,a\n4,d\n3\n")
+    assert headrace("sync").code == 0
+    assert open_lines() == ["3"]
+    assert headrace("rejected", "replay", "--all").code == 1
+    assert open_lines() == ["3"]
+    USERS.write_text("id,name\n1,a\n4,d\n3,c\n")
+    assert headrace("rejected", "replay", "--all").code == 0
+    assert open_lines() == []
+    assert users() == {1: "a", 3: "c", 4: "d"}
+
+
+@pytest.mark.parametrize("key", ["integer", "string"])
+def test_with_a_cursor_a_replay_reads_the_files_whole_for_a_line_that_was_no_row(
+    headrace: Command, key: str
+) -> None:
+    properties = {"id": {"type": key, "column": "id"}, "at": {"type": "date", "column": "at"}}
+    source = PROJECT["sources/users"] | {"schedule": {"cursor": "at"}, "properties": properties}
+    Path("config/sources/users.json").write_text(json.dumps(source))
+    USERS.write_text("id,at\n1,2026-01-01\n2,2026-01-02,oops\n")
+    assert headrace("sync").code == 0
+    assert headrace("rejected", "replay", "--all").code == 1
+    USERS.write_text("id,at\n1,2026-01-01\n2,2026-01-02\n")
+    assert headrace("rejected", "replay", "--all").code == 0
+    assert headrace("rejected", "list", "--json").json == []
+
+
 def test_a_missing_file_fails_its_source_and_removes_nothing(headrace: Command) -> None:
     assert headrace("sync").code == 0
     content = USERS.read_text()

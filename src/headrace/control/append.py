@@ -27,6 +27,7 @@ from headrace.control.tables import (
     run,
 )
 from headrace.control.types import from_now, now, seconds_named
+from headrace.domain.events import RejectCode
 from headrace.domain.vocabulary import BatchId, DataSourceId, FeedId, LogId
 from headrace.errors import LeaseLostError, RoutingChangedError
 from headrace.ports import JournalEntry, Lease, NewBatch, Reconciliation
@@ -48,17 +49,19 @@ _OPEN_ENTRY = RENEW.returning(feed)
 _HOLD_ROUTING = sa.select(routing_version.c.version).with_for_update(read=True)
 _INSERT_BATCHES = sa.insert(batch).values(journalled_at=now())
 _INSERT_PAYLOADS = sa.insert(batch_payload)
-_RESOLVE_VANISHED = (
+_RESOLVE_OPEN = (
     sa.update(rejected_row)
-    .where(
-        rejected_row.c.feed_id == sa.bindparam("of_feed"),
-        rejected_row.c.key.in_(sa.bindparam("keys", expanding=True)),
-        rejected_row.c.state == "open",
-    )
+    .where(rejected_row.c.feed_id == sa.bindparam("of_feed"), rejected_row.c.state == "open")
     .values(state="resolved", last_seen=now())
 )
+_RESOLVE_VANISHED = _RESOLVE_OPEN.where(rejected_row.c.key.in_(sa.bindparam("keys", expanding=True)))
 # What a data source refused is superseded when a later version is merged, which may be refused again.
 _RESOLVE_REJECTED = _RESOLVE_VANISHED.where(rejected_row.c.refused_by == "")
+# Such lines have no key by which a later page could supersede them.
+_RESOLVE_READABLE = _RESOLVE_OPEN.where(
+    rejected_row.c.code == RejectCode.UNREADABLE.value,
+    rejected_row.c.key.not_in(sa.bindparam("unreadable", expanding=True)),
+)
 _ANSWER_REQUESTS = sa.delete(key_request).where(
     key_request.c.feed_id == sa.bindparam("of_feed"),
     key_request.c.id.in_(sa.bindparam("ids", expanding=True)),
@@ -215,6 +218,9 @@ def set_aside(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -
     seen = [key for key in entry.seen_keys if key not in rejected]
     _resolve(connection, _RESOLVE_REJECTED, feed_id, seen)
     _resolve(connection, _RESOLVE_VANISHED, feed_id, entry.vanished_keys)
+    if entry.unreadable is not None:
+        still = {"of_feed": feed_id, "unreadable": list(entry.unreadable)}
+        connection.execute(_RESOLVE_READABLE, still)
     if not rejected:
         return
     connection.execute(

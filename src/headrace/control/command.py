@@ -45,7 +45,7 @@ class SqlCommands:
     def request_reconcile(self, source_id: str, *, full: bool, confirm: bool) -> list[FeedId]:
         """Each feed is reconciled by a reconciliation that begins after this, of its own kind or full;
         `confirm`: also remove what the breaker held back."""
-        values = _reconciliation(full=full)
+        values = asked_reconciliation(full=full)
         if confirm:
             values["reconcile_confirm"] = True
         return self._change(_active(source_id, None), **values)
@@ -53,7 +53,7 @@ class SqlCommands:
     def request_feed_reconcile(self, feed_id: FeedId, *, full: bool) -> list[FeedId]:
         """As `request_reconcile`, of one feed; none when it has ended."""
         one = sa.and_(feed.c.id == feed_id, feed.c.state == "active")
-        return self._change(one, **_reconciliation(full=full))
+        return self._change(one, **asked_reconciliation(full=full))
 
     def pause(self, source_id: str, *, reason: str) -> list[FeedId]:
         """No poll begins any more; one that runs ends."""
@@ -72,7 +72,7 @@ class SqlCommands:
             return sorted(FeedId(i) for i in connection.execute(change).scalars())
 
 
-def _reconciliation(*, full: bool) -> dict[str, Any]:
+def asked_reconciliation(*, full: bool) -> dict[str, Any]:
     """Asks for one that begins under a later epoch than now; a full one that was asked for stays full."""
     is_full = feed.c.reconcile_wanted == "full"
     wanted: Any = "full" if full else sa.case((is_full, "full"), else_=feed.c.reconcile_kind)

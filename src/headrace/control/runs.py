@@ -10,11 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from headrace.control.command import asked_reconciliation
 from headrace.control.engine import reading, writing
 from headrace.control.key_requests import add_key_requests
 from headrace.control.state import position
 from headrace.control.tables import audit, feed, rejected_row, run
 from headrace.control.types import now
+from headrace.domain.events import RejectCode
 from headrace.domain.position import Position
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, RunId, SourceId
 
@@ -110,19 +112,25 @@ class SqlRuns:
         """Ask for the keys of open rejected rows to be fetched again; the feeds to nudge.
 
         What is fetched closes them, once it is merged where a data source had refused it. A row whose key
-        has a null cannot be fetched, and stays.
+        has a null cannot be fetched, and stays. A line that was no row has no key: for it the feed is asked
+        to read its source whole.
         """
-        of_row = (rejected_row.c.feed_id, rejected_row.c.key)
+        of_row = (rejected_row.c.feed_id, rejected_row.c.key, rejected_row.c.code)
         open_rows = _open_rows(source_id, code, ids).add_columns(*of_row).order_by(rejected_row.c.id)
         with writing(self._engine) as connection:
             keys: dict[FeedId, list[tuple[str, ...]]] = {}
+            whole: set[FeedId] = set()
             for row in connection.execute(open_rows):
                 key = tuple(json.loads(row.key))
-                if None not in key:
+                if row.code == RejectCode.UNREADABLE:
+                    whole.add(FeedId(row.feed_id))
+                elif None not in key:
                     keys.setdefault(FeedId(row.feed_id), []).append(key)
-            for feed_id in sorted(keys):
-                add_key_requests(connection, feed_id, keys[feed_id])
-        return sorted(keys)
+            for feed_id in sorted(whole | keys.keys()):
+                add_key_requests(connection, feed_id, keys.get(feed_id, []))
+            if whole:
+                connection.execute(_READ_WHOLE, {"of_feeds": sorted(whole)})
+        return sorted(whole | keys.keys())
 
     def discard(self, *, actor: str, source_id: str | None = None, ids: Sequence[int] = ()) -> int:
         """Close open rejected rows for good, of a source or by id; how many. Audited as `actor`'s."""
@@ -140,6 +148,11 @@ class SqlRuns:
         return len(closed)
 
 
+_READ_WHOLE = (
+    sa.update(feed)
+    .where(feed.c.id.in_(sa.bindparam("of_feeds", expanding=True)))
+    .values(asked_reconciliation(full=True))
+)
 _AUDIT = sa.insert(audit).values(at=now(), action="rejected.discard", outcome="done")
 
 

@@ -108,8 +108,8 @@ class NewBatch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedRow:
     """A row that was set aside. `key` is a JSON array of texts (or nulls), `raw` a JSON object of the
-    source's texts, or the JSON text of a line that is no row. `code` is from a closed list (metrics), `reason`
-    is for a person."""
+    source's texts, or the JSON text of a line that is no row. `code` is from a closed list (metrics),
+    `reason` is for a person."""
 
     key: str
     code: str
@@ -126,6 +126,8 @@ class JournalEntry:
             caller knows to be open.
         vanished_keys: keys (JSON arrays) that the source no longer has, and for which nothing is journalled:
             their rejected rows are open no more, whoever refused them.
+        unreadable: the source was read whole, and these keys (JSON arrays) stand for all its lines that are
+            no rows: others are open no more. None: it was not.
         answered_requests: ids of key requests that this entry fetched.
         finished_reconcile: the reconciliation ended: clears what asked for it.
         source_seen: what is to be remembered of the source, JSON text; None leaves it as it is.
@@ -139,6 +141,7 @@ class JournalEntry:
     rejected: Sequence[RejectedRow] = ()
     seen_keys: Sequence[str] = ()
     vanished_keys: Sequence[str] = ()
+    unreadable: Sequence[str] | None = None
     answered_requests: Sequence[int] = ()
     rows_read: int = 0
     routing_version: int | None = None

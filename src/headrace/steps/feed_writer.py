@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from headrace import logs, metrics
 from headrace.domain import digests
+from headrace.domain.events import RejectCode
 from headrace.domain.source_seen import SourceSeen
 from headrace.domain.vocabulary import BatchKind, DataSourceId, FeedClass, RunId
 from headrace.errors import RoutingChangedError
@@ -39,6 +40,7 @@ class Noted(TypedDict, total=False):
     rejected: Sequence[RejectedRow]
     seen_keys: Sequence[str]
     vanished_keys: Sequence[str]
+    unreadable: Sequence[str]
     answered_requests: Sequence[int]
     rows_read: int
     routing_version: int
@@ -56,6 +58,7 @@ class FeedWriter:
         promised: the feed's class and why it is not more, as this visit found them.
         seen: what is to be remembered of the source; noted with whatever is written next.
         open_rejected: keys (JSON arrays) of the feed's open rejected rows.
+        unreadable: keys (JSON arrays) of the lines that this visit found to be no rows.
     """
 
     claimed: ClaimedFeed
@@ -72,6 +75,7 @@ class FeedWriter:
     promised: tuple[FeedClass | None, str] = (None, "")
     seen: SourceSeen = field(default_factory=SourceSeen)
     open_rejected: frozenset[str] = field(default_factory=frozenset)
+    unreadable: set[str] = field(default_factory=set)
     rows_read: int = 0
     batches: int = 0
     rejected: int = 0
@@ -171,4 +175,5 @@ class FeedWriter:
         for row in page.rejected:
             metrics.ROWS_REJECTED.labels(source=self.claimed.source_id, reason=row.code).inc()
         self.open_rejected |= {row.key for row in page.rejected}
+        self.unreadable |= {row.key for row in page.rejected if row.code == RejectCode.UNREADABLE}
         self.invalid += page.invalid

@@ -54,9 +54,19 @@ class Reconcile:
             state = self.writer.state
             if not _same(state.reconciliation, wanted) or not self.writer.plan.chunkable:
                 self.writer.append((), replace(state, reconciliation=wanted))
+            begun = self.writer.state.reconciliation
             if not self._finish():
                 return False
+            if begun is not None and begun.after is None:
+                self._close_readable()
         return True
+
+    def _close_readable(self) -> None:
+        """All of the source was read: of its lines that are no rows, those that this visit did not find are
+        gone. A line has no key by which rows could supersede it."""
+        writer = self.writer
+        if writer.open_rejected - writer.unreadable:
+            writer.append((), writer.state, unreadable=tuple(sorted(writer.unreadable)))
 
     def _wanted(self) -> list[Reconciliation]:
         """The reconciliations to do now: one into each new log, then the one for all data sources."""

@@ -94,6 +94,18 @@ def test_what_vanished_and_is_not_journalled_closes_whoever_refused_it(control: 
     assert keys(control) == ["2"]
 
 
+def test_a_whole_read_closes_the_lines_that_are_no_rows_and_that_it_did_not_find(control: Control) -> None:
+    lines = [rejected(key, "unreadable") for key in ('["row 2"]', '["row 3"]')]
+    claimed = control.claimed()
+    control.append(claimed, rejected=[*lines, rejected('["4"]', "key_unfit")])
+    control.append(claimed)
+    assert keys(control) == ["row 2", "row 3", "4"]
+    control.append(claimed, unreadable=['["row 3"]'])
+    assert (keys(control), keys(control, "resolved")) == (["row 3", "4"], ["row 2"])
+    control.append(claimed, unreadable=[])
+    assert keys(control) == ["4"]
+
+
 def test_rows_are_found_by_source_code_state_and_id(control: Control) -> None:
     control.append(control.claimed(), rejected=[rejected(), rejected('["2"]', "key_null")])
     control.append(control.claimed("purchases"), rejected=[rejected('["3"]')])
