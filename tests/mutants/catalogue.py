@@ -163,6 +163,13 @@ READING: Final = (
         killed_by=("tests/integration/test_sqlite_odd_cursors.py",),
     ),
     Mutant(
+        name="on another machine only a clock that shows less was set back",
+        file="src/headrace/domain/clock_step.py",
+        before="least = max(timedelta(), answered - _took(now) - APART)",
+        after="least = timedelta()",
+        killed_by=("tests/unit/test_clock_step.py",),
+    ),
+    Mutant(
         name="rows behind the fence are read again only when it moves",
         file=_REREAD,
         before=" or not self.ran <= running:",

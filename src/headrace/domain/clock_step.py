@@ -13,6 +13,8 @@ from typing import Any, Final
 
 TOLERATED: Final = timedelta(milliseconds=250)
 """A clock may fall short by this much, for it is slewed now and then. A fence's margin covers it."""
+APART: Final = timedelta(seconds=1)
+"""The times of day of two of our machines differ by no more than this, or rows are read again needlessly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +57,8 @@ class ClockSight:
 def set_back_by(before: ClockSight | None, now: ClockSight) -> timedelta:
     """How far the clock may have been set back in between; zero when it was not, as far as can be told.
 
-    Within one boot of our machine its steady clock tells. Else only a clock that shows less than it did
-    is known to be set back, and our time of day says how much has passed since.
+    Within one boot of our machine its steady clock tells. Else our time of day does, a second more or less;
+    it may have been set too, but a clock that shows less than it did is known to be set back.
     """
     if before is None:
         return timedelta()
@@ -65,5 +67,11 @@ def set_back_by(before: ClockSight | None, now: ClockSight) -> timedelta:
         least = timedelta(seconds=now.asked_s - before.answered_s)
         most = timedelta(seconds=now.answered_s - before.asked_s)
     else:
-        least, most = timedelta(), max(timedelta(), now.wall - before.wall)
+        answered = now.wall - before.wall
+        least = max(timedelta(), answered - _took(now) - APART)
+        most = max(timedelta(), answered + _took(before)) + APART
     return most - shown if least - shown > TOLERATED else timedelta()
+
+
+def _took(sight: ClockSight) -> timedelta:
+    return timedelta(seconds=sight.answered_s - sight.asked_s)

@@ -79,8 +79,9 @@ class SqliteReader:
     def identity(self, relation: Relation) -> SourceIdentity | None:
         """By the file, and the counter of changes in its header.
 
-        *Source:* "File change counter" in "Database File Format" of SQLite's manual. In WAL mode it counts
-        fewer changes, and never goes back either.
+        *Source:* "File change counter" in "Database File Format" of SQLite's manual. In WAL mode it
+        never goes back either, but counts only commits that change the first page: a backup copied into the
+        file is not told from it when none did since.
         """
         del relation
         with self._connected() as connection:
