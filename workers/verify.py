@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.domain.shape import ModelShape
-from headrace.domain.vocabulary import FeedId, ModelId, SourceId
+from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import HeadraceError, InvariantError
 from headrace.ports import DifferenceKind
 from headrace.steps.given_rows import PAGE_ROWS, GivenFeed, GivenRows, RejectedKeys
 from headrace.steps.limits import Progress, no_progress
-from headrace.steps.merge_report import MergeState
-from headrace.steps.verify import ModelReport, VerifyModel
+from headrace.steps.merge_report import MergeReport, MergeState
+from headrace.steps.verify import CatchUp, ModelReport, NotRead, VerifyModel
 from headrace.steps.verify_sample import Sample
 from headrace.wiring import Application
 from workers.sync import LOCK_PAUSE_S, run_sync
@@ -127,26 +127,38 @@ def _merge_what_waits(app: Application, model: ModelId) -> None:
                 time.sleep(LOCK_PAUSE_S)
 
 
-def _catching_up(app: Application, model: ModelId) -> Callable[[Sequence[SourceId]], Mapping[SourceId, str]]:
-    def catch_up(sources: Sequence[SourceId]) -> Mapping[SourceId, str]:
+def _catching_up(app: Application, model: ModelId) -> CatchUp:
+    def catch_up(sources: Sequence[SourceId]) -> Mapping[SourceId, NotRead]:
         """Polls begin now; a paused feed, and one that was never read to its end, stays as it is."""
-        not_read: dict[SourceId, str] = {}
-        for feed in app.status.feed_status():
-            if feed.source_id in sources and feed.paused:
-                not_read[feed.source_id] = f"{feed.source_id} is paused: {feed.paused_reason}"
-            elif feed.source_id in sources and not feed.first_stream_done:
-                not_read[feed.source_id] = f"{feed.source_id} was never read to its end"
+        not_read = _left_alone(app, sources)
         readable = [source for source in sources if source not in not_read]
+        merged: Mapping[tuple[DataSourceId, ModelId], MergeReport] = {}
         if readable:
             report = run_sync(app, sources=readable, trigger="verify")
-            not_read |= {f.source_id: f"{f.source_id}: {f.error}" for f in report.feeds if f.error}
+            not_read |= {f.source_id: NotRead(f"{f.source_id}: {f.error}") for f in report.feeds if f.error}
+            merged = report.merges
+        mine = [merged.get(target) for target in app.targets() if target[1] == model]
+        if all(report is not None and report.state is MergeState.DRAINED for report in mine):
+            return not_read  # what waits now was journalled after our polls
         for feed in app.status.feed_status():
             if feed.model_id == model and feed.pending_batches:
                 why = feed.merge_error or "its batches wait to be merged"
-                not_read.setdefault(feed.source_id, f"{feed.source_id}: {why}")
+                not_read.setdefault(feed.source_id, NotRead(f"{feed.source_id}: {why}"))
         return not_read
 
     return catch_up
+
+
+def _left_alone(app: Application, sources: Sequence[SourceId]) -> dict[SourceId, NotRead]:
+    """The sources that are not to be polled for this."""
+    found: dict[SourceId, NotRead] = {}
+    for feed in app.status.feed_status():
+        if feed.source_id in sources and feed.paused:
+            found[feed.source_id] = NotRead(f"{feed.source_id} is paused: {feed.paused_reason}")
+        elif feed.source_id in sources and not feed.first_stream_done:
+            why, fails = f"{feed.source_id} was never read to its end", feed.last_error
+            found[feed.source_id] = NotRead(f"{why}: {fails}") if fails else NotRead(why, begun=True)
+    return found
 
 
 def feed_names(app: Application) -> dict[FeedId, tuple[str, str]]:

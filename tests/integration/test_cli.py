@@ -79,6 +79,10 @@ def test_verify_tells_both_values_and_fails_where_a_record_differs(headrace: Com
     assert "--seed 7" in lines.out
     assert "held by a breaker" in lines.out
     assert headrace("verify", "--model", "nothing").code == 2
+    headrace("pause", "users", "--reason", "moving")
+    paused = headrace("verify", "--model", "users")
+    assert paused.code == 1
+    assert re.search(r"not judged: .+ differs, but users is paused: moving", paused.out)
 
 
 def test_records_are_objects_of_all_properties(headrace: Command, project: Path) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace import wiring
-from headrace.domain.vocabulary import SourceId
+from headrace.domain.vocabulary import FeedId, SourceId
 from headrace.settings import Settings
+from headrace.steps.fetch import PollReport
+from headrace.steps.merge_report import MergeReport, blocked
 from headrace.steps.verify import Found, ModelReport
 from headrace.steps.verify_sample import Sample
 from tests.acceptance.project import execute, query
-from workers.sync import run_sync
+from workers.sync import SyncReport, run_sync
 from workers.verify import Wanted, run_verify
 
 NOW = {"sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')", "postgres": "clock_timestamp()"}
@@ -277,12 +279,79 @@ def test_rows_that_a_breaker_holds_are_told_and_excepted(shop: Shop) -> None:
     assert sorted(report.held.values()) == [USERS, USERS * 3 // 2]
 
 
-def test_a_paused_source_is_behind(shop: Shop) -> None:
+def test_what_differs_while_its_source_is_paused_is_not_judged(shop: Shop) -> None:
     shop.app.commands.pause("buys", reason="moving")
+    assert shop.verify().unjudged_records == 0
+    shop.damage("UPDATE users SET items = '[]' WHERE id = 12", "UPDATE users SET price = NULL WHERE id = 14")
     shop.write("UPDATE buys SET amount = '1000', updated_at = {now} WHERE id = 0")
     report = shop.verify()
+    assert told(report.differing) == {("differs", "a", "14", "price")}
+    assert told(report.unjudged) == {
+        ("differs", "a", "0", "average", "spent"),
+        ("differs", "a", "12", "items"),
+    }
+    assert {found.why for found in report.unjudged} == {"buys is paused: moving"}
+    assert (report.unjudged_records, report.behind) == (2, [])
+
+
+def test_what_differs_while_its_source_cannot_be_read_is_not_judged(shop: Shop) -> None:
+    shop.damage("UPDATE users SET email = NULL WHERE id = 33", "UPDATE users SET price = NULL WHERE id = 14")
+    polled = shop.app.poll
+
+    def failing(feed_id: FeedId, **how: Any) -> PollReport:
+        report = polled(feed_id, **how)
+        return replace(report, error="away") if report.source_id == "users" else report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shop.app, "poll", failing)
+        report = shop.verify()
+    assert told(report.differing) == {("differs", "a", "14", "price")}
+    assert told(report.unjudged) == {("differs", "b", "33", "email")}
+    assert [found.why for found in report.unjudged] == ["users: away"]
+
+
+def test_what_was_never_read_is_behind_where_it_is_missing_alone(shop: Shop) -> None:
+    shop.damage("DELETE FROM users WHERE id = 4", "UPDATE users SET email = NULL WHERE id = 33")
+    execute(
+        str(shop.app.settings.control_url),
+        "UPDATE feed SET first_stream_done = false WHERE source_id = 'users'",
+    )
+    report = shop.verify()
+    assert (told(report.behind), report.differing) == ({("missing", "a", "4")}, [])
+    assert told(report.unjudged) == {("differs", "b", "33", "email")}
+    assert {f.why for f in (*report.behind, *report.unjudged)} == {"users was never read to its end"}
+
+
+def test_batches_that_are_journalled_meanwhile_excuse_nothing(shop: Shop) -> None:
+    shop.damage("UPDATE users SET email = NULL WHERE id = 33")
+    users = next(f.feed_id for f in shop.app.status.feed_status() if f.source_id == "users")
+
+    def then_others_poll(app: wiring.Application, **how: Any) -> SyncReport:
+        report = run_sync(app, **how)
+        shop.write("UPDATE users SET plan_id = 1, updated_at = {now} WHERE id = 1")
+        assert app.poll(users).batches
+        return report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.verify.run_sync", then_others_poll)
+        report = shop.verify()
+    assert told(report.differing) == {("differs", "b", "33", "email")}
+    assert report.unjudged == []
+
+
+def test_what_differs_while_its_batches_are_refused_is_not_judged(shop: Shop) -> None:
+    shop.damage("UPDATE users SET email = NULL WHERE id = 33")
+    shop.write("UPDATE users SET plan_id = 1, updated_at = {now} WHERE id = 1")
+
+    def refusing(*target: Any) -> MergeReport:
+        return blocked(SourceId("users"), "no room")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shop.app, "merge", refusing)
+        report = shop.verify()
     assert report.differing == []
-    assert [found.why for found in report.behind] == ["buys is paused: moving"]
+    assert ("differs", "b", "33", "email") in told(report.unjudged)
+    assert report.unjudged[0].why == "users: its batches wait to be merged"
 
 
 def test_a_busy_source_gives_no_false_alarm(shop: Shop) -> None:

@@ -50,7 +50,8 @@ def verify(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Compare every record with its sources, property by property; exit with 1 if any differs.
+    """Compare every record with its sources, property by property; exit with 1 if any differs, or
+    cannot be judged because its source is paused or fails.
 
     A change that was not read or merged yet is no difference: where something differs, its sources are
     polled and merged before it is looked at again.
@@ -85,7 +86,7 @@ def verify(
             screen.print_json(_as_json(app, reports, names, seed=None if sample is None else chosen))
         else:
             _print(app, reports, names, seed=None if sample is None else chosen)
-    if any(isinstance(r, Failed) or r.differing for r in reports):
+    if any(isinstance(r, Failed) or r.differing or r.unjudged_records for r in reports):
         raise typer.Exit(1)
 
 
@@ -99,7 +100,15 @@ def _print(
     from headrace.logs import scrubbed
     from workers.verify import Failed
 
-    words = ("records given", "records stored", "differ", "behind", "rejected rows", "held rows")
+    words = (
+        "records given",
+        "records stored",
+        "differ",
+        "not judged",
+        "behind",
+        "rejected rows",
+        "held rows",
+    )
     columns = [screen.Column("model"), *(screen.Column(word, right=True) for word in words)]
     done = [report for report in reports if not isinstance(report, Failed)]
     screen.print_table(columns, [_summary(report) for report in done])
@@ -120,13 +129,17 @@ def _print(
 def _summary(report: ModelReport) -> list[str]:
     differing = f"{len(report.differing):,}" + (" or more" if report.stopped else "")
     numbers = (report.expected, report.stored)
-    others = (report.behind_records, report.rejected_rows, sum(report.held.values()))
+    others = (report.unjudged_records, report.behind_records, report.rejected_rows, sum(report.held.values()))
     return [report.model, *(f"{n:,}" for n in numbers), differing, *(f"{n:,}" for n in others)]
 
 
 def _lines(model: ModelShape, report: ModelReport, names: Names) -> Iterator[str]:
     for found in report.differing:
         yield from _record_lines(model, found)
+    for found in report.unjudged[:SHOWN_BEHIND]:
+        yield f"not judged: {_where(model, found)} differs, but {found.why}"
+    if report.unjudged_records > SHOWN_BEHIND:
+        yield f"not judged: {report.unjudged_records - SHOWN_BEHIND:,} more"
     for found in report.behind[:SHOWN_BEHIND]:
         yield f"behind: {_where(model, found)}: {found.why}"
     if report.behind_records > SHOWN_BEHIND:
@@ -213,6 +226,8 @@ def _verified(model: ModelShape, report: ModelReport, names: Names) -> dict[str,
         "differing": [_difference(model, found) for found in report.differing],
         "mending": list(report.mending),
         "more": report.stopped,
+        "unjudged_records": report.unjudged_records,
+        "unjudged": [_difference(model, found) for found in report.unjudged],
         "behind_records": report.behind_records,
         "behind": [_difference(model, found) for found in report.behind],
         "rejected_rows": report.rejected_rows,

@@ -3,6 +3,7 @@
 Sources change while they are read. So whatever differs is looked at again by its key: what is equal then was
 under way. What still differs is looked at once more after its feeds were polled and merged by polls that
 began later, and is a difference only when its source did not change meanwhile, and its store is as before.
+Where its feeds could not be polled or merged, nobody can tell: it is not judged, which is no success either.
 """
 
 from __future__ import annotations
@@ -28,8 +29,18 @@ from headrace.ports import (
 from headrace.steps.given_rows import PAGE_ROWS, GivenRows, Keys
 from headrace.steps.verify_sample import Sample
 
-CatchUp = Callable[[Sequence[SourceId]], Mapping[SourceId, str]]
-"""Every feed of these sources is polled to its end and merged; why not, by source."""
+
+@dataclass(frozen=True, slots=True)
+class NotRead:
+    """Why a source could not be polled to its end, or not be merged. `begun`: it is being read for the first
+    time, and nothing is in the way: what is missing is still to come."""
+
+    why: str
+    begun: bool = False
+
+
+CatchUp = Callable[[Sequence[SourceId]], Mapping[SourceId, NotRead]]
+"""Every feed of these sources is polled to its end and merged; those that are not."""
 
 ROUNDS = 5
 """So often a record that keeps changing is looked at."""
@@ -52,6 +63,8 @@ class ModelReport:
         expected, stored: records that sources give, and that stores have; of a sample: those looked at.
         differing: what is wrong. behind: some of what was not read or not merged yet; `behind_records` counts
             all of it.
+        unjudged: some of what differs while its sources are paused, fail or wait; `unjudged_records` counts
+            all of it.
         mending: the sources of which a full reconciliation mends what is wrong, in this order.
         stopped: there may be more differences: the limit is reached.
         rejected: some of the rows that are excepted, by feed; `rejected_rows` counts all of them.
@@ -65,6 +78,8 @@ class ModelReport:
     differing: list[Found] = field(default_factory=list)
     behind: list[Found] = field(default_factory=list)
     behind_records: int = 0
+    unjudged: list[Found] = field(default_factory=list)
+    unjudged_records: int = 0
     mending: Sequence[SourceId] = ()
     stopped: bool = False
     rejected: Mapping[FeedId, Sequence[RejectedRow]] = field(default_factory=dict)
@@ -179,13 +194,25 @@ class VerifyModel:
         if len(report.behind) < self.limit:
             report.behind.append(Found(difference=difference, why=why))
 
-    def _settle(self, difference: Difference, not_read: Mapping[SourceId, str], report: ModelReport) -> None:
+    def _note_unjudged(self, difference: Difference, why: str, report: ModelReport) -> None:
+        report.unjudged_records += 1
+        if len(report.unjudged) < self.limit:
+            report.unjudged.append(Found(difference=difference, why=why))
+
+    def _settle(
+        self, difference: Difference, not_read: Mapping[SourceId, NotRead], report: ModelReport
+    ) -> None:
         """It stays different, though nothing changes: wrong, unless what feeds it could not be read."""
         sources = self._feeding(difference)
-        if sources and sources <= not_read.keys():
-            self._note_behind(difference, not_read[min(sources)], report)
-        else:
+        if not sources or not sources <= not_read.keys():
             report.differing.append(Found(difference=difference, why=self._hint(difference, sources)))
+            return
+        reasons = [not_read[source] for source in sorted(sources)]
+        if difference.kind == "missing" and all(reason.begun for reason in reasons):
+            self._note_behind(difference, reasons[0].why, report)
+        else:
+            in_the_way = next((reason for reason in reasons if not reason.begun), reasons[0])
+            self._note_unjudged(difference, in_the_way.why, report)
 
     def _feeding(self, difference: Difference) -> set[SourceId]:
         """The sources of what differs."""
