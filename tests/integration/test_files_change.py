@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,60 @@ def test_a_file_that_is_written_while_it_is_read_is_read_later(
         with pytest.raises(SourceUnavailableError, match=r'"users.csv" was written to while it was read'):
             rows(reader, PLAN)
     assert len(rows(reader, PLAN)) == 3
+
+
+def waiting(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], Any]) -> list[float]:
+    """The seconds that readers made from now on wait for; `meanwhile` happens then, and no time passes."""
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        meanwhile()
+
+    monkeypatch.setattr(files, "Identities", partial(Identities, wait=wait))
+    return waited
+
+
+def test_a_last_line_without_its_break_is_read_when_nothing_more_comes(
+    users: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users.write_text("id,name\n1,12.50\n2,12")
+    waited = waiting(monkeypatch, lambda: None)
+    with reader_of(users.parent) as reader:
+        assert rows(reader, PLAN) == [("1", "12.50"), ("2", "12")]
+        assert rows(reader, PLAN) == [("1", "12.50"), ("2", "12")]
+        assert [0 < seconds <= QUANTUM_S for seconds in waited] == [True]
+        users.write_text("id,name\n1,12.50\n2,1")
+        os.utime(users, (time.time() - QUANTUM_S - 1,) * 2)
+        assert rows(reader, PLAN) == [("1", "12.50"), ("2", "1")]
+        assert len(waited) == 1
+
+
+def test_half_a_last_line_is_not_read_when_the_rest_comes(
+    users: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def the_rest() -> None:
+        with users.open("a") as file:
+            file.write(".50\n")
+
+    users.write_text("id,name\n1,12")
+    waiting(monkeypatch, the_rest)
+    with reader_of(users.parent) as reader:
+        with pytest.raises(SourceUnavailableError, match="was written to while it was read"):
+            rows(reader, PLAN)
+        assert rows(reader, PLAN) == [("1", "12.50")]
+
+
+@pytest.mark.parametrize("name", ["users.csv", "users.csv.gz"])
+def test_nothing_is_waited_for_when_the_end_is_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    text = b"id,name\n1,a"
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text + b"\n")
+    waited = waiting(monkeypatch, lambda: None)
+    with reader_of(tmp_path) as reader:
+        assert rows(reader, plan_of(name)) == [("1", "a")]
+    assert waited == []
 
 
 def test_what_is_missing_is_unavailable_and_never_empty(tmp_path: Path) -> None:

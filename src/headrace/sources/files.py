@@ -145,6 +145,7 @@ class FilesReader:
             spill.close()
             spill = None
         if spill is None:
+            self._identities.await_ends(files)
             spill = self._copied(plan, tuple(wanted), shape, files)
             if self._identities.of(self._directory.files(plan.relation)) != identity:
                 spill.close()

@@ -12,11 +12,14 @@ from typing import Final
 
 from headrace.errors import SourceUnavailableError
 from headrace.sources.files_error import translated
-from headrace.sources.files_path import SourceFile
+from headrace.sources.files_path import Format, SourceFile
 
 QUANTUM_S: Final = 2.5
 """A file that was touched so shortly before it was read may be written again without a change of its
 times: FAT counts in steps of 2 s, kernels in ticks of up to 10 ms."""
+
+
+_LINE_BREAKS: Final = (b"\n", b"\r", b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,16 @@ class Identities:
     (tests/integration/test_files_change.py).
     """
 
-    def __init__(self, app_id: str, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        app_id: str,
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._app_id = app_id
         self._now_ns = now_ns
+        self._wait = wait
         self._known: dict[Path, _Known] = {}
 
     def of(self, files: Iterable[SourceFile]) -> str:
@@ -60,6 +70,17 @@ class Identities:
         for file in files:
             state.update(f"{file.name}\0{self._content(file)}\0".encode())
         return state.hexdigest()
+
+    def await_ends(self, files: Iterable[SourceFile]) -> None:
+        """Each file ends with its last line's break, or nothing was written to it for `QUANTUM_S`: half a
+        last value may be a whole one of less."""
+        for file in files:
+            with translated(self._app_id, file.name):
+                if not _may_be_cut(file):
+                    continue
+                age_s = (self._now_ns() - file.path.stat().st_mtime_ns) / 1e9
+                if age_s < QUANTUM_S:
+                    self._wait(min(QUANTUM_S - age_s, QUANTUM_S))
 
     def _content(self, file: SourceFile) -> str:
         with translated(self._app_id, file.name):
@@ -85,6 +106,16 @@ def being_written(app_id: str, name: str) -> SourceUnavailableError:
 def _stamp(path: Path) -> Stamp:
     seen = path.stat()
     return Stamp(seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+
+
+def _may_be_cut(file: SourceFile) -> bool:
+    """A text without a line break at its end; a compressed file, and Parquet, tells its end by itself."""
+    if file.format is Format.PARQUET or file.compression is not None:
+        return False
+    with os.fdopen(os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb", 0) as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(size - 1, 0))
+        return opened.read(1) not in _LINE_BREAKS
 
 
 def _digest(path: Path) -> str:
