@@ -134,6 +134,26 @@ def test_a_query_over_a_table_made_anew_is_compared_in_full(postgres_database: s
         shop.assert_equal()
 
 
+def test_a_mysql_dump_put_back_is_compared_in_full(mysql_database: str, tmp_path: Path) -> None:
+    """DROP, CREATE and INSERT, while the log goes on: as mysqldump writes it."""
+    with Shop.opened("mysql", mysql_database, tmp_path / "shop", users=20) as shop:
+        for table in (USERS, ORDERS):
+            shop.execute(f"CREATE TABLE dumped_{table} LIKE {table}")
+            shop.execute(f"INSERT INTO dumped_{table} SELECT * FROM {table}")
+        go_on(shop)
+        for table in (USERS, ORDERS):
+            shop.execute(f"DROP TABLE {table}", f"CREATE TABLE {table} LIKE dumped_{table}")
+            shop.execute(f"INSERT INTO {table} SELECT * FROM dumped_{table}")
+        shop.add(30)
+        with comparing(shop, times=1):
+            shop.sync()
+            shop.restart()
+            shop.sync()
+        shop.rename(2, "goes on")
+        shop.sync()
+        shop.assert_equal()
+
+
 @pytest.mark.parametrize("put_back", [shutil.copyfile, shutil.move])
 def test_an_older_sqlite_file_put_back_is_compared_in_full(
     put_back: Callable[[Path, Path], object], tmp_path: Path

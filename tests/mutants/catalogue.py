@@ -249,6 +249,16 @@ READING: Final = (
         killed_by=("tests/integration/test_drift.py",),
     ),
     Mutant(
+        name="a MySQL table that was made anew is the one that was read",
+        file="src/headrace/sources/mysql_identity.py",
+        before="numbers.get(_name(table.place)) or table.created",
+        after='""',
+        killed_by=(
+            "tests/integration/test_mysql_identity.py",
+            "tests/integration/test_restored_source.py::test_a_mysql_dump_put_back_is_compared_in_full",
+        ),
+    ),
+    Mutant(
         name="a column that changed its type is read on",
         file="src/headrace/steps/drift.py",
         before=" *_other_types(plan, facts),",

@@ -97,9 +97,9 @@ class MysqlReader:
         return None
 
     def identity(self, relation: Relation) -> SourceIdentity | None:
-        del relation
+        source = self._relation(relation).source
         with self._connected() as connection:
-            return identity_of(connection)
+            return identity_of(connection, source)
 
     def fence(self, plan: ReadPlan, previous_state: str | None) -> Fence:
         relation = self._relation(plan.relation)

@@ -12,8 +12,9 @@ from headrace.errors import ConfigurationError
 from headrace.ports import ForeignKey, Relation, TableFacts, TableListing
 from headrace.sources.drift import missing_table, query_text
 from headrace.sources.fingerprint import fingerprint
-from headrace.sources.mysql_column import Kind, MysqlColumn, quoted, text_literal
+from headrace.sources.mysql_column import Kind, MysqlColumn, text_literal
 from headrace.sources.mysql_connection import MysqlConnection
+from headrace.sources.mysql_dependence import in_from
 from headrace.sources.mysql_query import Shape, query_columns, shape_of
 from headrace.sources.mysql_type import KINDS, column_facts, longest_text
 from headrace.sources.suggestion import suggest_cursor
@@ -102,7 +103,7 @@ def _find_table(connection: MysqlConnection, app_id: str, table: str) -> MysqlRe
     if not found:
         raise missing_table(app_id, table, [row[0] for row in connection.ask(_LIST)])
     schema, name, kind, engine = min(found, key=lambda row: (row[1] != table, row[1]))
-    source = f"{quoted(schema)}.{quoted(name)}"
+    source = in_from((schema, name))
     catalogue = _Catalogue(connection, schema, name)
     return MysqlRelation(
         source=source,
