@@ -50,3 +50,10 @@ def test_what_several_sources_and_models_wait_for_is_told_once(capsys: pytest.Ca
 def test_what_was_told_already_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
     tell_failures(report(), told=[Fault("config/apps/shop.json", "", f"cannot be reached: {REFUSED}; start")])
     assert capsys.readouterr().err == "data source main: main is away\n"
+
+
+def test_a_data_source_that_its_error_names_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    away = MergeReport(state=MergeState.BLOCKED, errors=("PostgreSQL data source main: it is away",))
+    merges = {(DataSourceId("main"), ModelId("users")): away}
+    tell_failures(SyncReport(feeds=(), merges=merges, models=frozenset()))
+    assert capsys.readouterr().err == "PostgreSQL data source main: it is away\n"

@@ -71,7 +71,8 @@ def _failures(report: SyncReport) -> Iterator[tuple[str, str]]:
         yield why, with_mend(f"{_listed(names)}: app {app_id}: {why}")
     stores = {(target, error) for (target, _), merge in report.merges.items() for error in merge.errors}
     for target, error in sorted(stores):
-        yield error, with_mend(f"data source {target}: {error}")
+        named = error if f"data source {target}: " in error else f"data source {target}: {error}"
+        yield error, with_mend(named)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -84,4 +84,5 @@ class ErrorTranslation:
     def _message(self, error: psycopg.Error) -> str:
         # The primary message only: details may quote rows.
         primary = error.diag.message_primary or str(error)
-        return f"{self._app_id}: {self._secrets.scrubbed(' '.join(primary.split()))}"
+        lines = (" ".join(line.split()) for line in primary.splitlines())
+        return f"{self._app_id}: {self._secrets.scrubbed('; '.join(line for line in lines if line))}"

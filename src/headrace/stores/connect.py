@@ -29,9 +29,11 @@ def open_store(*, data_source_id: str, url: str, namespace: str, workspace: str,
     connections: Connections
     match urlsplit(url).scheme:
         case "postgresql" | "postgres":
-            connections = PostgresConnections(url, namespace=namespace, identity="\0".join(identity))
+            connections = PostgresConnections(
+                url, namespace=namespace, identity="\0".join(identity), name=data_source_id
+            )
         case "sqlite":
-            connections = SqliteConnections(Path(unquote(urlsplit(url).path)[1:]))
+            connections = SqliteConnections(Path(unquote(urlsplit(url).path)[1:]), name=data_source_id)
         case _:
             raise ConfigurationError(
                 f"data source {data_source_id}: its URL begins with neither postgresql:// nor sqlite:///"

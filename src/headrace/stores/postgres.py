@@ -139,8 +139,10 @@ def _without_zones(rows: pa.Table) -> pa.Table:
 class PostgresConnections:
     """Opens sessions on one PostgreSQL data source."""
 
-    def __init__(self, url: str, *, namespace: str, identity: str) -> None:
+    def __init__(self, url: str, *, namespace: str, identity: str, name: str = "") -> None:
+        """`name`: what errors call the data source."""
         self.dialect = PostgresDialect(namespace)
+        self._name = name
         self._url = url
         self._identity = identity
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(self._connect)
@@ -188,7 +190,7 @@ class PostgresConnections:
     @contextmanager
     def _session(self) -> Iterator[PostgresSession]:
         """Committed when left without an error."""
-        with translated(), self._pool.connection() as connection, connection.transaction():
+        with translated(self._name), self._pool.connection() as connection, connection.transaction():
             yield PostgresSession(connection, self.dialect)
 
     def existing(self, session: Session, table: str) -> ExistingTable | None:
@@ -217,20 +219,20 @@ class PostgresConnections:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(name: str = "") -> Iterator[None]:
     """Driver errors become ours. Only the server's primary message is told: it holds no URL."""
     try:
         yield
     except psycopg.Error as error:
-        _raise(error)
+        _raise(error, name)
 
 
-def _raise(error: psycopg.Error) -> NoReturn:
-    raise _translation(error, _message(error))(_told(error)) from error
+def _raise(error: psycopg.Error, name: str) -> NoReturn:
+    raise _translation(error, _message(error))(_told(error, name)) from error
 
 
-def _told(error: psycopg.Error) -> str:
-    return f"PostgreSQL data source: {_message(error)}"
+def _told(error: psycopg.Error, name: str = "") -> str:
+    return f"{f'PostgreSQL data source {name}'.rstrip()}: {_message(error)}"
 
 
 def _message(error: psycopg.Error) -> str:
@@ -252,5 +254,5 @@ def _without_url(error: psycopg.Error) -> str:
     """libpq's messages name host, port and user, never the password; a URL that it cannot read is
     quoted whole, so that message is not told."""
     if isinstance(error, psycopg.OperationalError):
-        return str(error).strip()
+        return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
     return type(error).__name__

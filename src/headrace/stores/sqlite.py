@@ -119,8 +119,10 @@ class SqliteConnections:
     """Opens sessions on one SQLite file. One transaction writes at a time: BEGIN IMMEDIATE is the
     merge lock of every model."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, name: str = "") -> None:
+        """`name`: what errors call the data source."""
         self.dialect = SqliteDialect()
+        self._name = name
         self._path = path
         self._pool: ConnectionPool[_Connection] = ConnectionPool(self._connect)
 
@@ -130,15 +132,15 @@ class SqliteConnections:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
-                f"SQLite data source: the directory {directory} cannot be made ({error.strerror}); "
-                "correct the data source's URL, or the rights"
+                f"SQLite data source {self._name}: the directory {directory} cannot be made"
+                f" ({error.strerror}); correct the data source's URL, or the rights"
             ) from error
         return _Connection(self._path)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that only reads."""
-        with translated(), self._pool.connection() as connection:
+        with translated(self._name), self._pool.connection() as connection:
             _begin(connection, "BEGIN", busy_ms=_BUSY_MS)
             with _ended(connection.raw):
                 yield SqliteSession(connection.raw, self.dialect)
@@ -146,7 +148,7 @@ class SqliteConnections:
     @contextmanager
     def try_locked(self, name: str) -> Iterator[Session | None]:  # noqa: ARG002
         """A transaction that writes; None when another one does."""
-        with translated(), self._pool.connection() as connection:
+        with translated(self._name), self._pool.connection() as connection:
             try:
                 _begin(connection, "BEGIN IMMEDIATE", busy_ms=_BUSY_MS)
             except sqlite3.OperationalError as error:
@@ -160,7 +162,7 @@ class SqliteConnections:
     @contextmanager
     def locked(self, name: str) -> Iterator[Session]:  # noqa: ARG002
         """A transaction that writes, after waiting for its turn."""
-        with translated(), self._pool.connection() as connection:
+        with translated(self._name), self._pool.connection() as connection:
             _begin(connection, "BEGIN IMMEDIATE", busy_ms=_LOCK_TIMEOUT_MS)
             with _ended(connection.raw):
                 yield SqliteSession(connection.raw, self.dialect)
@@ -207,16 +209,16 @@ def _now() -> str:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(name: str = "") -> Iterator[None]:
     """Driver errors become ours."""
     try:
         yield
     except sqlite3.Error as error:
-        raise _translation(error)(_told(error)) from error
+        raise _translation(error)(_told(error, name)) from error
 
 
-def _told(error: sqlite3.Error) -> str:
-    return f"SQLite data source: {error}"
+def _told(error: sqlite3.Error, name: str = "") -> str:
+    return f"{f'SQLite data source {name}'.rstrip()}: {error}"
 
 
 def _translation(error: sqlite3.Error) -> type[HeadraceError]:
