@@ -184,3 +184,16 @@ def test_records_are_verified_against_files(headrace: Command) -> None:
     with closing(sqlite3.connect("store.db")) as store, store:
         store.execute("UPDATE users SET name = 'damaged' WHERE id = 2")
     assert headrace("verify").code == 1
+
+
+def test_a_command_warns_in_words_unless_json_is_asked_for(
+    headrace: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("exports/broken.csv.gz").write_bytes(b"no gzip at all")
+    monkeypatch.delenv("HEADRACE_LOG_FORMAT", raising=False)
+    ended = headrace("discover", "exports")
+    assert "users.csv" in ended.out
+    assert "[warning  ] file not listed" in ended.err
+    assert "{" not in ended.err
+    monkeypatch.setenv("HEADRACE_LOG_FORMAT", "json")
+    assert json.loads(headrace("discover", "exports").err)["file"] == "broken.csv.gz"

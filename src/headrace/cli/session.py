@@ -36,7 +36,9 @@ def settings_for(config: Path | None) -> Settings:
     loaded = settings.load(**({} if config is None else {"config_dir": config}))
     asked = "log_level" in loaded.model_fields_set
     level = loaded.log_level if asked else "warning"
-    logs.configure(loaded.log_format, level=level, quiet={} if asked else _TOLD_BY_COMMANDS)
+    # What a command tells is read by a person, through a pipe too, unless somebody asks for JSON.
+    log_format = loaded.log_format if "log_format" in loaded.model_fields_set else "console"
+    logs.configure(log_format, level=level, quiet={} if asked else _TOLD_BY_COMMANDS)
     logs.keep_secret(*(key.get_secret_value() for key in loaded.secret_keys))
     return loaded
 
