@@ -172,6 +172,18 @@ def test_forbidden_removal_notes_nothing_and_still_tells_what_is_missing(filled:
     assert filled.held_rows() == {}
 
 
+def test_a_reconciliation_of_a_source_with_lines_that_are_no_rows_holds_what_it_would_remove(
+    filled: RecordStore,
+) -> None:
+    incomplete = KeyChunk(reconciliation="r1", closes=True, incomplete=True)
+    outcome = reconcile(filled, USERS, range(1, 10), incomplete)
+    assert (outcome.removed, outcome.held) == (0, 1)
+    assert ids(filled) == list(range(10))
+    assert list(filled.held_rows().values()) == [1]
+    outcome = reconcile(filled, USERS, range(1, 10), KeyChunk(reconciliation="r2", closes=True))
+    assert (outcome.removed, outcome.held, ids(filled)) == (1, 0, list(range(1, 10)))
+
+
 def test_a_row_under_another_customer_is_missing_and_not_gone(store: RecordStore) -> None:
     users = dataclasses.replace(USERS, customer_in_column=True)
     orders_shape = dataclasses.replace(ORDERS, customer_in_column=True)

@@ -58,6 +58,29 @@ def users() -> dict[int, str]:
         return dict(store.execute("SELECT id, name FROM users").fetchall())
 
 
+def test_a_line_that_breaks_by_accident_deletes_no_record(headrace: Command) -> None:
+    headrace("sync")
+    USERS.write_text("id,name\n1,a\n2,b,oops\n4,d\n")
+    assert headrace("sync").code == 0
+    assert users() == {1: "a", 2: "b", 3: "c", 4: "d"}
+    verified = headrace("verify")
+    assert (verified.code, "held by a breaker, not compared: 2 of users" in verified.out) == (0, True)
+
+    USERS.write_text("id,name\n1,a\n2,B\n4,d\n")
+    headrace("sync")
+    assert users() == {1: "a", 2: "B", 4: "d"}
+
+
+def test_a_person_may_remove_what_a_broken_line_holds(headrace: Command) -> None:
+    headrace("sync")
+    USERS.write_text("id,name\n1,a\n2,b,oops\n")
+    headrace("sync")
+    assert users() == {1: "a", 2: "b", 3: "c"}
+    assert headrace("reconcile", "users", "--confirm").code == 0
+    headrace("sync")
+    assert users() == {1: "a"}
+
+
 def test_a_bad_line_is_set_aside_with_its_reason_and_the_rest_is_merged(headrace: Command) -> None:
     USERS.write_text("id,name\n1,a\n2,b,oops\nx,c\n3,d\n")
     done = headrace("sync", "--json")

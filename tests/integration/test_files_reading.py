@@ -131,6 +131,24 @@ def test_with_a_cursor_lines_that_are_no_rows_are_of_the_lane_without_cursors(
     assert lane[-1] == "5"  # `e` is no time
 
 
+def test_a_control_character_in_one_row_is_no_fault_whatever_another_row_holds(
+    tmp_path: Path, reader: FilesReader
+) -> None:
+    own = [("1", "al\x1aice"), ("2", "bob\x18")]
+    body = "id,name\n" + "".join(f"{id_},{name}\n" for id_, name in own)
+    for others, is_none in ((b"", 0), ("3,Zoë\n".encode(), 0), (b"3,\xff\n4\x1a,\xe4\n", 2)):
+        write(tmp_path / "users.csv", body.encode() + others)
+        read = rows(reader, plan_of("users.csv"))
+        assert set(own) <= set(read)
+        assert len([key for key, _ in read if Unreadable.from_text(key)]) == is_none
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path, reader: FilesReader) -> None:
+    write(tmp_path / "users.csv", b"id,name\n1,\x1a\x18\x10\x1e\n2,\xff\n")
+    with pytest.raises(ConfigurationError, match="not in UTF-8, and has control characters"):
+        rows(reader, plan_of("users.csv"))
+
+
 def test_a_thousand_bad_lines_are_a_wrong_file(tmp_path: Path, reader: FilesReader) -> None:
     write(tmp_path / "users.csv", "id,name\n" + "1;a\n" * 1001)
     with pytest.raises(ConfigurationError, match="more than 1,000 lines cannot be read, such as this: row 2"):

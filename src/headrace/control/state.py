@@ -59,6 +59,7 @@ def reconciliation(body: dict[str, Any] | None) -> Reconciliation | None:
         full=body["full"],
         into=None if body["into"] is None else DataSourceId(body["into"]),
         after=None if body["after"] is None else tuple(body["after"]),
+        incomplete=body.get("incomplete", False),
     )
 
 
@@ -66,4 +67,4 @@ def _reconciliation_json(of: Reconciliation | None) -> dict[str, Any] | None:
     if of is None:
         return None
     after = None if of.after is None else list(of.after)
-    return {"id": of.id, "full": of.full, "into": of.into, "after": after}
+    return {"id": of.id, "full": of.full, "into": of.into, "after": after, "incomplete": of.incomplete}

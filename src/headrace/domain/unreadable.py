@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
-from headrace.domain.arrow import Array, pc
+from headrace.domain.arrow import Array, ChunkedArray, pc
 
 _MARK: Final = "\0unreadable:"
 _PARTS: Final = 3
@@ -41,6 +41,12 @@ class Unreadable:
             return None
         parts = text.removeprefix(_MARK).split("\0")
         return cls(at=parts[0], reason=parts[1], line=parts[2]) if len(parts) == _PARTS else None
+
+
+def has_unreadable(texts: Array | ChunkedArray) -> bool:
+    """One of the texts is a mark."""
+    marked = texts.filter(pc.fill_null(pc.starts_with(texts, _MARK), False))
+    return any(Unreadable.from_text(text) is not None for text in marked.to_pylist())
 
 
 def unreadable_rows(texts: Array) -> Iterator[tuple[int, Unreadable]]:

@@ -38,12 +38,14 @@ class Reconciliation:
         full: values are read again too.
         into: the only data source it is for (a new log), or None for all that the feed writes to.
         after: the source's text of the last key that is journalled; None at the start.
+        incomplete: lines were read that are no rows.
     """
 
     id: str
     full: bool
     into: DataSourceId | None = None
     after: tuple[str, ...] | None = None
+    incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,8 @@ class KeyChunk:
         closes: the last batch of the reconciliation: what is still noted is removed, unless the
             breaker holds it.
         forbid_removal: the source's deletes are ignored.
+        incomplete: lines of the source are no rows, and nobody can tell whose they are: what would be removed
+            is held, as by the breaker.
         confirmed: remove what an earlier reconciliation's breaker held (a batch without keys).
         spares: what would be removed is given back, for the store refuses to remove it; more than a few are
             held, as by the breaker.
@@ -58,6 +60,7 @@ class KeyChunk:
     opens: bool = True
     closes: bool = False
     forbid_removal: bool = False
+    incomplete: bool = False
     confirmed: bool = False
     spares: bool = False
     repairs: bool = False

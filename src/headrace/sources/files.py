@@ -14,8 +14,8 @@ from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import FeedClass
 from headrace.errors import ConfigurationError, InvariantError, SourceDriftError
-from headrace.ports import Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
-from headrace.sources.files_csv import BLOCKS, RowTooLongError, read_csv
+from headrace.ports import KeyRange, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
+from headrace.sources.files_csv import BLOCKS, CannotReadSoError, SubstituteTakenError, Way, read_csv
 from headrace.sources.files_cursor import rank_of
 from headrace.sources.files_error import spill_translated, translated
 from headrace.sources.files_identity import Identities, being_written
@@ -86,6 +86,10 @@ class FilesReader:
     @contextmanager
     def read(self, plan: ReadPlan, selection: Selection) -> Iterator[Iterator[Page]]:
         """Pages of one content of the files, whatever happens to them meanwhile."""
+        if isinstance(selection, KeyRange) and selection.limit == 0:
+            self._known(plan.relation)[1].require(self._app_id, plan)  # no file is copied for no row
+            yield iter(())
+            return
         with self._not_streaming():
             spill = self._spill(plan)
             with spill_translated(self._app_id):
@@ -182,13 +186,25 @@ class FilesReader:
             if file.format is Format.PARQUET:
                 spill.load(read_parquet(file, columns))
                 return
-            for block in BLOCKS:
+            way = Way()
+            while True:
                 try:
-                    spill.load(read_csv(self._app_id, file, columns, block=block))
-                except RowTooLongError:
-                    continue
-                return
-        raise ConfigurationError(
+                    spill.load(read_csv(self._app_id, file, columns, way=way))
+                except CannotReadSoError as error:
+                    following = way.after(error)
+                    if following is None:
+                        raise self._unreadable(file, error) from error
+                    way = following
+                else:
+                    return
+
+    def _unreadable(self, file: SourceFile, error: CannotReadSoError) -> ConfigurationError:
+        if isinstance(error, SubstituteTakenError):
+            return ConfigurationError(
+                f'{self._app_id}: "{file.name}" is not in UTF-8, and has control characters that no text has;'
+                " save it as UTF-8"
+            )
+        return ConfigurationError(
             f'{self._app_id}: "{file.name}" has a line of more than {BLOCKS[-1] >> 20} MiB; is a quote'
             " opened there and never closed?"
         )

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import IO, Any, Final, Literal
 from uuid import uuid4
@@ -30,21 +31,50 @@ _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _BLOCKS_AHEAD: Final = 2
 _LONGEST_WAIT_S: Final = 0.5
 _LETTER_BYTES: Final = 4
-_SUBSTITUTE: Final = b"\x1a"
-"""SUB, one byte for one that is no UTF-8: pyarrow cannot tell of a ragged line in another encoding."""
-_ERRORS: Final = "headrace.substitute"
+SUBSTITUTES: Final = ("\x1a", "\x18", "\x10", "\x1e")
+"""SUB and others, one byte for one that is no UTF-8: pyarrow cannot tell of a ragged line in another
+encoding. A file that is not in UTF-8 and has one of them itself is read again with the next."""
+_ERRORS: Final = "headrace.substitute."
 
 
-def _substitute(error: UnicodeError) -> tuple[str, int]:
-    start, end = (error.start, error.end) if isinstance(error, UnicodeDecodeError) else (0, 1)
-    return _SUBSTITUTE.decode() * (end - start), end
+def _substituting(substitute: str) -> Callable[[UnicodeError], tuple[str, int]]:
+    def replaced(error: UnicodeError) -> tuple[str, int]:
+        start, end = (error.start, error.end) if isinstance(error, UnicodeDecodeError) else (0, 1)
+        return substitute * (end - start), end
+
+    return replaced
 
 
-codecs.register_error(_ERRORS, _substitute)
+for _each in SUBSTITUTES:
+    codecs.register_error(f"{_ERRORS}{ord(_each)}", _substituting(_each))
 
 
-class RowTooLongError(Exception):
+class CannotReadSoError(Exception):
+    """The file cannot be read in the way that was tried; another one may do."""
+
+
+class RowTooLongError(CannotReadSoError):
     """A row does not fit a block of the size that was tried."""
+
+
+class SubstituteTakenError(CannotReadSoError):
+    """The file is not in UTF-8, and has the substitute that was tried as a character of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a file is read: in blocks of so many bytes, with this substitute."""
+
+    block: int = BLOCKS[0]
+    substitute: str = SUBSTITUTES[0]
+
+    def after(self, error: CannotReadSoError) -> Way | None:
+        """The way to try when this one failed so; None when there is no other."""
+        if isinstance(error, SubstituteTakenError):
+            left = SUBSTITUTES[SUBSTITUTES.index(self.substitute) + 1 :]
+            return replace(self, substitute=left[0]) if left else None
+        bigger = [block for block in BLOCKS if block > self.block]
+        return replace(self, block=bigger[0]) if bigger else None
 
 
 def header_of(app_id: str, file: SourceFile) -> tuple[str, ...]:
@@ -83,33 +113,38 @@ def _first_line(where: str, head: bytes, delimiter: str) -> list[str] | None:
 
 
 def read_csv(
-    app_id: str, file: SourceFile, columns: Sequence[str], *, block: int
+    app_id: str, file: SourceFile, columns: Sequence[str], *, way: Way
 ) -> Generator[Piece, None, None]:
     """Every row of the file, in order, as utf8 columns of these names; those that the file lacks are null.
 
     A line with too few or too many fields, or that is no UTF-8, is unreadable; the others go on.
 
     Raises:
-        RowTooLongError: a row is longer than `block`.
+        RowTooLongError: a row is longer than a block.
+        SubstituteTakenError: a row that is no UTF-8 could not be told from one with the substitute in it.
         SourceUnavailableError: the file ends in the middle of a line, or in a quoted text.
     """
     names = [name or f"\0{at}" for at, name in enumerate(header_of(app_id, file))]
-    last_row = uuid4().hex
+    last_row, substitute = uuid4().hex, way.substitute
     where = f'{app_id}: "{file.name}"'
     with ExitStack() as stack:
         raw = stack.enter_context(_opened(file))
-        stream = _Ended(raw, _delimiter(file).join([last_row, *[""] * (len(names) - 1)]).encode())
+        last_line = _delimiter(file).join([last_row, *[""] * (len(names) - 1)])
+        stream = _Ended(raw, last_line.encode(), substitute)
         ragged: list[Any] = []
         ended, last_ragged = False, ""
         batches = stack.enter_context(
-            closing(_batches(stream, names, columns, _delimiter(file), ragged.append, block))
+            closing(_batches(stream, names, columns, _delimiter(file), ragged.append, way.block))
         )
         for batch in batches:
             ended = ended or (batch.num_rows > 0 and batch.column(0)[-1].as_py() == last_row)
             whole = batch.slice(0, batch.num_rows - 1) if ended else batch
             last_ragged = ragged[-1].text if ragged else last_ragged
-            faults, ragged[:] = [_ragged(file, row) for row in ragged], []
-            yield _piece(file, whole, columns, faults, foreign_bytes=stream.has_foreign_bytes)
+            faults, ragged[:] = [_ragged(file, row, substitute) for row in ragged], []
+            found = _piece(file, whole, columns, faults, foreign=substitute * stream.has_foreign_bytes)
+            _require_apart(stream)
+            yield found
+        _require_apart(stream)
     if stream.open_line and last_ragged.encode().endswith(stream.open_line):
         raise SourceUnavailableError(
             f"{where} ends in the middle of a line: it is still being written, or was cut off; nothing of it"
@@ -120,6 +155,11 @@ def read_csv(
             f"{where} ends inside of a quoted text: a quote is opened and never closed, or the file is still"
             " being written; nothing of it is read until it is mended"
         )
+
+
+def _require_apart(stream: _Ended) -> None:
+    if stream.has_foreign_bytes and stream.has_own:
+        raise SubstituteTakenError
 
 
 def _batches(
@@ -180,10 +220,11 @@ class _Ended:
 
     closed = False
 
-    def __init__(self, stream: Any, line: bytes) -> None:
+    def __init__(self, stream: Any, line: bytes, substitute: str) -> None:
         self._stream = stream
         self._line = line
-        self._decoder = codecs.getincrementaldecoder("utf-8")(_ERRORS)
+        self._substitute = substitute.encode()
+        self._decoder = codecs.getincrementaldecoder("utf-8")(f"{_ERRORS}{ord(substitute)}")
         self._open = b""
         self._ended = False
         self._ahead = threading.Semaphore(_BLOCKS_AHEAD)
@@ -191,6 +232,8 @@ class _Ended:
         self._given_up = False
         self.has_foreign_bytes = False
         """A byte that is no UTF-8 was replaced."""
+        self.has_own = False
+        """The file has the substitute as a character of its own."""
 
     @property
     def open_line(self) -> bytes:
@@ -232,47 +275,53 @@ class _Ended:
         return b""
 
     def _utf8(self, data: bytes) -> bytes:
+        own = data.count(self._substitute)
+        self.has_own |= own > 0
         if data.isascii() and data and not self._decoder.getstate()[0]:
             return data
         text = self._decoder.decode(data, final=self._ended).encode()
-        self.has_foreign_bytes |= _SUBSTITUTE in text
+        self.has_foreign_bytes |= text.count(self._substitute) > own
         return text
 
 
 def _piece(
-    file: SourceFile, batch: Any, columns: Sequence[str], faults: list[Unreadable], *, foreign_bytes: bool
+    file: SourceFile, batch: Any, columns: Sequence[str], faults: list[Unreadable], *, foreign: str
 ) -> Piece:
-    """The batch with these columns; a row in another encoding is no row."""
+    """The batch with these columns; a row in another encoding is no row.
+
+    Args:
+        foreign: what stands for a byte in another encoding; empty where there was none.
+    """
     nothing = pa.nulls(batch.num_rows, pa.string())
     present = set(batch.schema.names)
     rows: Table = pa.table({name: batch.column(name) if name in present else nothing for name in columns})
-    if not foreign_bytes:
+    if not foreign:
         return Piece(rows, tuple(faults))
-    found = [pc.fill_null(pc.match_substring(column, _SUBSTITUTE.decode()), False) for column in rows.columns]
-    foreign = reduce(pc.or_, found)
-    told = [_not_utf8(file, row) for row in rows.filter(foreign).to_pylist()]
-    return Piece(rows.filter(pc.invert(foreign)), (*faults, *told))
+    found = [pc.fill_null(pc.match_substring(column, foreign), False) for column in rows.columns]
+    replaced = reduce(pc.or_, found)
+    told = [_not_utf8(file, row, foreign) for row in rows.filter(replaced).to_pylist()]
+    return Piece(rows.filter(pc.invert(replaced)), (*faults, *told))
 
 
-def _not_utf8(file: SourceFile, row: dict[str, str | None]) -> Unreadable:
-    line = _shown(_delimiter(file).join(text or "" for text in row.values()))
+def _not_utf8(file: SourceFile, row: dict[str, str | None], substitute: str) -> Unreadable:
+    line = _shown(_delimiter(file).join(text or "" for text in row.values()), substitute)
     # Its number is not known: rows are only looked at where a byte of some row near them was replaced.
     return Unreadable(
         at=f"{file.name} row {line}", reason=f'a line of "{file.name}" is not in UTF-8', line=line
     )
 
 
-def _ragged(file: SourceFile, row: Any) -> Unreadable:
+def _ragged(file: SourceFile, row: Any, substitute: str) -> Unreadable:
     return Unreadable(
         at=f"{file.name} row {row.number}",
         reason=f'row {row.number} of "{file.name}" has {row.actual_columns} fields,'
         f" not {row.expected_columns}",
-        line=_shown(row.text),
+        line=_shown(row.text, substitute),
     )
 
 
-def _shown(line: str) -> str:
-    return line[:_SHOWN_CHARACTERS].replace(_SUBSTITUTE.decode(), "\ufffd")
+def _shown(line: str, substitute: str) -> str:
+    return line[:_SHOWN_CHARACTERS].replace(substitute, "\ufffd")
 
 
 def _delimiter(file: SourceFile) -> str:

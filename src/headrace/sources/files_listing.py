@@ -13,7 +13,7 @@ from headrace.domain.coercion import coerce
 from headrace.domain.vocabulary import PropertyType
 from headrace.errors import HeadraceError
 from headrace.ports import ColumnFacts, TableListing
-from headrace.sources.files_csv import BLOCKS, RowTooLongError, read_csv
+from headrace.sources.files_csv import CannotReadSoError, Way, read_csv
 from headrace.sources.files_error import translated
 from headrace.sources.files_parquet import read_parquet, row_count
 from headrace.sources.files_path import Format, SourceFile
@@ -67,18 +67,20 @@ def _sample(app_id: str, file: SourceFile, names: Sequence[str]) -> tuple[Table,
             first = next(pieces, None)
         rows = first.rows if first else _no_rows(names)
         return rows.slice(0, _SAMPLE_ROWS), row_count(file)
-    for block in BLOCKS:
+    way: Way | None = Way()
+    while way is not None:
         try:
-            with closing(read_csv(app_id, file, names, block=block)) as pieces:
+            with closing(read_csv(app_id, file, names, way=way)) as pieces:
                 filled = (piece.rows for piece in pieces if piece.rows.num_rows)
                 rows = next(filled, _no_rows(names))
                 more = next(filled, None)
-        except RowTooLongError:
+        except CannotReadSoError as error:
+            way = way.after(error)
             continue
         if more is None:
             return rows.slice(0, _SAMPLE_ROWS), rows.num_rows
         size = file.path.stat().st_size
-        about = None if file.compression else rows.num_rows * size // block
+        about = None if file.compression else rows.num_rows * size // way.block
         return rows.slice(0, _SAMPLE_ROWS), about
     return _no_rows(names), None
 

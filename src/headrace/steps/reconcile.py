@@ -13,13 +13,17 @@ from uuid import uuid4
 
 import pyarrow as pa
 
+from headrace import logs
 from headrace.domain import digests
+from headrace.domain.unreadable import has_unreadable
 from headrace.domain.vocabulary import BatchKind, DataSourceId
 from headrace.ports import ClaimedFeed, FeedState, KeyChunk, NewBatch, Reconciliation
 from headrace.steps.chunk import keys_batch, keys_of
 from headrace.steps.feed_writer import FeedWriter
 from headrace.steps.key_order import KeyOrder
 from headrace.steps.page import CutPage, row_batches
+
+log = logs.get(__name__)
 
 WHOLE = "whole"
 
@@ -123,12 +127,14 @@ class Reconcile:
         self, under_way: Reconciliation, rows: pa.Table, *, last: bool, digest: str | None
     ) -> None:
         resume = None if last else self.source.last_key(rows)
+        under_way = self._told(under_way, rows)
         chunk = KeyChunk(
             reconciliation=under_way.id,
             after=self.source.bound(under_way.after),
             upto=self.source.bound(resume),
             closes=last,
             forbid_removal=self.writer.plan.deletes == "ignore",
+            incomplete=under_way.incomplete,
             repairs=last and self._repairs(under_way),
         )
         following = None if last else replace(under_way, after=resume)
@@ -148,8 +154,11 @@ class Reconcile:
                 rows = page.rows if page is not None else self.source.no_rows(under_way)
                 digest.add(rows)
                 last = following is None
+                under_way = self._told(under_way, rows)
                 repairs = last and self._repairs(under_way)
-                part = replace(chunk, opens=opens, closes=last, repairs=repairs)
+                part = replace(
+                    chunk, opens=opens, closes=last, repairs=repairs, incomplete=under_way.incomplete
+                )
                 state = self._state(under_way, None if last else under_way, digest.hexdigest())
                 self._journal(under_way, rows, part, state)
                 if last:
@@ -157,6 +166,19 @@ class Reconcile:
                 if self.writer.stopping():
                     return False
                 page, opens = following, False
+
+    def _told(self, under_way: Reconciliation, rows: pa.Table) -> Reconciliation:
+        """The reconciliation once these rows are read. A line that is no row may be that of any record: none
+        may be removed for not being there, until all lines can be read or a person confirms it."""
+        first = self.writer.plan.read.key[0]
+        if under_way.incomplete or not has_unreadable(rows.column(first)):
+            return under_way
+        log.warning(
+            "lines are no rows: what would be removed is held",
+            feed=self.writer.claimed.lease.feed_id,
+            source=self.writer.claimed.source_id,
+        )
+        return replace(under_way, incomplete=True)
 
     def _repairs(self, under_way: Reconciliation) -> bool:
         """Somebody asked for all values, or their schedule did. That a source without a cursor has changed,

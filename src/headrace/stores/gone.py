@@ -122,15 +122,16 @@ class GoneRows:
         return tuple(zip(*columns, strict=True))
 
     def close(self, chunk: KeyChunk) -> Closed:
-        """Remove what is still noted, unless that is too much of the feed's rows to be believed."""
+        """Remove what is still noted, unless that is too much of the feed's rows to be believed, or some may
+        only have become unreadable."""
         self._drop_notes(self._without_row)
         if chunk.forbid_removal:
             self._drop_notes(self._mine)
             return Closed()
         left = self._count_notes(self._mine)
-        if not left or not self._trips(left):
-            return self._end(self._mine, chunk)
-        return self._hold(self._mine)
+        if left and (chunk.incomplete or self._trips(left)):
+            return self._hold(self._mine)
+        return self._end(self._mine, chunk)
 
     def remove_held(self, chunk: KeyChunk) -> Closed:
         """Remove every row that a breaker holds; what a reconciliation under way has noted stays noted."""

@@ -24,7 +24,7 @@ STATE = FeedState(
     fence_state='{"xmin": 7}',
     first_stream_done=True,
     digests={"lane": "abc"},
-    reconciliation=Reconciliation(id="r1", full=True, into=MAIN, after=("1",)),
+    reconciliation=Reconciliation(id="r1", full=True, into=MAIN, after=("1",), incomplete=True),
 )
 
 
