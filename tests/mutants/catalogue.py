@@ -139,7 +139,7 @@ READING: Final = (
         file=_POSITION,
         before="if saved is None or fence.resume is None or",
         after="if saved is None or fence.resume is not None or fence.resume is None or",
-        killed_by=("tests/acceptance/lossless/test_09_clock.py",),
+        killed_by=("tests/properties/test_position.py",),
     ),
     Mutant(
         name="a feed that has read past the source's clock stays there",

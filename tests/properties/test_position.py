@@ -359,3 +359,11 @@ def test_only_a_position_past_the_clock_is_stranded() -> None:
     assert not is_stranded(Position("9", ("k",)), timed, int)
     assert not is_stranded(None, timed, int)
     assert not is_stranded(Position("10", None), replace(timed, now=None), int)
+
+
+def test_the_saved_position_goes_down_to_where_rows_may_have_come_since_the_clock_was_set_back() -> None:
+    set_back = Fence(now="9", bound=None, feed_class=FeedClass.EXACT, resume="5")
+    assert lowered(Position("7", ("k",)), set_back, int) == Position("5", None)
+    assert lowered(Position("5", ("k",)), set_back, int) == Position("5", None)
+    assert lowered(Position("4", ("k",)), set_back, int) == Position("4", ("k",))
+    assert lowered(Position("7", None), replace(set_back, resume=None), int) == Position("7", None)
