@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.acceptance.project import execute
 from tests.integration.command import Command, change, define
+from tests.integration.shop import Shop
 
 
 def found(headrace: Command, code: int) -> dict[str, dict[str, Any]]:
@@ -83,3 +88,81 @@ def test_the_class_of_a_feed_is_shown_with_its_reason(
     assert users["class"] == feed_class
     assert users["class_reason"].startswith(reason)
     assert f"users: {told}" in headrace("status").out
+
+
+@pytest.fixture(params=["postgres", "mysql"])
+def shop(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Shop, str]]:
+    """A shop that is read by a user of its own, and how the statements of rights call that user."""
+    url, role = request.getfixturevalue(f"{request.param}_database"), f"reader_{uuid.uuid4().hex[:8]}"
+    with Shop.opened(request.param, url, tmp_path / "shop") as opened:
+        monkeypatch.setenv("HEADRACE_CONFIG_DIR", str(opened.root / "config"))
+        monkeypatch.setenv("HEADRACE_CONTROL_URL", f"sqlite:///{opened.root}/control.db")
+        user = role if request.param == "postgres" else f"{role}@'%'"
+        execute(url, f"CREATE ROLE {role} LOGIN" if request.param == "postgres" else f"CREATE USER {user}")
+        execute(url, f"GRANT SELECT ON users TO {user}", f"GRANT SELECT ON orders TO {user}")
+        parts = urlsplit(url)
+        own = parts._replace(netloc=f"{role}@{parts.hostname}:{parts.port}").geturl()
+        opened.define("apps/app", {"name": "App", "type": request.param, "url": own})
+        yield opened, user
+        if request.param == "postgres":
+            execute(url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+        else:
+            execute(url, f"DROP USER {user}")
+
+
+def test_a_right_that_was_taken_away_is_found_by_doctor(headrace: Command, shop: tuple[Shop, str]) -> None:
+    opened, user = shop
+    assert headrace("sync").code == 0
+    state = {name: check["state"] for name, check in all_found(headrace).items() if name.startswith("feed")}
+    assert set(state.values()) <= {"ok", "warn"}
+    opened.execute(f"REVOKE SELECT ON users FROM {user}")
+    checks = all_found(headrace)
+    broken = {name: check for name, check in checks.items() if check["state"] == "fail"}
+    assert "feed orders of app app" not in broken
+    assert all("users" in name for name in broken), broken
+    feed = broken["feed users of app app"]
+    assert "GRANT SELECT" in feed["found"]
+    assert "start it" not in feed["mend"]
+
+
+@pytest.mark.parametrize("shop", ["postgres"], indirect=True)
+def test_doctor_tells_what_ended_the_last_poll(headrace: Command, shop: tuple[Shop, str]) -> None:
+    opened, user = shop
+    assert headrace("sync").code == 0
+    opened.execute(f"REVOKE SELECT ON users FROM {user}")
+    assert headrace("sync").code == 1
+    opened.execute(f"GRANT SELECT ON users TO {user}")
+    feed = all_found(headrace)["feed users of app app"]
+    assert feed["state"] == "warn"
+    assert "its last poll failed: " in feed["found"]
+    assert "GRANT SELECT" in feed["found"]
+    opened.execute("ALTER TABLE users RENAME COLUMN age TO years")
+    assert headrace("sync").code == 1
+    checks = all_found(headrace)
+    feed = checks["feed users of app app"]
+    assert feed["state"] == "fail"
+    assert "age" in feed["found"]
+    assert "correct the app's url" not in feed["mend"]
+    assert_named_by_kind(checks)
+
+
+def assert_named_by_kind(checks: dict[str, dict[str, Any]]) -> None:
+    """What is told of a definition begins with what it defines."""
+    told = [name.split() for name in checks if ".json" in name]
+    assert told
+    for kind, file in told:
+        assert file.startswith(f"config/{kind}s/") or f"/config/{kind}s/" in file
+
+
+def all_found(headrace: Command) -> dict[str, dict[str, Any]]:
+    """What doctor found, well or not."""
+    return {check.pop("check"): check for check in headrace("doctor", "--json").json}
+
+
+def test_what_is_at_fault_is_called_what_it_is(headrace: Command, project: Path) -> None:
+    change("sources/app.db", "ALTER TABLE users RENAME COLUMN name TO called")
+    checks = all_found(headrace)
+    assert checks["source config/sources/users.json"]["state"] == "fail"
+    assert_named_by_kind(checks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,7 +12,9 @@ import typer
 from headrace.cli.options import Config, Json
 
 if TYPE_CHECKING:
+    from headrace.control.status import FeedStatus
     from headrace.definition.definitions import Definitions
+    from headrace.errors import Fault
     from headrace.settings import Settings
     from headrace.steps.promises import FeedPromise
     from headrace.wiring import Application
@@ -139,14 +142,21 @@ def _databases(app: Application, definitions: Definitions) -> Iterator[Check]:
             yield Check(check=name, found="it answers, and its tables fit")
     for fault in report.unavailable:
         mend = "start it, or correct its url"
-        yield Check(check=f"app {fault.file}", state="fail", found=fault.message, mend=mend)
+        yield Check(check=_name_of(fault), state="fail", found=fault.message, mend=mend)
     for fault in report.faults:
-        mend = "correct the definition, or the source"
-        yield Check(check=f"source {fault.file}", state="fail", found=fault.message, mend=mend)
+        mend = "correct the definition, or what it reads"
+        yield Check(check=_name_of(fault), state="fail", found=fault.message, mend=mend)
     told = app.promises(definitions)
     yield from _clocks(told)
+    feeds = {(feed.source_id, feed.app_id): feed for feed in app.status.feed_status()}
     for promise in told:
-        yield _feed(promise)
+        yield _feed(promise, feeds.get((promise.source_id, promise.app_id)))
+
+
+def _name_of(fault: Fault) -> str:
+    """The fault's file, after the kind of what it defines: its directory's."""
+    kind = PurePath(fault.file).parent.name
+    return f"{kind.removesuffix('s').replace('_', ' ')} {fault.file}"
 
 
 def _clocks(told: tuple[FeedPromise, ...]) -> Iterator[Check]:
@@ -162,14 +172,25 @@ def _clocks(told: tuple[FeedPromise, ...]) -> Iterator[Check]:
         yield Check(check=name, state="warn", found=found, mend=mend)
 
 
-def _feed(promise: FeedPromise) -> Check:
+def _feed(promise: FeedPromise, feed: FeedStatus | None) -> Check:
+    """What its source says now, and else what ended its last poll, if anything did."""
     from headrace.domain.vocabulary import FeedClass
 
     name = f"feed {promise.source_id} of app {promise.app_id}"
     if promise.feed_class is None:
-        return Check(
-            check=name, state="fail", found=promise.reason, mend="correct the app's url, or start it"
+        mend = (
+            "correct the app's url, or start it"
+            if promise.away
+            else "correct the definition, or what it reads and may read; "
+            f"then headrace sync --source {promise.source_id}"
         )
+        return Check(check=name, state="fail", found=promise.reason, mend=mend)
+    if feed is not None and feed.stopped_by_drift:
+        mend = f"when that is so no more, headrace resume {promise.source_id}; else headrace apply"
+        return Check(check=name, state="fail", found=f"it is stopped: {feed.paused_reason}", mend=mend)
+    if feed is not None and feed.failures:
+        mend = f"its source answers now: headrace sync --source {promise.source_id} tries again"
+        return Check(check=name, state="warn", found=f"its last poll failed: {feed.last_error}", mend=mend)
     if promise.feed_class is FeedClass.EXACT:
         return Check(check=name, found="exact", mend=promise.note or None)
     return Check(

@@ -15,8 +15,12 @@ def nearest(name: str, existing: Iterable[str]) -> str:
     return f'; the nearest existing name is "{close[0]}"' if close else ""
 
 
-def missing_table(app_id: str, table: str, existing: Iterable[str]) -> SourceDriftError:
-    return SourceDriftError(f'{app_id}: table "{table}" does not exist{nearest(table, existing)}')
+def missing_table(app_id: str, table: str, existing: Iterable[str], *, unless: str = "") -> SourceDriftError:
+    """
+    Args:
+        unless: why it may exist all the same.
+    """
+    return SourceDriftError(f'{app_id}: table "{table}" does not exist{nearest(table, existing)}{unless}')
 
 
 def require_columns(app_id: str, plan: ReadPlan, facts: TableFacts) -> None:

@@ -41,6 +41,9 @@ class MysqlRelation:
         return next(c for c in self.columns if c.facts.name == name)
 
 
+_UNLESS_HIDDEN: Final = (
+    "; if it does, GRANT SELECT on it to the app's user: the server hides what a user has no right to"
+)
 _FIND = """
 SELECT table_schema, table_name, table_type, engine
 FROM information_schema.tables WHERE (table_schema, table_name) IN ({places})
@@ -101,7 +104,8 @@ def _find_table(connection: MysqlConnection, app_id: str, table: str) -> MysqlRe
     places += [f"({text_literal(table[:at])}, {text_literal(table[at + 1 :])})" for at in dots]
     found = connection.ask(_FIND.format(places=", ".join(places)))
     if not found:
-        raise missing_table(app_id, table, [row[0] for row in connection.ask(_LIST)])
+        existing = [row[0] for row in connection.ask(_LIST)]
+        raise missing_table(app_id, table, existing, unless=_UNLESS_HIDDEN)
     schema, name, kind, engine = min(found, key=lambda row: (row[1] != table, row[1]))
     source = in_from((schema, name))
     catalogue = _Catalogue(connection, schema, name)

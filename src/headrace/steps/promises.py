@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from headrace.domain.position import NO_CURSOR, promised_class
 from headrace.domain.vocabulary import AppId, FeedClass, SourceId
-from headrace.errors import HeadraceError
-from headrace.ports import Clock, FeedPlan, Readers
+from headrace.errors import HeadraceError, RetryableError
+from headrace.ports import Clock, FeedPlan, KeyRange, Readers
+
+_NOTHING = KeyRange(None, None, 0)
+"""No row, of columns that must be there and may be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,7 @@ class FeedPromise:
         reason: why it is not exact, or why the source could not be asked.
         note: how transactions are seen there, where it is not the plain way.
         ahead_s: how far the source's clock is ahead of ours; None where it was not asked.
+        away: the source could not be asked, and may answer later; else somebody must change something.
     """
 
     source_id: SourceId
@@ -28,11 +32,12 @@ class FeedPromise:
     reason: str
     note: str = ""
     ahead_s: float | None = None
+    away: bool = False
 
 
 def promises(readers: Readers, plans: Iterable[FeedPlan], clock: Clock) -> tuple[FeedPromise, ...]:
-    """The promise of each feed, in order of source and app; nothing is read but the catalogue, the clock
-    and what runs."""
+    """The promise of each feed, in order of source and app; nothing is read but the catalogue, the clock,
+    what runs, and whether the feed's columns may be read."""
     ordered = sorted(plans, key=lambda plan: (plan.source.id, plan.app_id))
     return tuple(_promise(readers, plan, clock) for plan in ordered)
 
@@ -43,8 +48,16 @@ def _promise(readers: Readers, plan: FeedPlan, clock: Clock) -> FeedPromise:
             asked = clock.now()
             fence = reader.fence(plan.read, None)
             answered = clock.now()
+            with reader.read(plan.read, _NOTHING) as pages:
+                next(pages, None)
     except HeadraceError as error:
-        return FeedPromise(source_id=plan.source.id, app_id=plan.app_id, feed_class=None, reason=str(error))
+        return FeedPromise(
+            source_id=plan.source.id,
+            app_id=plan.app_id,
+            feed_class=None,
+            reason=str(error),
+            away=isinstance(error, RetryableError),
+        )
     feed_class, reason = promised_class(plan.clock, fence)
     if plan.read.cursor is None:
         feed_class, reason = NO_CURSOR
