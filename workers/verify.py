@@ -10,7 +10,7 @@ from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import HeadraceError, InvariantError
 from headrace.ports import DifferenceKind
-from headrace.steps.given_rows import PAGE_ROWS, GivenFeed, GivenRows, RejectedKeys
+from headrace.steps.given_rows import PAGE_ROWS, GivenFeed, GivenRows, SetAsideAfter
 from headrace.steps.limits import Progress, no_progress
 from headrace.steps.merge_report import MergeReport, MergeState
 from headrace.steps.verify import CatchUp, ModelReport, NotRead, VerifyModel
@@ -107,16 +107,15 @@ def _feeds(app: Application, model: ModelId) -> list[GivenFeed]:
         GivenFeed(
             feed_id=feed.feed_id,
             plan=catalogue.feed(feed.source_id, feed.app_id),
-            rejected=_rejected_keys(app, feed.feed_id),
+            set_aside=_set_aside(app, feed.feed_id),
         )
         for feed in app.status.feed_status()
         if feed.model_id == model
     ]
 
 
-def _rejected_keys(app: Application, feed_id: FeedId) -> RejectedKeys:
-    """Of rows that no data source has seen, and rows that one refused."""
-    return lambda after: app.feeds.rejected_keys(feed_id, after=after, limit=PAGE_ROWS)
+def _set_aside(app: Application, feed_id: FeedId) -> SetAsideAfter:
+    return lambda after: app.feeds.rows_set_aside(feed_id, after=after, limit=PAGE_ROWS)
 
 
 def _merge_what_waits(app: Application, model: ModelId) -> None:

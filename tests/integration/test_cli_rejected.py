@@ -131,11 +131,55 @@ def test_verify_excepts_what_the_data_source_refused(headrace: Command, shop: Sh
     shop.purchase(1, buyer=1, amount=5)
     shop.purchase(2, buyer=2, amount=7)
     headrace("sync")
-    assert headrace("verify").code == 0
+    whole, sample = headrace("verify"), headrace("verify", "--sample", "9", "--seed", "1")
+    assert (whole.code, sample.code) == (0, 0)
+    for told in (whole.out, sample.out):
+        assert "rejected, not compared: users 1: " in told
+        assert "rejected, not compared: users 4: " in told
+    (users,) = headrace("verify", "--json").json["models"]
+    assert (users["rejected_rows"], users["discarded"]) == (2, [])
+    assert [(row["source"], row["key"], row["code"]) for row in users["rejected"]] == [
+        ("users", ["1"], "refused"),
+        ("users", ["4"], "refused"),
+    ]
     shop.allow()
     assert headrace("rejected", "replay", "--all").code == 0
     assert headrace("verify").code == 0
     assert shop.totals() == {1: 5, 2: 7, 3: 0, 4: 0}
+
+
+def test_verify_excepts_what_was_discarded_as_long_as_its_source_has_it_so(
+    headrace: Command, shop: Shop
+) -> None:
+    headrace("rejected", "discard", "--all", "--source", "users")
+    ended = headrace("verify")
+    assert ended.code == 0
+    assert "discarded, not compared: users 1: " in ended.out
+    (users,) = headrace("verify", "--json").json["models"]
+    assert (users["rejected_rows"], [row["key"] for row in users["discarded"]]) == (0, [["1"], ["4"]])
+
+    shop.user(1, "Ann")
+    headrace("sync")
+    (users,) = headrace("verify", "--json").json["models"]
+    assert [row["key"] for row in users["discarded"]] == [["4"]]
+    shop.store("DELETE FROM users WHERE id = 1")
+    assert headrace("verify").code == 1
+
+
+def test_verify_excepts_a_discarded_removal_as_long_as_the_source_lacks_the_row(
+    headrace: Command, shop: Shop
+) -> None:
+    headrace("rejected", "discard", "--all", "--source", "users")
+    shop.refuse_deletes(2)
+    shop.delete("users", 2)
+    headrace("reconcile", "users", "--full", "--confirm")
+    removal = [str(row["id"]) for row in headrace("rejected", "list", "--json").json if row["key"] == ["2"]]
+    assert headrace("rejected", "discard", *removal).code == 0
+    assert shop.names() == {2: "Ann", 3: "Bea"}
+    assert headrace("verify").code == 0
+    shop.user(2, "Bea")
+    (users,) = headrace("verify", "--json").json["models"]
+    assert [row["key"] for row in users["behind"]] == [["2"]]
 
 
 def test_a_value_that_does_not_fit_is_kept_aside_until_the_source_mends_it(

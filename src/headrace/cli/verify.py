@@ -13,6 +13,8 @@ from headrace.cli.options import Config, Json
 
 if TYPE_CHECKING:
     from headrace.domain.shape import ModelShape
+    from headrace.domain.vocabulary import FeedId
+    from headrace.ports import RejectedRow
     from headrace.steps.verify import Found, ModelReport
     from headrace.wiring import Application
     from workers.verify import Failed
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 Names = Mapping[str, tuple[str, str]]
 """Source and app by feed."""
 
-SHOWN_BEHIND: Final = 10
+SHOWN_LATE: Final = 3
+"""Of records that are behind, in a model: beside live writers there are many, and all will come."""
+SHOWN_UNJUDGED: Final = 10
 SHOWN_REJECTED: Final = 20
 _LIMIT: Final = 1_000
 _SEEDS: Final = 1_000_000
@@ -136,25 +140,34 @@ def _summary(report: ModelReport) -> list[str]:
 def _lines(model: ModelShape, report: ModelReport, names: Names) -> Iterator[str]:
     for found in report.differing:
         yield from _record_lines(model, found)
-    for found in report.unjudged[:SHOWN_BEHIND]:
+    for found in report.unjudged[:SHOWN_UNJUDGED]:
         yield f"not judged: {_where(model, found)} differs, but {found.why}"
-    if report.unjudged_records > SHOWN_BEHIND:
-        yield f"not judged: {report.unjudged_records - SHOWN_BEHIND:,} more"
-    for found in report.behind[:SHOWN_BEHIND]:
+    if report.unjudged_records > SHOWN_UNJUDGED:
+        yield f"not judged: {report.unjudged_records - SHOWN_UNJUDGED:,} more"
+    for found in report.behind[:SHOWN_LATE]:
         yield f"behind: {_where(model, found)}: {found.why}"
-    if report.behind_records > SHOWN_BEHIND:
-        yield f"behind: {report.behind_records - SHOWN_BEHIND:,} more"
-    shown = [(feed, row) for feed, rows in report.rejected.items() for row in rows][:SHOWN_REJECTED]
-    for feed, row in shown:
-        yield f"rejected, not compared: {names.get(feed, ('?', '?'))[0]} {row.key}: {row.reason}"
-    if report.rejected_rows > len(shown):
-        yield f"rejected, not compared: {report.rejected_rows - len(shown):,} more"
+    if report.behind_records > SHOWN_LATE:
+        yield f"behind: {report.behind_records - SHOWN_LATE:,} more"
+    yield from _rejected_lines("rejected", report.rejected, report.rejected_rows, names)
+    discarded_rows = sum(map(len, report.discarded.values()))
+    yield from _rejected_lines("discarded", report.discarded, discarded_rows, names)
     for feed, rows in report.held.items():
         source = names.get(feed, ("?", "?"))[0]
         confirmed = f"`headrace reconcile {source} --confirm` removes them"
         yield f"held by a breaker, not compared: {rows:,} of {source}; {confirmed}"
     for column in report.read_whole:
         yield f"{column}: no rows can be looked up by it, so its source was read whole"
+
+
+def _rejected_lines(
+    state: str, rejected: Mapping[FeedId, Sequence[RejectedRow]], total: int, names: Names
+) -> Iterator[str]:
+    shown = [(feed, row) for feed, rows in rejected.items() for row in rows][:SHOWN_REJECTED]
+    for feed, row in shown:
+        key = ", ".join("null" if part is None else part for part in jsons.loads(row.key))
+        yield f"{state}, not compared: {names.get(feed, ('?', '?'))[0]} {key}: {row.reason}"
+    if total > len(shown):
+        yield f"{state}, not compared: {total - len(shown):,} more"
 
 
 def _record_lines(model: ModelShape, found: Found) -> Iterator[str]:
@@ -218,6 +231,13 @@ def _verified(model: ModelShape, report: ModelReport, names: Names) -> dict[str,
         source, app_id = names.get(feed, ("?", "?"))
         return {"source": source, "app": app_id}
 
+    def rows_of(rejected: Mapping[FeedId, Sequence[RejectedRow]]) -> list[dict[str, Any]]:
+        return [
+            of(feed) | {"key": jsons.loads(row.key), "code": row.code, "reason": row.reason}
+            for feed, rows in rejected.items()
+            for row in rows
+        ]
+
     return {
         "model": report.model,
         "error": None,
@@ -231,11 +251,8 @@ def _verified(model: ModelShape, report: ModelReport, names: Names) -> dict[str,
         "behind_records": report.behind_records,
         "behind": [_difference(model, found) for found in report.behind],
         "rejected_rows": report.rejected_rows,
-        "rejected": [
-            of(feed) | {"key": jsons.loads(row.key), "code": row.code, "reason": row.reason}
-            for feed, rows in report.rejected.items()
-            for row in rows
-        ],
+        "rejected": rows_of(report.rejected),
+        "discarded": rows_of(report.discarded),
         "held": [of(feed) | {"rows": rows} for feed, rows in report.held.items()],
         "read_whole": report.read_whole,
     }

@@ -28,7 +28,15 @@ from headrace.control.types import Timestamp, from_now, now, seconds_named
 from headrace.domain.schedule import backoff_s, next_due
 from headrace.domain.vocabulary import AppId, BatchId, DataSourceId, FeedId, LeaseId, SourceId
 from headrace.errors import LeaseLostError
-from headrace.ports import ClaimedFeed, JournalEntry, KeyRequest, Lease, PollOutcome
+from headrace.ports import (
+    ClaimedFeed,
+    JournalEntry,
+    KeyRequest,
+    Lease,
+    PollOutcome,
+    RejectedRow,
+    RowSetAside,
+)
 
 _REJECTED_KEYS = 10_000
 """As many open rejected rows of a feed as a reader keeps in mind; the others close when replayed."""
@@ -107,12 +115,13 @@ _OPEN_REJECTED_KEYS = (
     )
     .limit(_REJECTED_KEYS)
 )
-_REJECTED_PAGE = (
-    sa.select(rejected_row.c.id, rejected_row.c.key)
+_IS_DISCARDED = sa.and_(rejected_row.c.state == "discarded", rejected_row.c.refused_by != "")
+_ROWS_SET_ASIDE = (
+    sa.select(rejected_row)
     .where(
         rejected_row.c.feed_id == sa.bindparam("of_feed"),
         rejected_row.c.id > sa.bindparam("after_id", type_=sa.BigInteger()),
-        rejected_row.c.state == "open",
+        sa.or_(rejected_row.c.state == "open", _IS_DISCARDED),
     )
     .order_by(rejected_row.c.id)
     .limit(sa.bindparam("at_most", type_=sa.Integer()))
@@ -230,10 +239,10 @@ class SqlFeeds:
         with reading(self._engine) as connection:
             return frozenset(connection.execute(_OPEN_REJECTED_KEYS, {"of_feed": feed_id}).scalars())
 
-    def rejected_keys(self, feed_id: FeedId, *, after: int, limit: int) -> tuple[tuple[int, str], ...]:
+    def rows_set_aside(self, feed_id: FeedId, *, after: int, limit: int) -> tuple[RowSetAside, ...]:
         which = {"of_feed": feed_id, "after_id": after, "at_most": limit}
         with reading(self._engine) as connection:
-            return tuple((row.id, row.key) for row in connection.execute(_REJECTED_PAGE, which))
+            return tuple(_row_set_aside(row) for row in connection.execute(_ROWS_SET_ASIDE, which))
 
     def written_data_sources(self, feed_id: FeedId) -> tuple[DataSourceId, ...]:
         with reading(self._engine) as connection:
@@ -245,6 +254,15 @@ class SqlFeeds:
         values = {"of_feed": feed_id, "batches": max_batches, "bytes": max_bytes}
         with reading(self._engine) as connection:
             return frozenset(connection.execute(_BLOCKED, values).scalars())
+
+
+def _row_set_aside(row: sa.Row[Any]) -> RowSetAside:
+    return RowSetAside(
+        id=row.id,
+        row=RejectedRow(key=row.key, code=row.code, reason=row.reason, raw=row.raw),
+        refused=row.refused_by != "",
+        discarded=row.state == "discarded",
+    )
 
 
 def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:

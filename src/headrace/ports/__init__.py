@@ -15,6 +15,7 @@ from headrace.ports.feeds import (
     PollOutcome,
     Reconciliation,
     RejectedRow,
+    RowSetAside,
 )
 from headrace.ports.journal import FeedLog, Journal, RefusedRow, WaitingBatch
 from headrace.ports.process import Clock, Nudge
@@ -104,6 +105,7 @@ __all__ = [
     "Retention",
     "Routes",
     "Routing",
+    "RowSetAside",
     "Schedule",
     "Selection",
     "Since",

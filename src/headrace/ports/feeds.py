@@ -120,6 +120,16 @@ class RejectedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowSetAside:
+    """A rejected row as it is kept. `refused`: by a data source."""
+
+    id: int
+    row: RejectedRow
+    refused: bool
+    discarded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JournalEntry:
     """One transaction of the journal: a page's batches, the state after it, and what was set aside.
 
@@ -207,9 +217,9 @@ class Feeds(Protocol):
         thousands."""
         ...
 
-    def rejected_keys(self, feed_id: FeedId, *, after: int, limit: int) -> tuple[tuple[int, str], ...]:
-        """The next open rejected rows of this feed, whoever refused them: number and key (JSON array), by
-        number."""
+    def rows_set_aside(self, feed_id: FeedId, *, after: int, limit: int) -> tuple[RowSetAside, ...]:
+        """The next rejected rows of this feed by number: the open ones, and of those that a data source
+        refused the discarded too."""
         ...
 
     def written_data_sources(self, feed_id: FeedId) -> tuple[DataSourceId, ...]:

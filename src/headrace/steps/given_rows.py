@@ -19,10 +19,12 @@ from headrace.ports import (
     Readers,
     RejectedRow,
     Routes,
+    RowSetAside,
     Selection,
     SourceReader,
     Stores,
 )
+from headrace.steps.discarded import still_given
 from headrace.steps.limits import Progress
 from headrace.steps.page import canonical_requests, cut
 
@@ -34,17 +36,16 @@ Keys = Mapping[str | None, Sequence[tuple[str, ...]]]
 """Keys of records as canonical texts, by customer; None: of any customer."""
 
 
-RejectedKeys = Callable[[int], Sequence[tuple[int, str]]]
+SetAsideAfter = Callable[[int], Sequence[RowSetAside]]
 
 
 @dataclass(frozen=True, slots=True)
 class GivenFeed:
-    """One feed of the model, by its applied plan. `rejected`: after a number, the next keys (JSON arrays) of
-    rows that were set aside, each with its number."""
+    """One feed of the model, by its applied plan. `set_aside`: the next rejected rows after a number."""
 
     feed_id: FeedId
     plan: FeedPlan
-    rejected: RejectedKeys
+    set_aside: SetAsideAfter
 
     @property
     def source(self) -> SourceShape:
@@ -62,7 +63,9 @@ class GivenRows:
 
     Attributes:
         targets: the data sources that hold the model.
-        rejected: rows that were set aside as they were read, by feed.
+        rejected: rows that were set aside as they were read, or that a data source refused, by feed; as many
+            as are shown. `rejected_rows` counts all.
+        discarded: refused rows that were discarded and are in their source as they were, by feed.
         read_whole: columns by which no rows can be looked up, as the source compares them otherwise than the
             property does: `source.column`.
     """
@@ -77,12 +80,13 @@ class GivenRows:
     progress: Progress
     rejected: dict[FeedId, list[RejectedRow]] = field(default_factory=dict)
     rejected_rows: int = 0
+    discarded: dict[FeedId, list[RejectedRow]] = field(default_factory=dict)
     read_whole: set[str] = field(default_factory=set)
     _direct: dict[tuple[str, str, tuple[str, ...]], bool] = field(default_factory=dict)
 
     def expect_all(self, into: Expectation, *, shown_rejected: int) -> None:
         """Every record, as the sources give it now."""
-        self.set_known_aside(into)
+        self.set_known_aside(into, shown=shown_rejected)
         for source in feeding_sources(self.model, self.properties):
             for feed in self._feeds_of(source):
                 self._read(into, feed, _WHOLE, shown_rejected=shown_rejected)
@@ -91,11 +95,11 @@ class GivenRows:
             self._keep_staged(into, source)
             into.settle(source)
 
-    def set_known_aside(self, into: Expectation) -> None:
+    def set_known_aside(self, into: Expectation, *, shown: int) -> None:
         """Rows that control has set aside, or breakers hold, are excepted."""
         for feed in self.feeds:
             if feed.source in feeding_sources(self.model, self.properties):
-                self._set_aside_rejected(into, feed)
+                self._set_aside_rejected(into, feed, shown)
                 self._set_aside_held(into, feed)
 
     def expect(self, into: Expectation, keys: Keys) -> None:
@@ -183,10 +187,13 @@ class GivenRows:
     ) -> None:
         if not rows:
             return
+        self._count_rejected(feed, rows, shown)
+        self._set_aside(into, feed, [json.loads(row.key) for row in rows])
+
+    def _count_rejected(self, feed: GivenFeed, rows: Sequence[RejectedRow], shown: int) -> None:
         self.rejected_rows += len(rows)
         known = self.rejected.setdefault(feed.feed_id, [])
         known.extend(rows[: max(0, shown - len(known))])
-        self._set_aside(into, feed, [json.loads(row.key) for row in rows])
 
     def _set_aside(self, into: Expectation, feed: GivenFeed, keys: Sequence[Sequence[str | None]]) -> None:
         """
@@ -198,11 +205,27 @@ class GivenRows:
         if canonical:
             into.set_aside(feed.source, feed.owner, self.typed(feed.source.key, canonical))
 
-    def _set_aside_rejected(self, into: Expectation, feed: GivenFeed) -> None:
+    def _set_aside_rejected(self, into: Expectation, feed: GivenFeed, shown: int) -> None:
+        """What is no row is found again as the source is read; what a data source refused is only known."""
         last = 0
-        while rejected := feed.rejected(last):
-            self._set_aside(into, feed, [json.loads(key) for _, key in rejected])
-            last = rejected[-1][0]
+        while known := feed.set_aside(last):
+            is_open = [each for each in known if not each.discarded]
+            self._set_aside(into, feed, [json.loads(each.row.key) for each in is_open])
+            refused = {each.row.key: each.row for each in is_open if each.refused}
+            if refused:
+                self._count_rejected(feed, list(refused.values()), shown)
+            self._set_aside_discarded(into, feed, [each.row for each in known if each.discarded])
+            last = known[-1].id
+
+    def _set_aside_discarded(self, into: Expectation, feed: GivenFeed, rows: Sequence[RejectedRow]) -> None:
+        if not rows:
+            return
+        with self.readers.lend(feed.plan.app_id) as reader:
+            still = still_given(rows, feed.plan, reader, self.routes)
+        if still:
+            by_key = {row.key: row for row in still}
+            self.discarded.setdefault(feed.feed_id, []).extend(by_key.values())
+            self._set_aside(into, feed, [json.loads(key) for key in by_key])
 
     def _set_aside_held(self, into: Expectation, feed: GivenFeed) -> None:
         for target in self.targets:

@@ -68,6 +68,7 @@ class ModelReport:
         mending: the sources of which a full reconciliation mends what is wrong, in this order.
         stopped: there may be more differences: the limit is reached.
         rejected: some of the rows that are excepted, by feed; `rejected_rows` counts all of them.
+        discarded: rows that are excepted as a data source refused them and a person let them go, by feed.
         held: rows that a breaker holds, by feed; they are excepted too.
         read_whole: columns by which the source could not look rows up.
     """
@@ -84,6 +85,7 @@ class ModelReport:
     stopped: bool = False
     rejected: Mapping[FeedId, Sequence[RejectedRow]] = field(default_factory=dict)
     rejected_rows: int = 0
+    discarded: Mapping[FeedId, Sequence[RejectedRow]] = field(default_factory=dict)
     held: Mapping[FeedId, int] = field(default_factory=dict)
     read_whole: Sequence[str] = ()
 
@@ -130,7 +132,7 @@ class VerifyModel:
         """Records chosen at random are compared."""
         report = ModelReport(model=self.model.id)
         with self.expectations(self.model, self.given.properties) as excepted:
-            self.given.set_known_aside(excepted)
+            self.given.set_known_aside(excepted, shown=self.limit)
             for keys in sample.chosen(self.given, self.stores, a_time=RECORDS_A_LOOK):
                 self._judge(excepted, keys, report, counting=True)
         return self._finished(report)
@@ -139,6 +141,7 @@ class VerifyModel:
         report.mending = self._mending(report.differing)
         report.rejected = self.given.rejected
         report.rejected_rows = self.given.rejected_rows
+        report.discarded = self.given.discarded
         report.read_whole = sorted(self.given.read_whole)
         held: dict[FeedId, int] = {}
         mine = {feed.feed_id for feed in self.given.feeds}
