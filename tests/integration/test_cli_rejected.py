@@ -166,6 +166,24 @@ def test_verify_excepts_what_was_discarded_as_long_as_its_source_has_it_so(
     assert headrace("verify").code == 1
 
 
+def test_verify_shows_a_few_of_the_records_that_are_behind_and_counts_all(
+    headrace: Command, shop: Shop
+) -> None:
+    def rename(name: str) -> None:
+        for id_ in range(5, 15):
+            shop.user(id_, name)
+
+    rename("Ann")
+    headrace("sync")
+    rename("Bea")
+    lines = [line for line in headrace("verify").out.splitlines() if line.startswith("behind: ")]
+    assert len(lines) == 4
+    assert lines[-1] == "behind: 7 more"
+    rename("Cid")
+    (users,) = headrace("verify", "--json").json["models"]
+    assert (users["behind_records"], len(users["behind"])) == (10, 10)
+
+
 def test_verify_excepts_a_discarded_removal_as_long_as_the_source_lacks_the_row(
     headrace: Command, shop: Shop
 ) -> None:
