@@ -21,6 +21,10 @@ class SourceUnavailableError(RetryableError):
     """The source database cannot be reached, timed out, or refused for now."""
 
 
+class RelationUnavailableError(SourceUnavailableError):
+    """What a source reads is not there now, or not whole; whatever else is in its app may be."""
+
+
 class StoreUnavailableError(RetryableError):
     """The data source cannot be reached, timed out, is full, or refused for now."""
 

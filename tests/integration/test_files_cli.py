@@ -220,3 +220,34 @@ def test_a_command_warns_in_words_unless_json_is_asked_for(
     assert "{" not in ended.err
     monkeypatch.setenv("HEADRACE_LOG_FORMAT", "json")
     assert json.loads(headrace("discover", "exports").err)["file"] == "broken.csv.gz"
+
+
+def test_a_file_that_is_missing_is_no_app_that_is_away(headrace: Command) -> None:
+    visits = Path("exports/visits")
+    visits.mkdir()
+    (visits / "1.csv").write_text("id,user_id\n1,1\n")
+    source = {
+        "name": "Visits", "model": "users", "app": "exports", "table": "visits", "key": ["id"],
+        "mapping": {"user_id": "id"}, "properties": {"visits": {"type": "integer", "aggregation": "count"}},
+    }  # fmt: skip
+    Path("config/sources/visits.json").write_text(json.dumps(source))
+    assert headrace("sync").code == 0
+    (visits / "1.csv").unlink()
+    visits.rmdir()
+    USERS.write_text("id,name\n1,changed\n2,b\n3,c\n")
+    ended = headrace("sync")
+    assert ended.code == 1
+    assert users()[1] == "changed"
+    assert "cannot be reached" not in ended.out + ended.err
+    (told,) = ended.err.splitlines()
+    assert told.startswith('config/sources/visits.json: app exports: table "visits" does not exist')
+    checks = {check["check"]: check for check in headrace("doctor", "--json").json}
+    assert checks["feed users of app exports"]["state"] == "warn"
+    assert {name for name, check in checks.items() if check["state"] == "fail"} == {
+        "source config/sources/visits.json",
+        "feed visits of app exports",
+    }
+
+    Path("exports").rename("elsewhere")
+    away = headrace("sync")
+    assert "config/apps/exports.json: cannot be reached: there is no directory" in away.err

@@ -13,7 +13,13 @@ import pyarrow as pa
 from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import FeedClass
-from headrace.errors import ConfigurationError, InvariantError, SourceDriftError
+from headrace.errors import (
+    ConfigurationError,
+    InvariantError,
+    RelationUnavailableError,
+    SourceDriftError,
+    SourceUnavailableError,
+)
 from headrace.ports import KeyRange, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
 from headrace.sources.files_csv import BLOCKS, CannotReadSoError, SubstituteTakenError, Way, read_csv
 from headrace.sources.files_cursor import rank_of
@@ -45,7 +51,13 @@ class FilesReader:
         self._streaming = False
 
     def describe(self, relation: Relation) -> TableFacts:
-        return shape_of(self._app_id, self._directory.files(relation)).facts
+        """Raises RelationUnavailableError for files that are not there in a directory that is."""
+        try:
+            return shape_of(self._app_id, self._directory.files(relation)).facts
+        except SourceUnavailableError as error:
+            if not self._directory.root.is_dir():
+                raise
+            raise RelationUnavailableError(str(error)) from error
 
     def tables(self) -> tuple[TableListing, ...]:
         return listed(self._app_id, self._directory.everything())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from headrace.definition.definitions import Definitions
 from headrace.domain.vocabulary import AppId, SourceId
-from headrace.errors import Fault, HeadraceError, RetryableError
+from headrace.errors import Fault, HeadraceError, RelationUnavailableError, RetryableError
 from headrace.ports import Readers, Relation, TableFacts
 
 Feed = tuple[SourceId, AppId]
@@ -42,6 +42,8 @@ def describe(definitions: Definitions, readers: Readers) -> Described:
             try:
                 with readers.lend(app_id) as reader:
                     facts = reader.describe(relation)
+            except RelationUnavailableError as error:
+                refused.setdefault((app_id, _without(app_id, error)), []).append(source_id)
             except RetryableError as error:
                 found.unavailable[app_id] = _without(app_id, error)
             except HeadraceError as error:
