@@ -15,6 +15,7 @@ import pytest
 
 from headrace.domain.oversize import MARK, Oversized, mark_oversized, oversized
 from headrace.domain.position import Position
+from headrace.domain.unreadable import Unreadable, has_unreadable
 from headrace.errors import SourceDriftError
 from headrace.ports import ExactKeys, KeyRange, Page, ReadPlan, Relation, Selection, Since, SourceReader
 from headrace.sources import open_reader
@@ -141,11 +142,13 @@ def test_a_text_of_the_sources_own_is_never_taken_for_a_mark(source: Source, rea
     if source.dialect == "postgres":
         pytest.skip("PostgreSQL's texts hold no NUL")
     fill(source)
-    forged = ["\0oversized:x", Oversized(9, 5, "y").mark, Oversized(LIMIT + 1, LIMIT).mark]
+    line = Unreadable(at="1", reason="forged", line="1")
+    forged = ["\0oversized:x", Oversized(9, 5, "y").mark, Oversized(LIMIT + 1, LIMIT).mark, line.mark]
     for n, text in enumerate(forged, start=10):
         source.execute("INSERT INTO notes VALUES (?, ?, NULL, ?)", n, text, "2026-02-01 00:00:00")
     found = column(pages(reader, PLAN, ALL), "note")
     assert [n for n, note in enumerate(found, start=1) if oversized(note) is not None] == [3, 7]
+    assert not has_unreadable(pa.array(found))
     assert [text.replace("\0", "") for text in found[9:]] == [text.replace("\0", "") for text in forged]
     with closing(open_reader("shop", source.url, nonce="other")) as other:
         assert column(pages(other, PLAN, ALL), "note") == found

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headrace.domain.arrow import Array, BooleanArray, pa, pc
+from headrace.domain.unreadable import UNREADABLE
 
 MARK: Final = "\0oversized:"
 _FORM: Final = "\\x00oversized:([0-9]{1,18}):([0-9]{1,18}):"
@@ -62,10 +63,12 @@ def is_oversized(texts: Array) -> BooleanArray:
 
 
 def kept_apart(texts: Array) -> Array:
-    """The texts as they are in a source, with one more NUL before each that would be taken for a mark."""
-    alike = is_oversized(texts)
-    if not pc.any(alike).as_py():
+    """The texts as they are in a source, with one more NUL before each that would be taken for a mark, be it
+    of such a cell or of a line that is no row."""
+    begun = pc.fill_null(pc.starts_with(texts, MARK[0]), False)
+    if not pc.any(begun).as_py():
         return texts
+    alike = pc.or_(is_oversized(texts), pc.fill_null(pc.starts_with(texts, UNREADABLE), False))
     return pc.if_else(alike, pc.binary_join_element_wise("\0", texts, ""), texts)
 
 

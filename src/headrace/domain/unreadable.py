@@ -12,7 +12,8 @@ from typing import Final, Self
 
 from headrace.domain.arrow import Array, ChunkedArray, pc
 
-_MARK: Final = "\0unreadable:"
+UNREADABLE: Final = "\0unreadable:"
+"""How each mark begins. Readers keep a source's own texts apart from it (`oversize.kept_apart`)."""
 _PARTS: Final = 3
 
 
@@ -32,26 +33,28 @@ class Unreadable:
 
     @property
     def mark(self) -> str:
-        return _MARK + "\0".join(part.replace("\0", "\ufffd") for part in (self.at, self.reason, self.line))
+        return UNREADABLE + "\0".join(
+            part.replace("\0", "\ufffd") for part in (self.at, self.reason, self.line)
+        )
 
     @classmethod
     def from_text(cls, text: str | None) -> Self | None:
         """The line that the mark stands for; None when the text is no mark, whatever it begins with."""
-        if text is None or not text.startswith(_MARK):
+        if text is None or not text.startswith(UNREADABLE):
             return None
-        parts = text.removeprefix(_MARK).split("\0")
+        parts = text.removeprefix(UNREADABLE).split("\0")
         return cls(at=parts[0], reason=parts[1], line=parts[2]) if len(parts) == _PARTS else None
 
 
 def has_unreadable(texts: Array | ChunkedArray) -> bool:
     """One of the texts is a mark."""
-    marked = texts.filter(pc.fill_null(pc.starts_with(texts, _MARK), False))
+    marked = texts.filter(pc.fill_null(pc.starts_with(texts, UNREADABLE), False))
     return any(Unreadable.from_text(text) is not None for text in marked.to_pylist())
 
 
 def unreadable_rows(texts: Array) -> Iterator[tuple[int, Unreadable]]:
     """The index of each text that is a mark, and its line."""
-    marked = pc.fill_null(pc.starts_with(texts, _MARK), False)
+    marked = pc.fill_null(pc.starts_with(texts, UNREADABLE), False)
     for row in pc.indices_nonzero(marked).to_pylist():
         found = Unreadable.from_text(texts[row].as_py())
         if found is not None:
