@@ -205,7 +205,8 @@ def test_a_value_that_does_not_fit_is_kept_aside_until_the_source_mends_it(
 ) -> None:
     shop.user(2, "Ann", "not a day")
     ended = headrace("sync")
-    assert "a record's _invalid has each with its reason" in ended.out
+    assert "rows with invalid values" in ended.out
+    assert "A record's _invalid tells of those of its rows, with the reason" in ended.out
     (ann,) = headrace("records", "users", "2", "--json").json
     assert (ann["name"], ann["born_on"]) == ("Ann", None)
     assert ann["_invalid"]["born_on"]["value"] == "not a day"
@@ -213,3 +214,7 @@ def test_a_value_that_does_not_fit_is_kept_aside_until_the_source_mends_it(
     headrace("sync")
     (ann,) = headrace("records", "users", "2", "--json").json
     assert (ann["born_on"], ann["_invalid"]) == ("1990-02-28", None)
+    shop.source.execute("INSERT INTO purchases (id, buyer_id, amount) VALUES (1, 999, 'much')")
+    ended = headrace("sync")
+    assert "those of a row that belongs to no record are in none" in ended.out
+    assert shop.store("SELECT count(*) FROM users WHERE _invalid IS NOT NULL") == [(0,)]

@@ -108,7 +108,8 @@ def print_report(
             screen.print_line("Rejected rows, with their reasons: headrace rejected list")
         if any(feed.invalid for feed in report.feeds):
             screen.print_line(
-                "Values that did not fit are null; a record's _invalid has each with its reason."
+                "Values that did not fit are null. A record's _invalid tells of those of its rows, with the"
+                " reason; those of a row that belongs to no record are in none."
             )
     tell_failures(report, told=told)
 
@@ -120,7 +121,7 @@ def _print_tables(report: SyncReport) -> None:
     one_app = len({feed.source_id for feed in report.feeds}) == len(report.feeds)
     columns = [screen.Column("source"), screen.Column("app", spare=one_app)]
     columns += [screen.Column("rows read", right=True), screen.Column("batches", right=True, spare=True)]
-    columns += [screen.Column(n, right=True) for n in ("rejected rows", "invalid values")]
+    columns += [screen.Column(n, right=True) for n in ("rejected rows", "rows with invalid values")]
     rows: list[list[Any]] = [
         [f.source_id, f.app_id, f"{f.rows_read:,}", f.batches, f.rejected, f.invalid] for f in report.feeds
     ]
