@@ -194,7 +194,7 @@ def test_files_are_discovered_and_defined_from(headrace: Command) -> None:
     Path("exports/2026/Orders.csv.gz").write_bytes(b"no gzip at all")
     Path("exports/2026/visits.tsv").write_text("visit_id\tseen_at\n7\t2026-01-01 10:00:00\n")
     listed = {table["table"]: table for table in headrace("discover", "exports", "--json").json}
-    assert set(listed) == {"users.csv", "2026/visits.tsv"}
+    assert set(listed) == {"users.csv", "2026/visits.tsv"}  # no directory with a file that cannot be read
     definition = headrace("discover", "exports", "visits").json
     assert (definition["model"], definition["table"]) == ("visits", "2026/visits.tsv")
     assert (definition["key"], definition["schedule"]["cursor"]) == (["visit_id"], "seen_at")
@@ -251,3 +251,22 @@ def test_a_file_that_is_missing_is_no_app_that_is_away(headrace: Command) -> Non
     Path("exports").rename("elsewhere")
     away = headrace("sync")
     assert "config/apps/exports.json: cannot be reached: there is no directory" in away.err
+
+
+def test_whatever_a_source_may_name_is_discovered(headrace: Command) -> None:
+    for name in ("events/e1.csv", "events/e2.csv", "mixed/a.csv", "mixed/b.csv"):
+        Path("exports", name).parent.mkdir(exist_ok=True)
+        Path("exports", name).write_text("e_id,seen_at\n1,2026-01-01 10:00:00\n")
+    Path("exports/mixed/b.csv").write_text("other\n1\n")
+    listed = {table["table"]: table for table in headrace("discover", "exports", "--json").json}
+    assert set(listed) >= {"events", "events/e1.csv", "mixed/a.csv"}
+    assert "mixed" not in listed
+    assert listed["events"]["estimated_rows"] == 2
+    for table in ("events", "events/*.csv", "**/e?.csv"):
+        definition = headrace("discover", "exports", table).json
+        assert (definition["table"], definition["key"]) == (table, ["e_id"])
+        assert definition["schedule"]["cursor"] == "seen_at"
+        assert definition["model"] == ("events" if table.startswith("events") else "e")
+    ended = headrace("discover", "exports", "evnts")
+    assert ended.code == 2
+    assert 'table "evnts" does not exist; the nearest existing name is "events"' in ended.err

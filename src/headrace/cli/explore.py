@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headrace.ports import SourceReader, TableListing
 
 PREVIEWED_ROWS: Final = 10
+_WILD: Final = frozenset("*?[")
 
 
 def register(app: typer.Typer) -> None:
@@ -47,8 +48,9 @@ def discover(
 
     with _reader(config, app_id) as reader:
         tables = reader.tables()
-    if table is not None:
-        print(_file_text(_definition(app_id, _table_named(table, tables, app_id))))  # noqa: T201
+        listing = None if table is None else _table_named(table, tables, reader)
+    if listing is not None:
+        print(_file_text(_definition(app_id, listing)))  # noqa: T201
     elif as_json:
         screen.print_json([_as_json(listing) for listing in tables])
     elif not tables:
@@ -153,18 +155,52 @@ def _opened(app_id: str, app: App, file: str) -> Iterator[SourceReader]:
         reader.close()
 
 
-def _table_named(name: str, tables: tuple[TableListing, ...], app_id: str) -> TableListing:
-    from headrace.cli.session import named
+def _table_named(name: str, tables: tuple[TableListing, ...], reader: SourceReader) -> TableListing:
+    """A listed table by its name or bare name, or whatever else a source may name (a pattern of files).
 
+    Raises:
+        ConfigurationError: there is no such table; says which name was probably meant.
+    """
     by_name = {listing.table: listing for listing in tables}
     by_name |= {_bare_name(listing.table): listing for listing in reversed(tables)} | by_name
-    return named(by_name, name, word="table", directory=app_id)
+    return by_name[name] if name in by_name else _unlisted(name, tables, reader)
+
+
+def _unlisted(name: str, tables: tuple[TableListing, ...], reader: SourceReader) -> TableListing:
+    """Its columns, with what is suggested for a listed table that has the same."""
+    from dataclasses import replace
+
+    from headrace.errors import ConfigurationError, RelationUnavailableError, SourceDriftError
+    from headrace.ports import Relation, TableListing
+
+    try:
+        facts = reader.describe(Relation(table=name))
+    except (SourceDriftError, RelationUnavailableError) as error:
+        raise ConfigurationError(str(error)) from error
+    columns = [column.name for column in facts.columns]
+    for listing in tables:
+        if [column.name for column in listing.facts.columns] == columns:
+            return replace(listing, table=name, estimated_rows=None)
+    return TableListing(
+        table=name,
+        facts=facts,
+        estimated_rows=None,
+        suggested_key=next((key for key in (facts.primary_key, *facts.unique_keys) if key), ()),
+        suggested_cursor=None,
+        cursor_has_index=False,
+        foreign_keys=(),
+    )
 
 
 def _bare_name(table: str) -> str:
-    """The table without its namespace, the file without its directory and endings."""
+    """The table without its namespace, the file without its directory and endings, a pattern without what
+    stands for others."""
     file = re.fullmatch(r"(?:.*/)?(.+?)\.(?:csv|tsv|parquet)(?:\.(?:gz|zst|bz2))?", table, re.IGNORECASE)
-    return file[1] if file else table.rpartition(".")[2]
+    name = file[1] if file else table.rpartition("/")[2].rpartition(".")[2]
+    if not _WILD & set(name):
+        return name
+    plain = re.sub(r"\[[^]]*\]|[*?]", "", name).strip("_-. ")
+    return plain or _bare_name(table.rpartition("/")[0] or "files")
 
 
 def _as_row(listing: TableListing) -> list[str | None]:

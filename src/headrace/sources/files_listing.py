@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Final
 
 from headrace import logs
@@ -33,14 +34,31 @@ _FORMS: Final = (
 
 
 def listed(app_id: str, files: Sequence[SourceFile]) -> tuple[TableListing, ...]:
-    """Each file as a table; one that cannot be read is left out, and a warning says why."""
-    found = []
+    """Each directory of files alike as a table, and each file; one that cannot be read is left out, and a
+    warning says why."""
+    found: dict[str, TableListing] = {}
     for file in files:
         try:
-            found.append(_listing(app_id, file))
+            found[file.name] = _listing(app_id, file)
         except HeadraceError as error:
             log.warning("file not listed", file=file.name, error=str(error))
-    return tuple(found)
+    return (*_directories(files, found), *found.values())
+
+
+def _directories(files: Sequence[SourceFile], found: Mapping[str, TableListing]) -> Iterator[TableListing]:
+    """Directories that are tables: every file right in one was found, and has the columns of the others."""
+    inside: dict[str, list[TableListing | None]] = {}
+    for file in files:
+        inside.setdefault(str(PurePosixPath(file.name).parent), []).append(found.get(file.name))
+    for folder, within in sorted(inside.items()):
+        listings = [listing for listing in within if listing is not None]
+        shapes = {frozenset(column.name for column in listing.facts.columns) for listing in listings}
+        if folder == "." or len(listings) < len(within) or len(shapes) > 1:
+            continue
+        rows = [listing.estimated_rows for listing in listings if listing.estimated_rows is not None]
+        first = next((listing for listing in listings if listing.estimated_rows), listings[0])
+        about = sum(rows) if len(rows) == len(listings) else None
+        yield replace(first, table=folder, estimated_rows=about)
 
 
 def _listing(app_id: str, file: SourceFile) -> TableListing:
