@@ -267,6 +267,6 @@ def test_whatever_a_source_may_name_is_discovered(headrace: Command) -> None:
         assert (definition["table"], definition["key"]) == (table, ["e_id"])
         assert definition["schedule"]["cursor"] == "seen_at"
         assert definition["model"] == ("events" if table.startswith("events") else "e")
-    ended = headrace("discover", "exports", "evnts")
+    ended = headrace("discover", "exports", "even")
     assert ended.code == 2
-    assert 'table "evnts" does not exist; the nearest existing name is "events"' in ended.err
+    assert 'table "even" does not exist; the nearest existing name is "events"' in ended.err
