@@ -7,7 +7,6 @@ without it. 2: no mutant has such a name.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -34,8 +33,9 @@ def main(names: Sequence[str]) -> int:
     print(f"{len(chosen)} mutants; first their tests without any", flush=True)
     with tempfile.TemporaryDirectory(prefix="headrace-mutants-") as directory:
         copy = _copied(Path(directory))
-        if _tests(copy, sorted({test for m in chosen for test in m.killed_by})) != PASSED:
-            print("the tests fail without any mutant: mend that first")
+        without = _run(copy, sorted({test for m in chosen for test in m.killed_by}))
+        if without.returncode != PASSED:
+            print(without.stdout[-3000:], "the tests fail without any mutant: mend that first", sep="\n")
             return 1
         survivors = [mutant for mutant in chosen if not _killed(mutant, copy)]
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants killed")
@@ -57,7 +57,8 @@ def _killed(mutant: Mutant, copy: Path) -> bool:
     started = time.monotonic()
     try:
         mutant.apply(copy)
-        code = _tests(copy, mutant.killed_by)
+        done = _run(copy, mutant.killed_by)
+        code = done.returncode
         verdict = {FAILED: "killed", PASSED: "SURVIVED"}.get(code, f"NOT RUN (pytest exits {code})")
     except StaleMutantError as error:
         code, verdict = None, f"STALE ({error})"
@@ -69,17 +70,13 @@ def _killed(mutant: Mutant, copy: Path) -> bool:
     return code == FAILED
 
 
-def _tests(copy: Path, tests: Sequence[str]) -> int:
+def _run(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """The tests, up to the first that fails."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", *tests]
     environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}", "CI": "true"}
-    done = subprocess.run(
+    return subprocess.run(
         command, cwd=copy, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
     )
-    if done.returncode not in (PASSED, FAILED):
-        print(done.stdout[-3000:], done.stderr[-3000:], sep="\n")
-    elif done.returncode == FAILED and os.environ.get("HEADRACE_MUTANTS_SHOW"):
-        print(re.sub(r"(?m)^", "    ", done.stdout[-2000:]))
-    return done.returncode
 
 
 if __name__ == "__main__":
