@@ -146,9 +146,6 @@ def test_a_wider_type_goes_on_and_is_noted(shop: Shop) -> None:
     shop.sync()
     # MariaDB makes the table anew for a wider integer, which cannot be told from a restored one.
     assert shop.journalled(USERS) == before or shop.kind == "mysql"
-    after = shop.journalled(USERS)
-    shop.sync()
-    assert shop.journalled(USERS) == after
     shop.rename(2, "a name of more than twenty letters")
     shop.sync()
     users = shop.status(USERS)
