@@ -7,6 +7,7 @@ import csv as python_csv
 import io
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -178,9 +179,10 @@ def _batches(
 
     wanted = list(dict.fromkeys([names[0], *(name for name in names if name in columns)]))
     batches: Iterator[Any] = iter(())
+    returned = threading.Event()
     try:
         batches = csv.open_csv(
-            pa.PythonFile(stream, "r"),
+            pa.PythonFile(_Lent(stream, returned), "r"),
             read_options=csv.ReadOptions(
                 # One thread: only then does a ragged line know its number.
                 column_names=list(names),
@@ -212,13 +214,23 @@ def _batches(
         # and that it is cut off, is of no interest to who stopped reading.
         with suppress(pa.ArrowInvalid):
             deque(batches, maxlen=0)
+        del batches
+        returned.wait(_LONGEST_WAIT_S)
+
+
+class _Lent:
+    """A stream as Arrow's threads have it; `returned` is set when none of them has it any more."""
+
+    closed = False
+
+    def __init__(self, stream: _Ended, returned: threading.Event) -> None:
+        self.readable, self.read = stream.readable, stream.read
+        weakref.finalize(self, returned.set).atexit = False
 
 
 class _Ended:
     """A stream of bytes with one more line at its end: it arrives as a row of its own only when the line
     before it is closed, and every quote."""
-
-    closed = False
 
     def __init__(self, stream: Any, line: bytes, substitute: str) -> None:
         self._stream = stream

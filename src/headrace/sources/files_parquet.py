@@ -34,7 +34,8 @@ def read_parquet(file: SourceFile, columns: Sequence[str]) -> Generator[Piece, N
     # Buffered: a column of a row group is read piece by piece, however big the group is.
     with open_file(file) as raw, parquet.ParquetFile(raw, buffer_size=_BUFFER_BYTES) as opened:
         present = [name for name in columns if name in opened.schema_arrow.names]
-        for batch in opened.iter_batches(batch_size=_BATCH_ROWS, columns=present):
+        # In this thread alone: one of Arrow's that lets go of a Python file when Python ends aborts the process.
+        for batch in opened.iter_batches(batch_size=_BATCH_ROWS, columns=present, use_threads=False):
             texts = {name: text_of(batch.column(name)) for name in present}
             nothing = pa.nulls(batch.num_rows, pa.string())
             yield Piece(pa.table({name: texts.get(name, nothing) for name in columns}))
