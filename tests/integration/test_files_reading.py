@@ -352,7 +352,9 @@ def test_discovery_tells_types_key_and_cursor_by_the_first_rows(tmp_path: Path, 
     )
     write(tmp_path / "broken.csv", "a,a\n")
     pq.write_table(pa.table({"id": [1, 2], "seen_on": [date(2026, 1, 1)] * 2}), tmp_path / "visits.parquet")
-    orders, visits = reader.tables()
+    found = {listing.table: listing for listing in reader.tables()}
+    assert "broken.csv" not in found
+    orders, visits = found["deep/orders.csv"], found["visits.parquet"]
     assert (orders.table, orders.estimated_rows) == ("deep/orders.csv", 2)
     assert (orders.suggested_key, orders.suggested_cursor) == (("order_id",), "updated_at")
     assert [column.type.value for column in orders.facts.columns] == [

@@ -34,7 +34,7 @@ def read_parquet(file: SourceFile, columns: Sequence[str]) -> Generator[Piece, N
     # Buffered: a column of a row group is read piece by piece, however big the group is.
     with open_file(file) as raw, parquet.ParquetFile(raw, buffer_size=_BUFFER_BYTES) as opened:
         present = [name for name in columns if name in opened.schema_arrow.names]
-        # In this thread alone: one of Arrow's that lets go of a Python file when Python ends aborts the process.
+        # In this thread alone: one of Arrow's that still has a Python file when Python ends aborts it.
         for batch in opened.iter_batches(batch_size=_BATCH_ROWS, columns=present, use_threads=False):
             texts = {name: text_of(batch.column(name)) for name in present}
             nothing = pa.nulls(batch.num_rows, pa.string())
