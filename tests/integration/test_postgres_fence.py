@@ -17,6 +17,7 @@ from psycopg import sql
 from headrace.domain.position import Fence, Position, saved_position
 from headrace.domain.vocabulary import FeedClass
 from headrace.ports import ReadPlan, Relation, Since
+from headrace.sources import postgres_fence
 from headrace.sources.postgres import PostgresReader
 from headrace.sources.postgres_catalogue import find_relation
 from headrace.sources.postgres_fence import _RUNNING, _Rendered
@@ -108,6 +109,23 @@ def test_our_own_reading_sessions_do_not_hold_the_fence(
         bound = reader.fence(PLAN, None).bound
     row = app.execute("SELECT %s::timestamptz > %s", (bound, read[0])).fetchone()
     assert row == (True,)
+
+
+def test_what_ended_before_the_look_at_sessions_is_in_the_snapshot(
+    reader: PostgresReader, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No session shows it any more, so the fence passes it: the snapshot must be younger than the look."""
+    late = connect()
+    late.execute("INSERT INTO events DEFAULT VALUES")
+    look = postgres_fence._sight
+
+    def ended_just_before(*arguments: Any, **options: Any) -> Any:
+        late.commit()
+        return look(*arguments, **options)
+
+    monkeypatch.setattr(postgres_fence, "_sight", ended_just_before)
+    fence = reader.fence(PLAN, None)
+    assert ids(reader, Since(None, fence.now)) == ["1"]
 
 
 def test_a_slow_look_at_sessions_is_no_later_than_its_beginning(connect: Connect) -> None:

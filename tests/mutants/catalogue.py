@@ -130,9 +130,8 @@ READING: Final = (
             "    connection.execute('COMMIT')\n"
             "    connection.execute('BEGIN ISOLATION LEVEL REPEATABLE READ')\n"
             "    connection.execute('SELECT 1')\n"
-            "    connection.execute('SELECT pg_sleep(0.2)')\n"
         ),
-        killed_by=("tests/faults/test_peers_loss.py",),
+        killed_by=(f"{_FENCE_TESTS}::test_what_ended_before_the_look_at_sessions_is_in_the_snapshot",),
     ),
     Mutant(
         name="a clock that was set back lowers nothing",
