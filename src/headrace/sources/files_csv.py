@@ -85,12 +85,12 @@ def header_of(app_id: str, file: SourceFile) -> tuple[str, ...]:
         SourceUnavailableError: there is not even that line.
         ConfigurationError: it is in another encoding, or a name is there twice.
     """
-    with _opened(file) as stream:
+    with opened(file) as stream:
         head = stream.read(_HEAD_BYTES)
     where = f'{app_id}: "{file.name}"'
     if head.startswith(_UTF16) or b"\0" in head.partition(b"\n")[0]:
         raise ConfigurationError(f"{where} is in UTF-16, or no text at all; save it as UTF-8")
-    names = _first_line(where, head, _delimiter(file))
+    names = _first_line(where, head, delimiter_of(file))
     if names is None:
         raise SourceUnavailableError(
             f"{where} is empty: it has not even a header; nothing is read, and nothing removed, until it has"
@@ -129,13 +129,13 @@ def read_csv(
     last_row, substitute = uuid4().hex, way.substitute
     where = f'{app_id}: "{file.name}"'
     with ExitStack() as stack:
-        raw = stack.enter_context(_opened(file))
-        last_line = _delimiter(file).join([last_row, *[""] * (len(names) - 1)])
+        raw = stack.enter_context(opened(file))
+        last_line = delimiter_of(file).join([last_row, *[""] * (len(names) - 1)])
         stream = _Ended(raw, last_line.encode(), substitute)
         ragged: list[Any] = []
         ended, last_ragged = False, ""
         batches = stack.enter_context(
-            closing(_batches(stream, names, columns, _delimiter(file), ragged.append, way.block))
+            closing(_batches(stream, names, columns, delimiter_of(file), ragged.append, way.block))
         )
         for batch in batches:
             ended = ended or (batch.num_rows > 0 and batch.column(0)[-1].as_py() == last_row)
@@ -316,7 +316,7 @@ def _piece(
 
 
 def _not_utf8(file: SourceFile, row: dict[str, str | None], substitute: str) -> Unreadable:
-    line = _shown(_delimiter(file).join(text or "" for text in row.values()), substitute)
+    line = _shown(delimiter_of(file).join(text or "" for text in row.values()), substitute)
     # Its number is not known: rows are only looked at where a byte of some row near them was replaced.
     return Unreadable(
         at=f"{file.name} row {line}", reason=f'a line of "{file.name}" is not in UTF-8', line=line
@@ -336,12 +336,12 @@ def _shown(line: str, substitute: str) -> str:
     return line[:_SHOWN_CHARACTERS].replace(substitute, "\ufffd")
 
 
-def _delimiter(file: SourceFile) -> str:
+def delimiter_of(file: SourceFile) -> str:
     return "\t" if file.format is Format.TSV else ","
 
 
 @contextmanager
-def _opened(file: SourceFile) -> Iterator[Any]:
+def opened(file: SourceFile) -> Iterator[Any]:
     """The file's bytes, decompressed."""
     with ExitStack() as stack:
         raw = stack.enter_context(open_file(file))

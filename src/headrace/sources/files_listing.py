@@ -14,10 +14,10 @@ from headrace.domain.coercion import coerce
 from headrace.domain.vocabulary import PropertyType
 from headrace.errors import HeadraceError
 from headrace.ports import ColumnFacts, TableListing
-from headrace.sources.files_csv import CannotReadSoError, Way, read_csv
 from headrace.sources.files_error import translated
 from headrace.sources.files_parquet import read_parquet, row_count
 from headrace.sources.files_path import Format, SourceFile
+from headrace.sources.files_sample import sampled
 from headrace.sources.files_shape import TEXT, shape_of
 from headrace.sources.suggestion import suggest_cursor
 
@@ -85,22 +85,8 @@ def _sample(app_id: str, file: SourceFile, names: Sequence[str]) -> tuple[Table,
             first = next(pieces, None)
         rows = first.rows if first else _no_rows(names)
         return rows.slice(0, _SAMPLE_ROWS), row_count(file)
-    way: Way | None = Way()
-    while way is not None:
-        try:
-            with closing(read_csv(app_id, file, names, way=way)) as pieces:
-                filled = (piece.rows for piece in pieces if piece.rows.num_rows)
-                rows = next(filled, _no_rows(names))
-                more = next(filled, None)
-        except CannotReadSoError as error:
-            way = way.after(error)
-            continue
-        if more is None:
-            return rows.slice(0, _SAMPLE_ROWS), rows.num_rows
-        size = file.path.stat().st_size
-        about = None if file.compression else rows.num_rows * size // way.block
-        return rows.slice(0, _SAMPLE_ROWS), about
-    return _no_rows(names), None
+    found = sampled(app_id, file)
+    return found.head.select(list(names)).slice(0, _SAMPLE_ROWS), found.rows
 
 
 def _no_rows(names: Sequence[str]) -> Table:
