@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final
 
 import psycopg
@@ -155,7 +156,7 @@ class PostgresReader:
                 page = next(cut, None)
             if page is None:
                 return
-            copied = b"".join(row for piece in page for row in piece)
+            copied = b"".join(chain.from_iterable(page))
             rows = parse_copied(copied, plan.columns)
             if self._mark.encode() in copied:
                 rows = with_oversized(rows, self._mark, limit=plan.max_cell_bytes)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any, Final
 
 import psycopg
 from psycopg import errors, pq, sql
-from psycopg.waiting import Ready, Wait
 
 from headrace.sources.postgres_column import described_columns
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+_BLOCKING: Final = 0
+"""libpq waits for the next row itself: to wait for each of them in Python takes longer than to read them.
+Keepalives end a wait for a server that is gone."""
+_SMALL_BYTES: Final = 256
+"""Of a row that is not counted: a take of the most rows of them is no more than some pages."""
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -59,18 +62,15 @@ class CopyStream:
         left = most_bytes
         fetch, append = self._connection.pgconn.get_copy_data, taken.append
         for _ in range(rows):
-            if left <= 0:
-                break
-            size, data = fetch(1)
-            while size == 0:
-                self._connection.wait(_readable())
-                self._connection.pgconn.consume_input()
-                size, data = fetch(1)
+            size, data = fetch(_BLOCKING)
             if size < 0:
                 self._finish()
                 break
             append(data)
-            left -= size
+            if size > _SMALL_BYTES:
+                left -= size
+                if left <= 0:
+                    break
         return taken or None
 
     def _finish(self) -> None:
@@ -89,7 +89,3 @@ class CopyStream:
             stop = GeneratorExit()  # what makes psycopg cancel, and not wait for the rest
             self._copy.__exit__(GeneratorExit, stop, None)
         self._connection.rollback()
-
-
-def _readable() -> Generator[Wait, Ready | int, None]:
-    yield Wait.R
