@@ -44,7 +44,7 @@ def write(path: Path, text: str | bytes) -> Path:
         ("windows.csv", b"\xef\xbb\xbfid,name\r\n2,b\r\n1,a"),
         ("quoted.csv", b'"id","name"\n"2","b"\n\n"1","a"\n'),
         ("users.tsv", b"id\tname\n2\tb\n1\ta\n"),
-        ("users.csv.gz", gzip.compress(b"id,name\n2,b\n1,a\n")),
+        ("users.csv.gz", gzip.compress(b"id,name\n2,b\n1,a\n", mtime=0)),
         ("users.csv.zst", pa.Codec("zstd").compress(b"id,name\n2,b\n1,a\n", asbytes=True)),
     ],
 )
@@ -60,7 +60,7 @@ def test_null_and_the_empty_text_differ(tmp_path: Path, reader: FilesReader) -> 
 
 def test_a_table_is_a_file_a_directory_or_a_pattern(tmp_path: Path, reader: FilesReader) -> None:
     write(tmp_path / "events" / "1.csv", "id,name\n1,a\n")
-    write(tmp_path / "events" / "2.csv.gz", gzip.compress(b"name,id\nb,2\n"))
+    write(tmp_path / "events" / "2.csv.gz", gzip.compress(b"name,id\nb,2\n", mtime=0))
     write(tmp_path / "events" / "deeper" / "3.csv", "id,name\n3,c\n")
     for left_out in (".4.csv.tmp", "_5.csv", "_SUCCESS", "readme.txt"):
         write(tmp_path / "events" / left_out, "id,name\n9,z\n")
