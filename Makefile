@@ -18,9 +18,8 @@ setup: .venv/.stamp
 demo: setup
 	$(BIN)/headrace demo
 
-# Three at a time on two cores: tests wait for processes and servers more than they compute.
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Two thousand; `make test` runs fewer. Says how many of them crashed between journal and merge.
 histories: setup
