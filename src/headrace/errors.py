@@ -7,6 +7,7 @@ processes decide by the group alone. An expected outcome (nothing due, page empt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 class HeadraceError(Exception):
@@ -72,6 +73,20 @@ class ConfigurationError(HeadraceError):
     def __init__(self, *faults: Fault | str) -> None:
         self.faults = tuple(f if isinstance(f, Fault) else Fault("", "", f) for f in faults)
         super().__init__("\n".join(str(f).removeprefix(": ") for f in self.faults))
+
+
+class RefusedError(HeadraceError):
+    """What somebody asked for breaks a rule: told to them, logged at most as a line of the audit.
+
+    Attributes:
+        code: stable, from a closed list (`domain.refusal`): programs decide by it.
+        detail: for a person: what is wrong and what would be right; names nothing that the asker may not see.
+        members: more that a program may want, as JSON values (`{"bound": [...]}`).
+    """
+
+    def __init__(self, code: str, detail: str, **members: Any) -> None:
+        self.code, self.detail, self.members = code, detail, members
+        super().__init__(detail)
 
 
 class InvariantError(HeadraceError):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from headrace.control.engine import insert_in, reading, writing
 from headrace.control.feeds import new_uuid
+from headrace.control.move_tables import residence
 from headrace.control.tables import (
     binding,
     customer,
@@ -19,9 +22,11 @@ from headrace.control.tables import (
 )
 from headrace.control.types import now
 from headrace.domain import routing
-from headrace.domain.routing import Route, RoutingTable, State, Target, Tenant
+from headrace.domain.routing import Route, RoutingTable, State, Target, Tenant, Via
 from headrace.domain.vocabulary import DataSourceId
-from headrace.ports import Routing
+from headrace.ports import Newcomer, Routing
+
+T = TypeVar("T")
 
 DEFAULT_CUSTOMER = "default"
 """The customer of rows that name none; made on first use."""
@@ -40,7 +45,15 @@ _TARGETS = sa.select(
 
 _PARENT = customer.alias("parent")
 _TENANTS = (
-    sa.select(customer.c.provided_id, _PARENT.c.provided_id.label("above"), binding.c.data_source_id)
+    sa.select(
+        customer.c.id,
+        customer.c.provided_id,
+        _PARENT.c.provided_id.label("above"),
+        binding.c.data_source_id,
+        binding.c.moving_to,
+        binding.c.epoch,
+        residence.c.data_source_id.label("home"),
+    )
     .select_from(
         customer.outerjoin(
             _PARENT,
@@ -48,9 +61,14 @@ _TENANTS = (
             sa.and_(
                 _PARENT.c.id == customer.c.parent_id, _PARENT.c.visibility_group == sa.bindparam("group")
             ),
-        ).outerjoin(
+        )
+        .outerjoin(
             binding,
             sa.and_(binding.c.customer_id == customer.c.id, binding.c.schema == sa.bindparam("schema")),
+        )
+        .outerjoin(
+            residence,
+            sa.and_(residence.c.customer_id == customer.c.id, residence.c.schema == sa.bindparam("schema")),
         )
     )
     .where(customer.c.visibility_group == sa.bindparam("group"))
@@ -83,21 +101,15 @@ class SqlRoutes:
             # Before the routes: PostgreSQL shows each statement what was committed until then, so what
             # changes meanwhile is refused by the journal, and resolved again.
             version = _version(connection)
-            routes = routes_of(connection, schema, visibility_group, wanted)
-        unknown = [name for name in wanted if name not in routes]
+            table = table_of(connection, schema, visibility_group, wanted)
+        unknown = [name for name in wanted if name not in table.customers]
         makeable = [name for name in unknown if create_unknown or name == DEFAULT_CUSTOMER]
         if makeable:
             with writing(self._engine) as connection:
                 self._make(connection, visibility_group, makeable)
-                routes |= routes_of(connection, schema, visibility_group, makeable)
-        refused = dict.fromkeys(unknown, UNKNOWN_CUSTOMER)
-        refused |= {name: route.refusal for name, route in routes.items()}
-        found = {name: r.data_source for name, r in routes.items() if r.data_source is not None}
-        return Routing(
-            version=version,
-            data_sources=found,
-            refused={name: why for name, why in refused.items() if name not in found},
-        )
+                made = table_of(connection, schema, visibility_group, makeable)
+            table = replace(table, customers={**table.customers, **made.customers})
+        return _routing(version, schema, wanted, table)
 
     def _make(self, connection: sa.Connection, visibility_group: str, names: Sequence[str]) -> None:
         """Insert customers that rows name; routing's version stays, for nobody had resolved them."""
@@ -112,27 +124,64 @@ def _version(connection: sa.Connection) -> int:
     return int(connection.execute(_VERSION).scalar_one())
 
 
+def _routing(version: int, schema: str, customers: Sequence[str], table: RoutingTable) -> Routing:
+    known = [name for name in customers if name in table.customers]
+    refused = dict.fromkeys(customers, UNKNOWN_CUSTOMER)
+    data_sources: dict[str, DataSourceId] = {}
+    moving: dict[str, DataSourceId] = {}
+    newcomers: dict[str, Newcomer] = {}
+    for name in known:
+        route = routing.resolve(name, schema, table)
+        if route.data_source is None:
+            refused[name] = route.refusal
+            continue
+        del refused[name]
+        data_sources[name] = route.data_source
+        if route.moving_to is not None:
+            moving[name] = route.moving_to
+        tenant = table.customers[name]
+        if schema not in tenant.homes:
+            newcomers[name] = Newcomer(
+                customer_id=tenant.id,
+                schema=schema,
+                data_source_id=route.data_source,
+                pinned=route.via is Via.DEFAULT,
+            )
+    return Routing(
+        version=version, data_sources=data_sources, refused=refused, moving=moving, newcomers=newcomers
+    )
+
+
 def routes_of(
     connection: sa.Connection,
     schema: str,
     visibility_group: str,
     customers: Sequence[str] | None = None,
 ) -> dict[str, Route]:
-    """The routes of the known ones of these customers (`provided_id`), or of all of the group's.
+    """The routes of the known ones of these customers (`provided_id`), or of all of the group's."""
+    table = table_of(connection, schema, visibility_group, customers)
+    named = table.customers.keys() if customers is None else table.customers.keys() & set(customers)
+    return {name: routing.resolve(name, schema, table) for name in named}
+
+
+def table_of(
+    connection: sa.Connection,
+    schema: str,
+    visibility_group: str,
+    customers: Sequence[str] | None = None,
+) -> RoutingTable:
+    """All that resolving these customers of the group (`provided_id`; None: all) looks at.
 
     As many statements as there are levels of parents, for thousands of customers.
     """
-    tenants = _tenants(connection, schema, visibility_group, customers)
-    table = RoutingTable(
-        customers=tenants,
+    return RoutingTable(
+        customers=_tenants(connection, schema, visibility_group, customers),
         data_sources=_targets(connection),
         defaults={
             (row.visibility_group, row.schema): DataSourceId(row.data_source_id)
             for row in connection.execute(_DEFAULTS)
         },
     )
-    named = tenants.keys() if customers is None else tenants.keys() & set(customers)
-    return {name: routing.resolve(name, schema, table) for name in named}
 
 
 def _targets(connection: sa.Connection) -> dict[DataSourceId, Target]:
@@ -174,9 +223,23 @@ def _read_tenants(
             rows = connection.execute(_TENANTS, where)
         else:
             rows = connection.execute(_SOME_TENANTS, {**where, "names": some})
-        for name, above, bound in rows:
-            bindings: Mapping[str, DataSourceId] = {} if bound is None else {schema: DataSourceId(bound)}
-            yield name, Tenant(visibility_group=group, parent=above, bindings=bindings)
+        for row in rows:
+            yield row.provided_id, _tenant(row, schema, group)
+
+
+def _tenant(row: Any, schema: str, group: str) -> Tenant:
+    def by_schema(value: T | None) -> dict[str, T]:
+        return {} if value is None else {schema: value}
+
+    return Tenant(
+        visibility_group=group,
+        parent=row.above,
+        bindings=by_schema(row.data_source_id),
+        moving=by_schema(row.moving_to),
+        epochs=by_schema(row.epoch),
+        homes=by_schema(row.home),
+        id=row.id,
+    )
 
 
 def _slices(names: Sequence[str] | None) -> Iterator[Sequence[str] | None]:

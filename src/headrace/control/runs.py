@@ -10,11 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from headrace.control.access_tables import audit
 from headrace.control.command import asked_reconciliation
 from headrace.control.engine import reading, writing
 from headrace.control.key_requests import add_key_requests
 from headrace.control.state import position
-from headrace.control.tables import audit, feed, rejected_row, run
+from headrace.control.tables import feed, rejected_row, run
 from headrace.control.types import now
 from headrace.domain.events import RejectCode
 from headrace.domain.position import Position

@@ -131,8 +131,10 @@ binding = sa.Table(
     Column("origin", Text, nullable=False),
     Column("epoch", Integer, nullable=False, server_default=sa.text("1")),
     Column("state", Text, nullable=False, server_default="active"),
+    Column("moving_to", ForeignKey(_DATA_SOURCE), index=True, comment="rows are journalled there too"),
     one_of("origin", ("explicit", "pinned_default")),
-    one_of("state", ("active", "moving", "frozen")),
+    one_of("state", ("active", "moving")),
+    CheckConstraint("(state = 'moving') = (moving_to IS NOT NULL)", name="moving"),
 )
 
 # --- feeds and runs -----------------------------------------------------------------------------
@@ -320,39 +322,7 @@ rejected_row = sa.Table(
     Index("rejected_row_last_seen_idx", "last_seen"),
 )
 
-# --- access and history -------------------------------------------------------------------------
-
-api_token = sa.Table(
-    "api_token",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("visibility_group", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("hash", Text, nullable=False, unique=True),
-    Column("access", Text, nullable=False),
-    Column("made_at", Timestamp, nullable=False),
-    Column("last_used_at", Timestamp),
-    Column("revoked_at", Timestamp),
-    one_of("access", ("read", "write")),
-)
-
-audit = sa.Table(
-    "audit",
-    metadata,
-    Column("id", BigId, primary_key=True, autoincrement=True),
-    Column("at", Timestamp, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("token_id", Text),
-    Column("action", Text, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("customer", Text),
-    Column("schema", Text),
-    Column("data_source_id", Text),
-    Column("epoch", Integer),
-    Column("via", Text),
-    Column("detail", Json, nullable=False, server_default="{}"),
-    Index("audit_at_idx", "at"),
-)
+# --- history ------------------------------------------------------------------------------------
 
 trigger_log = sa.Table(
     "trigger_log",

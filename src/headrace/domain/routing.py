@@ -7,7 +7,7 @@ trace (`route explain`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -43,11 +43,24 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A customer as routing sees it: `parent` is a customer id, `bindings` data sources by schema."""
+    """A customer as routing sees it; all but parent and group by schema.
+
+    Attributes:
+        parent: a customer's `provided_id`.
+        bindings: its own data sources.
+        moving: where it is being moved to from the one that it is bound to.
+        epochs: of its own bindings: each change of one raises it.
+        homes: the data source that rows of it were journalled to.
+        id: what control calls it.
+    """
 
     visibility_group: str
     parent: str | None = None
     bindings: Mapping[str, DataSourceId] = field(default_factory=dict)
+    moving: Mapping[str, DataSourceId] = field(default_factory=dict)
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    homes: Mapping[str, DataSourceId] = field(default_factory=dict)
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +82,18 @@ class Route:
         via: the step that answered, even if its answer was refused; None when no step did.
         refusal: why, for a person; empty when there is a data source.
         trace: each step that was asked and what it said, in order.
+        moving_to: rows go there too: the customer is being moved, or the one whose binding it inherits.
+        bound_by: the customer (`provided_id`) whose binding answered; None when the default did.
+        epoch: of that binding; 0 of a default.
     """
 
     data_source: DataSourceId | None
     via: Via | None
     refusal: str
     trace: tuple[str, ...]
+    moving_to: DataSourceId | None = None
+    bound_by: str | None = None
+    epoch: int = 0
 
 
 def resolve(customer: str, schema: str, table: RoutingTable) -> Route:
@@ -95,7 +114,15 @@ def resolve(customer: str, schema: str, table: RoutingTable) -> Route:
         trace.append(f"{name}: {'no binding' if bound is None else f'bound to {bound}'}")
         if bound is not None:
             via = Via.OWN if ancestor is tenant else Via.PARENT
-            return _checked(bound, via, tenant=tenant, schema=schema, table=table, trace=trace)
+            route = _checked(bound, via, tenant=tenant, schema=schema, table=table, trace=trace)
+            if route.data_source is None:
+                return route
+            return replace(
+                route,
+                moving_to=ancestor.moving.get(schema),
+                bound_by=name,
+                epoch=ancestor.epochs.get(schema, 0),
+            )
     where = f"default of ({tenant.visibility_group}, {schema})"
     default = table.defaults.get((tenant.visibility_group, schema))
     trace.append(f"{where}: {default or 'none'}")

@@ -36,7 +36,7 @@ from headrace.ports.reading import (
     TableFacts,
     TableListing,
 )
-from headrace.ports.routing import Routes, Routing
+from headrace.ports.routing import Newcomer, Routes, Routing
 from headrace.ports.storing import (
     Applied,
     FeedScope,
@@ -88,6 +88,7 @@ __all__ = [
     "MergeCounts",
     "MergeTransaction",
     "NewBatch",
+    "Newcomer",
     "Nudge",
     "NullCursors",
     "Page",

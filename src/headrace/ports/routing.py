@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace.domain.vocabulary import DataSourceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newcomer:
+    """A customer of whom no row was journalled yet: with its first one, control notes where.
+
+    Attributes:
+        customer_id: control's own.
+        pinned: it has no binding but the default's, which becomes its own: changing the default then cannot
+            make its records vanish.
+    """
+
+    customer_id: str
+    schema: str
+    data_source_id: DataSourceId
+    pinned: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +33,15 @@ class Routing:
         version: what the journal's transaction checks.
         data_sources: the data source by customer (`provided_id`).
         refused: why a customer leads nowhere, by customer: such rows are held.
+        moving: the data source that a customer's rows go to as well, for it is being moved there.
+        newcomers: those of the customers whose rows nobody has journalled yet.
     """
 
     version: int
     data_sources: Mapping[str, DataSourceId]
     refused: Mapping[str, str]
+    moving: Mapping[str, DataSourceId] = field(default_factory=dict)
+    newcomers: Mapping[str, Newcomer] = field(default_factory=dict)
 
 
 class Routes(Protocol):

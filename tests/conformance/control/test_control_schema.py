@@ -51,7 +51,8 @@ def shape(engine: sa.Engine) -> list[list[tuple[object, ...]]]:
 
 
 def _clauses(ddl: str) -> tuple[str, ...]:
-    """The lines of a definition; constraints stand in any order."""
+    """The lines of a definition; constraints stand in any order, and a table made anew is quoted."""
+    ddl = re.sub(r'^CREATE TABLE "(\w+)"', r"CREATE TABLE \1", ddl)
     return tuple(sorted(re.sub(r"\s+", " ", line).strip(" ,") for line in ddl.splitlines()))
 
 
