@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -218,13 +219,13 @@ def _read_tenants(
     connection: sa.Connection, schema: str, group: str, names: Sequence[str] | None
 ) -> Iterator[tuple[str, Tenant]]:
     where = {"group": group, "schema": schema}
-    for some in _slices(names):
-        if some is None:
-            rows = connection.execute(_TENANTS, where)
-        else:
-            rows = connection.execute(_SOME_TENANTS, {**where, "names": some})
-        for row in rows:
-            yield row.provided_id, _tenant(row, schema, group)
+    if names is None:
+        rows: Iterable[Any] = connection.execute(_TENANTS, where)
+    else:
+        some = (connection.execute(_SOME_TENANTS, {**where, "names": part}) for part in slices(names))
+        rows = chain.from_iterable(some)
+    for row in rows:
+        yield row.provided_id, _tenant(row, schema, group)
 
 
 def _tenant(row: Any, schema: str, group: str) -> Tenant:
@@ -242,9 +243,7 @@ def _tenant(row: Any, schema: str, group: str) -> Tenant:
     )
 
 
-def _slices(names: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
-    if names is None:
-        yield None
-        return
+def slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The names in pieces that one statement takes."""
     for start in range(0, len(names), _CUSTOMERS_A_STATEMENT):
         yield names[start : start + _CUSTOMERS_A_STATEMENT]

@@ -85,6 +85,7 @@ class Route:
         moving_to: rows go there too: the customer is being moved, or the one whose binding it inherits.
         bound_by: the customer (`provided_id`) whose binding answered; None when the default did.
         epoch: of that binding; 0 of a default.
+        names: the data source that the answer names, though it may be refused.
     """
 
     data_source: DataSourceId | None
@@ -94,6 +95,7 @@ class Route:
     moving_to: DataSourceId | None = None
     bound_by: str | None = None
     epoch: int = 0
+    names: DataSourceId | None = None
 
 
 def resolve(customer: str, schema: str, table: RoutingTable) -> Route:
@@ -154,8 +156,9 @@ def _checked(
     refusal = _unfit(data_source, via, tenant=tenant, schema=schema, table=table)
     if refusal:
         trace.append(f"{data_source}: {refusal}")
-        return _refused(f"data source {data_source} {refusal}", via, trace)
-    return Route(data_source=data_source, via=via, refusal="", trace=tuple(trace))
+        refused = _refused(f"data source {data_source} {refusal}", via, trace)
+        return replace(refused, names=data_source)
+    return Route(data_source=data_source, via=via, refusal="", trace=tuple(trace), names=data_source)
 
 
 def _unfit(data_source: DataSourceId, via: Via, *, tenant: Tenant, schema: str, table: RoutingTable) -> str:
