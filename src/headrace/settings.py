@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     queue_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "headrace"
     """Installations with different namespaces share a Redis or RabbitMQ without meeting."""
 
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Where hosts of data sources that the API adds may be: networks (CIDR), and names that are in them; comma-
+    separated. None: the API adds no PostgreSQL data source."""
+    sqlite_dir: Path | None = None
+    """Where files of SQLite data sources that the API adds may be. None: it adds none."""
+
     threads: Count = 4
     """Messages that one worker process handles at a time."""
     lease_s: Seconds = 20.0
@@ -74,7 +80,7 @@ class Settings(BaseSettings):
     """Unmerged batches per (feed, data source) beyond which the feed yields."""
     max_pending_bytes: NonNegativeInt = 256 * 1024 * 1024
 
-    @field_validator("secret_keys", mode="before")
+    @field_validator("secret_keys", "allowed_hosts", mode="before")
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
         if isinstance(value, str):
