@@ -29,6 +29,7 @@ audit = sa.Table(
     Column("at", Timestamp, nullable=False),
     Column("actor", Text, nullable=False),
     Column("token_id", Text),
+    Column("visibility_group", Text, comment="null: of no group alone"),
     Column("action", Text, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("customer", Text),
@@ -38,6 +39,7 @@ audit = sa.Table(
     Column("via", Text),
     Column("detail", Json, nullable=False, server_default="{}"),
     Index("audit_at_idx", "at"),
+    Index("audit_group_idx", "visibility_group", "id"),
 )
 
 signing_key = sa.Table(

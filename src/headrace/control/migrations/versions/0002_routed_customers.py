@@ -11,6 +11,13 @@ down_revision = "0001"
 
 def upgrade() -> None:
     _add_moving()
+    # SQLite's own ADD COLUMN would leave a definition that reads otherwise than that of a new table.
+    anew = "always" if op.get_context().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table("audit", recreate=anew) as table:
+        table.add_column(
+            sa.Column("visibility_group", sa.Text(), nullable=True, comment="null: of no group alone")
+        )
+    op.create_index("audit_group_idx", "audit", ["visibility_group", "id"], unique=False)
     op.create_table(
         "signing_key",
         sa.Column("id", sa.Text(), nullable=False, comment="the kid of the tokens that it signs"),
@@ -73,6 +80,12 @@ def _make_residence() -> None:
         sa.Column("customer_id", sa.Text(), nullable=False),
         sa.Column("schema", sa.Text(), nullable=False),
         sa.Column("data_source_id", sa.Text(), nullable=False),
+        sa.Column(
+            "provided_id",
+            sa.Text(),
+            nullable=False,
+            comment="the customer's: how its records are told apart there",
+        ),
         sa.ForeignKeyConstraint(
             ["customer_id"],
             ["customer.id"],
@@ -83,10 +96,12 @@ def _make_residence() -> None:
             ["data_source_id"], ["data_source.id"], name=op.f("residence_data_source_id_fkey")
         ),
         sa.PrimaryKeyConstraint("customer_id", "schema", name=op.f("residence_pkey")),
+        sa.UniqueConstraint(
+            "data_source_id", "provided_id", name=op.f("residence_data_source_id_provided_id_key")
+        ),
         comment="The data source that rows of a customer were journalled to: written with the first of "
         "them. No change of routing may lead the customer elsewhere without moving them.",
     )
-    op.create_index("residence_data_source_id_idx", "residence", ["data_source_id"], unique=False)
 
 
 def _make_moves() -> None:
