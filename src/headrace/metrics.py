@@ -95,6 +95,19 @@ MESSAGES: Final = Counter(
     ["queue", "outcome"],
     registry=REGISTRY,
 )
+HTTP_REQUESTS: Final = Counter(
+    "headrace_http_requests",
+    "Requests by the template of their route (none: no such path) and the status of their answer.",
+    ["route", "method", "status"],
+    registry=REGISTRY,
+)
+HTTP_DURATION: Final = Histogram(
+    "headrace_http_request_duration_seconds",
+    "A request from its head to the end of its answer.",
+    ["route", "method"],
+    buckets=_DURATIONS_S,
+    registry=REGISTRY,
+)
 BUILD: Final = Info("headrace_build", "Versions, as labels; always 1.", registry=REGISTRY)
 BUILD.info({"version": version("headrace"), "python": platform.python_version()})
 

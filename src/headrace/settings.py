@@ -18,6 +18,7 @@ BROKER_SCHEMES: Final = ("memory", "redis", "rediss", "amqp", "amqps")
 CONTROL_SCHEMES: Final = ("sqlite", "postgresql")
 
 _SCHEME = re.compile(r"([a-z][a-z0-9]*)://")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _PASSWORD = re.compile(r"(://[^:/\s]*):[^\s]*@")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -42,10 +43,16 @@ class Settings(BaseSettings):
     events_url: str | None = None
     http_host: str = "127.0.0.1"
     http_port: Port = 8080
+    http_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated: where pages come from that may call `/embed/v1` (`https://app.example.com`)."""
+    http_rate: Annotated[float, Field(ge=0)] = 100.0
+    """Requests a second that one token may make of one process; 0: as many as it likes."""
+    http_burst: Count = 200
+    http_max_body_bytes: Count = 1024 * 1024
     metrics_port: Port | None = None
     """None: the process's own default (see `metrics_port_of`); 0: any free one."""
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Comma-separated; the first signs, all verify."""
+    """Comma-separated; the first seals, all open."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """auto: console where stderr is a terminal, else json."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -85,6 +92,14 @@ class Settings(BaseSettings):
     def _split_keys(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("http_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin} is no origin: scheme://host or scheme://host:port is needed")
         return value
 
     @field_validator("broker_url")

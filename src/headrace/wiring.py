@@ -23,8 +23,12 @@ from headrace.control.routes import SqlRoutes
 from headrace.control.runs import SqlRuns
 from headrace.control.schedule import SqlSchedule
 from headrace.control.schema import is_empty, upgrade, workspace_id
+from headrace.control.signing_keys import SqlSigningKeys
 from headrace.control.status import SqlStatus
 from headrace.control.sweep import SqlSweep
+from headrace.control.token_subjects import SqlTokenSubjects
+from headrace.control.tokens import SqlTokens
+from headrace.control.vault import Vault
 from headrace.definition.definitions import Definitions
 from headrace.definition.loader import load
 from headrace.definition.models import App, DataSource
@@ -97,6 +101,10 @@ class Application:
         self.commands = SqlCommands(self.engine)
         self.runs = SqlRuns(self.engine)
         self.status = SqlStatus(self.engine)
+        self.vault = Vault([key.get_secret_value() for key in settings.secret_keys])
+        self.tokens = SqlTokens(self.engine)
+        self.signing_keys = SqlSigningKeys(self.engine, self.vault)
+        self.token_subjects = SqlTokenSubjects(self.engine)
         self.readers = ReaderPool(self._app_url, self._connect_app, per_app=settings.threads + 2)
         self.stores = StorePool(self._data_source_body, self._connect_store)
         self.expectations = open_expectation

@@ -33,6 +33,8 @@ class Refusal(StrEnum):
     MOVE_ENDED = "move_ended"
     OWNED_BY_CONFIG = "owned_by_config"
     """The config directory says what it is: change it there."""
+    SOURCE_PAUSED = "source_paused"
+    """No feed of the source is polled until somebody resumes it."""
     # finding
     NOT_FOUND = "not_found"
     """It does not exist, or is not the asker's: the same answer for both."""
@@ -42,6 +44,7 @@ class Refusal(StrEnum):
     """A read-only token asks for a change, or a browser for a customer's token."""
     # form
     INVALID = "invalid_request"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
     TOO_LARGE = "request_too_large"
     TOO_MANY = "too_many_requests"
     HOST_REFUSED = "host_not_allowed"
@@ -50,3 +53,5 @@ class Refusal(StrEnum):
     """The data source could not be connected to as it was given."""
     UNAVAILABLE = "unavailable"
     """A database that the answer needs cannot be reached now: the same request may succeed later."""
+    INTERNAL = "internal_error"
+    """A bug of Headrace: its log tells more."""
