@@ -46,6 +46,10 @@ class RoutingChangedError(RetryableError):
     """Routing changed after the page was resolved: resolve the page again."""
 
 
+class RouteMovedError(RetryableError):
+    """The customer's records left this data source after the route was resolved: resolve it again."""
+
+
 class DataRejectedError(HeadraceError):
     """Rows that the store refuses whatever is tried: they are set aside with this reason."""
 
@@ -73,6 +77,28 @@ class ConfigurationError(HeadraceError):
     def __init__(self, *faults: Fault | str) -> None:
         self.faults = tuple(f if isinstance(f, Fault) else Fault("", "", f) for f in faults)
         super().__init__("\n".join(str(f).removeprefix(": ") for f in self.faults))
+
+
+class DataSourceUnfitError(ConfigurationError):
+    """What a data source's URL leads to is not what was applied: the stamp there is another's, or none.
+    Nothing is read or written there until somebody mends it; all other data sources go on."""
+
+
+class DataSourceDriftedError(DataSourceUnfitError):
+    """A model's tables lack a part that was applied: no merge and no read of that model there until
+    `headrace apply` has mended it.
+
+    Attributes:
+        model: its id.
+        lacking: each part that is missing or of another type.
+    """
+
+    def __init__(self, data_source_id: str, model: str, lacking: tuple[str, ...]) -> None:
+        self.data_source_id, self.model, self.lacking = data_source_id, model, lacking
+        super().__init__(
+            f"data source {data_source_id} is drifted: of model {model}, {'; '.join(lacking)}. Run"
+            " `headrace apply`: what was lost is read again"
+        )
 
 
 class RefusedError(HeadraceError):

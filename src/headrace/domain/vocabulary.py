@@ -106,3 +106,7 @@ CUSTOMER: Final = "_customer_id"
 DELETED: Final = "_deleted"
 INVALID: Final = "_invalid"
 APP: Final = "_app"
+
+# Columns that every record carries beside its properties, its customer and what did not fit.
+CREATED: Final = "_created_at"
+UPDATED: Final = "_updated_at"

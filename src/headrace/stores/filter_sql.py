@@ -24,12 +24,13 @@ def filter_sql(
 ) -> list[str]:
     """One condition for each ANDed group of the property's filters; `refer` writes a column."""
     return [
-        "(" + " OR ".join(_clause(binds, columns[c.column], c, refer(c.column)) for c in group) + ")"
+        "(" + " OR ".join(clause_sql(binds, columns[c.column], c, refer(c.column)) for c in group) + ")"
         for group in shape.filters
     ]
 
 
-def _clause(binds: Binds, column: Column, clause: FilterClause, written: str) -> str:
+def clause_sql(binds: Binds, column: Column, clause: FilterClause, written: str) -> str:
+    """One comparison of a column, which is `written` so."""
     dialect = binds.dialect
     value = dialect.comparable(written, column.type)
     if clause.op in _COMPARISONS:

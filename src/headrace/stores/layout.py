@@ -8,11 +8,10 @@ from hashlib import blake2b
 
 from headrace.domain.shape import Column, Mapping, ModelShape, SourceShape
 from headrace.domain.vocabulary import APP, CUSTOMER, INVALID, PropertyType, SourceId
+from headrace.domain.vocabulary import CREATED as CREATED
+from headrace.domain.vocabulary import UPDATED as UPDATED
 from headrace.errors import InvariantError
 from headrace.stores.dialect import Dialect
-
-CREATED = "_created_at"
-UPDATED = "_updated_at"
 
 APPLIED = "_applied"
 GONE = "_gone"
