@@ -265,7 +265,7 @@ def test_two_processes_may_prepare_at_once(store_url: str) -> None:
 
 
 def test_a_store_without_tables_says_what_is_missing(store: RecordStore) -> None:
-    with pytest.raises(ConfigurationError, match="users"):
+    with pytest.raises(ConfigurationError, match="no tables of it: run `headrace apply`"):
         store.count(SHAPE)
 
 

@@ -1,7 +1,8 @@
 """What has to change so that a data source's tables fit the models: found first, then done.
 
 Additive where it can be. A table whose key or mapped column changed its type is made anew, and its
-feeds forget what they applied, so that they begin a new log.
+feeds forget what they applied, so that they begin a new log. So do the feeds whose rows lost a part that
+was there when the tables were made (drift). What somebody else has added stays.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from headrace.stores.layout import (
     APPLIED,
     CONTRACT,
     GONE,
+    TableColumn,
     TableLayout,
     create_index,
     create_table,
@@ -50,6 +52,7 @@ class Migration:
         removed: sources that are no longer there.
         dropped: properties that are no longer there, or of another type.
         stamp: the contract is not the one written in the data source.
+        lacking: parts that are missing or of another type, in words.
     """
 
     changes: list[TableChange] = field(default_factory=list)
@@ -59,6 +62,12 @@ class Migration:
     removed: set[SourceId] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
     stamp: bool = False
+    lacking: list[str] = field(default_factory=list)
+
+    @property
+    def drift(self) -> tuple[str, ...]:
+        """What the tables lack of what they were made for; nothing where that was something else."""
+        return () if self.stamp else tuple(self.lacking)
 
     @property
     def needed(self) -> bool:
@@ -81,9 +90,11 @@ class _Finder:
         self._session = session
         self._model = model
         self._found = Migration()
+        self._made_for: dict[SourceId, SourceShape | None] = {}
 
     def find(self) -> Migration:
         contract = self._contract()
+        self._made_for = contract.shapes
         found, model = self._found, self._model
         found.stamp = contract.fingerprints != {s.id: shape_fingerprint(s) for s in model.sources}
         found.removed = contract.fingerprints.keys() - {s.id for s in model.sources}
@@ -119,13 +130,18 @@ class _Finder:
         layout = model_layout(self._model, self._dialect)
         existing = self._connections.existing(self._session, layout.name)
         if existing is None:
+            self._lacks(f"table {layout.name} is missing")
             self._create(layout)
+            self._lost(self._model.primary)
         elif not _same_columns(layout, existing, layout.key) or existing.key != layout.key:
+            self._lacks(f"table {layout.name} has another key")
             self._rebuild(layout)
             self._found.rebuilt |= {s.id for s in self._model.sources}
         else:
-            changed = self._alter(layout, existing)
+            changed = self._alter(layout, existing, self._made_columns())
             self._found.dropped |= changed
+            if changed & {c.name for c in self._model.primary.columns}:
+                self._lost(self._model.primary)
             for source in self._model.sources[1:]:
                 if changed & {p.name for p in source.properties}:
                     self._found.recomputed.add(source.id)
@@ -134,16 +150,39 @@ class _Finder:
         layout = staged_layout(source, self._dialect)
         existing = self._connections.existing(self._session, layout.name)
         if existing is None:
+            self._lacks(f"table {layout.name} is missing")
             self._create(layout)
+            self._lost(source)
             return
         kept = (*layout.key, *({mapping_of(source).column} & existing.columns.keys()))
         fits = existing.key == layout.key and _same_columns(layout, existing, kept)
         if not fits or source.id in self._found.rebuilt:
+            self._lacks(f"table {layout.name} has another key or mapped column")
             self._rebuild(layout)
             self._found.rebuilt.add(source.id)
             self._found.recomputed.add(source.id)
         else:
-            self._alter(layout, existing)
+            made_for = self._made_for.get(source.id)
+            made = staged_layout(made_for, self._dialect).columns if made_for else ()
+            if self._alter(layout, existing, frozenset(c.name for c in made)):
+                self._lost(source)
+
+    def _made_columns(self) -> frozenset[str]:
+        """Columns of the table of records that we made, by the shapes that are stamped."""
+        shapes = [shape for shape in self._made_for.values() if shape is not None]
+        keys = {c.name for shape in shapes if shape.primary for c in shape.key}
+        return frozenset(keys | {p.name for shape in shapes for p in shape.properties})
+
+    def _lost(self, source: SourceShape) -> None:
+        """Rows of the source are gone, or a part of each, though the source is what it was: they are read
+        again. (A source that changed is read again anyway.)"""
+        if self._made_for.get(source.id) == source:
+            self._found.rebuilt.add(source.id)
+            if not source.primary:
+                self._found.recomputed.add(source.id)
+
+    def _lacks(self, words: str) -> None:
+        self._found.lacking.append(words)
 
     def _create(self, layout: TableLayout) -> None:
         made = [create_index(layout, name, self._dialect) for name, _ in layout.indexes]
@@ -160,16 +199,21 @@ class _Finder:
         if self._connections.existing(self._session, name) is not None:
             self._found.change(name, "drop", f"DROP TABLE {self._dialect.table(name)}")
 
-    def _alter(self, layout: TableLayout, existing: ExistingTable) -> set[str]:
+    def _alter(self, layout: TableLayout, existing: ExistingTable, ours: frozenset[str]) -> set[str]:
         """Indexes that are not wanted go first, those that are missing come last. The columns that
-        came, went or changed."""
+        came, went or changed.
+
+        Args:
+            ours: columns that we made: of those that are not wanted, only these go.
+        """
         found, dialect = self._found, self._dialect
         table = f"ALTER TABLE {dialect.table(layout.name)}"
         wanted = dict(layout.indexes)
         changed = {
             name
             for name, type_ in existing.columns.items()
-            if (column := layout.column(name)) is None or column.type != type_
+            if ((column := layout.column(name)) is None and name in ours)
+            or (column is not None and column.type != type_)
         }
         stale = existing.indexes - wanted.keys()
         stale |= {n for n, c in layout.indexes if n in existing.indexes and changed & set(c)}
@@ -183,6 +227,7 @@ class _Finder:
                 added = f"{table} ADD COLUMN {dialect.quote(column.name)} {column.type}"
                 found.change(layout.name, words, added)
                 changed.add(column.name)
+                self._lacks(_lack(layout.name, column, existing))
         for name in wanted:
             if name not in existing.indexes - stale:
                 made = create_index(layout, name, dialect)
@@ -243,6 +288,13 @@ def _drop_invalid(frame: Frame, properties: set[str]) -> None:
 def _same_columns(layout: TableLayout, existing: ExistingTable, names: Iterable[str]) -> bool:
     wanted = {c.name: c.type for c in layout.columns}
     return all(existing.columns.get(name) == wanted.get(name) for name in names)
+
+
+def _lack(table: str, column: TableColumn, existing: ExistingTable) -> str:
+    name, type_ = column.name, existing.columns.get(column.name)
+    if type_ is None:
+        return f"column {table}.{name} is missing"
+    return f"column {table}.{name} is of type {type_}, not {column.type}"
 
 
 def _read_shape(text: str) -> SourceShape | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, Final, NoReturn
+from weakref import WeakKeyDictionary
 
 import psycopg
 import pyarrow as pa
@@ -25,7 +26,7 @@ from headrace.stores.postgres_sql import PostgresDialect
 
 APPLICATION_NAME: Final = "headrace-store"
 _CONNECT_TIMEOUT_S: Final = 10
-_SETTINGS: Final = {
+SESSION_SETTINGS: Final = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",
     "statement_timeout": "10min",
@@ -80,12 +81,29 @@ _CONFIGURATION_WORDS: Final = (
 )
 
 
+def connect(
+    url: str, settings: Mapping[str, str], *, prepare_threshold: int | None, autocommit: bool = False
+) -> psycopg.Connection[Any]:
+    """A connection whose session has these settings from its start."""
+    return psycopg.connect(
+        url,
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        application_name=APPLICATION_NAME,
+        options=" ".join(f"-c {name}={value}" for name, value in settings.items()),
+        prepare_threshold=prepare_threshold,
+        autocommit=autocommit,
+    )
+
+
 class PostgresSession:
     """One psycopg connection in one transaction."""
 
-    def __init__(self, connection: psycopg.Connection[Any], dialect: PostgresDialect) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], dialect: PostgresDialect, known: dict[str, float]
+    ) -> None:
         self._connection = connection
         self.dialect: Dialect = dialect
+        self.known = known
 
     def run(self, sql: str, binds: Binds | None = None) -> int:
         # Binds are passed even when there are none: only so is %% in a quoted name one percent sign.
@@ -139,24 +157,22 @@ def _without_zones(rows: pa.Table) -> pa.Table:
 class PostgresConnections:
     """Opens sessions on one PostgreSQL data source."""
 
-    def __init__(self, url: str, *, namespace: str, identity: str, name: str = "") -> None:
-        """`name`: what errors call the data source."""
+    def __init__(self, place: Callable[[], str], *, namespace: str, identity: str, name: str = "") -> None:
+        """
+        Args:
+            place: what to connect with, a URL or connection string; asked at each connect.
+            name: what errors call the data source.
+        """
         self.dialect = PostgresDialect(namespace)
         self._name = name
-        self._url = url
+        self._place = place
         self._identity = identity
+        self._known: WeakKeyDictionary[psycopg.Connection[Any], dict[str, float]] = WeakKeyDictionary()
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(self._connect)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
-        return psycopg.connect(
-            self._url,
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            application_name=APPLICATION_NAME,
-            options=options,
-            # Statements name temporary tables that come and go: nothing is worth preparing.
-            prepare_threshold=None,
-        )
+        # Statements name temporary tables that come and go: nothing is worth preparing.
+        return connect(self._place(), SESSION_SETTINGS, prepare_threshold=None)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -191,7 +207,7 @@ class PostgresConnections:
     def _session(self) -> Iterator[PostgresSession]:
         """Committed when left without an error."""
         with translated(self._name), self._pool.connection() as connection, connection.transaction():
-            yield PostgresSession(connection, self.dialect)
+            yield PostgresSession(connection, self.dialect, self._known.setdefault(connection, {}))
 
     def existing(self, session: Session, table: str) -> ExistingTable | None:
         binds = Binds(self.dialect)
@@ -205,6 +221,9 @@ class PostgresConnections:
             key=tuple(n for _, n in sorted((place, name) for name, _, place in found if place)),
             indexes=frozenset(name for (name,) in indexes),
         )
+
+    def catalogue_mark(self, session: Session) -> int:  # noqa: ARG002
+        return 0
 
     def create_namespace(self, session: Session) -> None:
         session.run(f"CREATE SCHEMA IF NOT EXISTS {self.dialect.quote(self.dialect.namespace)}")

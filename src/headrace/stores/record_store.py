@@ -9,14 +9,13 @@ import pyarrow as pa
 
 from headrace.domain.shape import Column, ModelShape, SourceShape
 from headrace.domain.vocabulary import APP, CUSTOMER, INVALID, FeedId, PropertyType
-from headrace.errors import ConfigurationError
 from headrace.ports import Applied, MergeTransaction, TableChange
-from headrace.stores.dialect import Binds, Connections, Session
+from headrace.stores.dialect import Connections, Session
+from headrace.stores.fit import Fit
 from headrace.stores.frame import Frame
 from headrace.stores.layout import (
     CREATED,
     GONE,
-    IDENTITY,
     UPDATED,
     TableLayout,
     create_table,
@@ -24,11 +23,10 @@ from headrace.stores.layout import (
 )
 from headrace.stores.merge import SqlMerge, read_applied
 from headrace.stores.migration import find_migration, migrate
+from headrace.stores.ownership import Identity, Ownership
 from headrace.stores.reading import read_rows
 from headrace.stores.stored_rows import SqlStoredRows, json_column, text_column
 from headrace.stores.touched import mapped_column
-
-Identity = tuple[str, str, str]
 
 
 class SqlRecordStore(SqlStoredRows):
@@ -37,12 +35,13 @@ class SqlRecordStore(SqlStoredRows):
     def __init__(self, connections: Connections, *, identity: Identity) -> None:
         self._connections = connections
         self._dialect = connections.dialect
-        self._identity = identity
+        self._ownership = Ownership(connections, identity)
+        self._fit = Fit(connections, identity[1])
 
     def pending_changes(self, models: Sequence[ModelShape]) -> tuple[TableChange, ...]:
         with self._connections.reading() as session:
             changes = [TableChange(layout.name, "create") for layout in self._missing_system_tables(session)]
-            self._check_identity(session)
+            self._ownership.check_unless_new(session)
             for model in models:
                 changes += find_migration(self._connections, session, model).changes
         return tuple(changes)
@@ -59,13 +58,14 @@ class SqlRecordStore(SqlStoredRows):
             if session is None:
                 yield None
                 return
-            self._check_identity(session)
+            self._ownership.check(session)
+            self._fit.check(session, model)
             frame = Frame(session, model)
             yield SqlMerge(frame)
             frame.drop_temps()
 
     def applied(self, model: ModelShape) -> Mapping[FeedId, Applied]:
-        with self._reading() as session:
+        with self._reading(model) as session:
             return read_applied(Frame(session, model))
 
     def records(
@@ -78,7 +78,7 @@ class SqlRecordStore(SqlStoredRows):
             Column(name=UPDATED, type=PropertyType.DATETIME, source_column=UPDATED),
             json_column(INVALID),
         )
-        with self._reading() as session:
+        with self._reading(model) as session:
             frame = Frame(session, model)
             binds = frame.binds()
             conditions = []
@@ -127,7 +127,7 @@ class SqlRecordStore(SqlStoredRows):
         return {FeedId(feed): count for feed, count in rows}
 
     def count(self, model: ModelShape) -> int:
-        with self._reading() as session:
+        with self._reading(model) as session:
             ((number,),) = session.all(f"SELECT count(*) FROM {self._dialect.table(model.id)}")
         return int(number)
 
@@ -135,25 +135,26 @@ class SqlRecordStore(SqlStoredRows):
         self._connections.close()
 
     @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        """A transaction on tables that are this data source's own."""
+    def _reading(self, model: ModelShape | None = None) -> Iterator[Session]:
+        """A transaction on tables that are this data source's own, and fit the model."""
         with self._connections.reading() as session:
-            self._check_identity(session)
+            self._ownership.check_once(session)
+            if model is not None:
+                self._fit.check(session, model)
             yield session
 
     def _prepare_system_tables(self) -> list[TableChange]:
         with self._connections.reading() as session:
             missing = self._missing_system_tables(session)
-            if not missing:
-                self._check_identity(session)
+            if not missing and self._ownership.check_unless_new(session):
                 return []
         with self._connections.locked("") as session:
             missing = self._missing_system_tables(session)
             self._connections.create_namespace(session)
             for layout in missing:
                 session.run(create_table(layout, self._dialect))
-            self._check_identity(session)
-            self._stamp_identity(session)
+            self._ownership.check_unless_new(session)
+            self._ownership.stamp(session)
         return [TableChange(layout.name, "create") for layout in missing]
 
     def _prepare_model(self, model: ModelShape) -> list[TableChange]:
@@ -168,29 +169,3 @@ class SqlRecordStore(SqlStoredRows):
     def _missing_system_tables(self, session: Session) -> list[TableLayout]:
         layouts = system_layouts(self._dialect)
         return [x for x in layouts if self._connections.existing(session, x.name) is None]
-
-    def _check_identity(self, session: Session) -> None:
-        """Asked in every transaction: a URL may lead to another database than it did at `prepare`, or have
-        led to another workspace's all along.
-
-        Raises:
-            ConfigurationError: the tables are stamped as another data source's.
-        """
-        if self._connections.existing(session, IDENTITY) is None:
-            return
-        columns = ", ".join(map(self._dialect.quote, ("workspace", "data_source", "schema")))
-        found = session.all(f"SELECT {columns} FROM {self._dialect.table(IDENTITY)}")
-        if found and tuple(found[0]) != self._identity:
-            raise ConfigurationError(
-                "the tables belong to data source {1!r} of schema {2!r} in workspace {0!r}, not to data "
-                "source {4!r} of schema {5!r} in workspace {3!r}: give this data source another database "
-                "or namespace".format(*found[0], *self._identity)
-            )
-
-    def _stamp_identity(self, session: Session) -> None:
-        table = self._dialect.table(IDENTITY)
-        if session.all(f"SELECT 1 FROM {table}"):
-            return
-        binds = Binds(self._dialect)
-        values = ", ".join(map(binds.text, self._identity))
-        session.run(f"INSERT INTO {table} VALUES ({values})", binds)

@@ -31,10 +31,11 @@ _UNAVAILABLE: Final = ("locked", "busy", "disk", "full", "unable to open", "inte
 
 
 class _Connection:
-    """A sqlite3 connection and the moment of its transaction."""
+    """A sqlite3 connection, the moment of its transaction, and what was found out on it."""
 
     def __init__(self, path: Path) -> None:
         self.now = ""
+        self.known: dict[str, float] = {}
         self.raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             # The file first: a commit is durable, and readers are never kept waiting.
@@ -54,9 +55,12 @@ class _Connection:
 class SqliteSession:
     """One sqlite3 connection in one transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, dialect: SqliteDialect) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, dialect: SqliteDialect, known: dict[str, float]
+    ) -> None:
         self._connection = connection
         self.dialect: Dialect = dialect
+        self.known = known
 
     def run(self, sql: str, binds: Binds | None = None) -> int:
         return self._connection.execute(sql, binds.values if binds else {}).rowcount
@@ -119,15 +123,20 @@ class SqliteConnections:
     """Opens sessions on one SQLite file. One transaction writes at a time: BEGIN IMMEDIATE is the
     merge lock of every model."""
 
-    def __init__(self, path: Path, *, name: str = "") -> None:
-        """`name`: what errors call the data source."""
+    def __init__(self, place: Callable[[], Path], *, name: str = "") -> None:
+        """
+        Args:
+            place: the file; asked at each connect.
+            name: what errors call the data source.
+        """
         self.dialect = SqliteDialect()
         self._name = name
-        self._path = path
+        self._place = place
         self._pool: ConnectionPool[_Connection] = ConnectionPool(self._connect)
 
     def _connect(self) -> _Connection:
-        directory = self._path.parent
+        path = self._place()
+        directory = path.parent
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -135,7 +144,7 @@ class SqliteConnections:
                 f"SQLite data source {self._name}: the directory {directory} cannot be made"
                 f" ({error.strerror}); correct the data source's URL, or the rights"
             ) from error
-        return _Connection(self._path)
+        return _Connection(path)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -143,7 +152,7 @@ class SqliteConnections:
         with translated(self._name), self._pool.connection() as connection:
             _begin(connection, "BEGIN", busy_ms=_BUSY_MS)
             with _ended(connection.raw):
-                yield SqliteSession(connection.raw, self.dialect)
+                yield SqliteSession(connection.raw, self.dialect, connection.known)
 
     @contextmanager
     def try_locked(self, name: str) -> Iterator[Session | None]:  # noqa: ARG002
@@ -157,7 +166,7 @@ class SqliteConnections:
                 yield None
                 return
             with _ended(connection.raw):
-                yield SqliteSession(connection.raw, self.dialect)
+                yield SqliteSession(connection.raw, self.dialect, connection.known)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[Session]:  # noqa: ARG002
@@ -165,7 +174,7 @@ class SqliteConnections:
         with translated(self._name), self._pool.connection() as connection:
             _begin(connection, "BEGIN IMMEDIATE", busy_ms=_LOCK_TIMEOUT_MS)
             with _ended(connection.raw):
-                yield SqliteSession(connection.raw, self.dialect)
+                yield SqliteSession(connection.raw, self.dialect, connection.known)
 
     def existing(self, session: Session, table: str) -> ExistingTable | None:
         binds = Binds(self.dialect)
@@ -179,6 +188,11 @@ class SqliteConnections:
             key=tuple(n for _, n in sorted((place, name) for name, _, place in found if place)),
             indexes=frozenset(name for (name,) in indexes if name.startswith("_ix_")),
         )
+
+    def catalogue_mark(self, session: Session) -> int:
+        # Here a column that is gone is no error: SQLite takes its quoted name for a text.
+        ((number,),) = session.all("PRAGMA schema_version")
+        return int(number)
 
     def create_namespace(self, session: Session) -> None:
         """The file is the namespace."""
