@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from headrace.control.engine import insert_or, reading, writing
 from headrace.control.feed_definition import change_feeds, stamp_feeds
-from headrace.control.feeds import new_uuid
+from headrace.control.new_id import new_uuid
 from headrace.control.routing_config import change_routing
 from headrace.control.tables import definition, definition_history, definition_version, workspace
 from headrace.control.types import now
