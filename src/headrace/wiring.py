@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from headrace import logs
+from headrace.control.audit import SqlAudit
 from headrace.control.command import SqlCommands
 from headrace.control.definitions import SqlDefinitions
 from headrace.control.engine import control_engine
@@ -101,6 +102,7 @@ class Application:
         self.commands = SqlCommands(self.engine)
         self.runs = SqlRuns(self.engine)
         self.status = SqlStatus(self.engine)
+        self.audit = SqlAudit(self.engine)
         self.vault = Vault([key.get_secret_value() for key in settings.secret_keys])
         self.tokens = SqlTokens(self.engine)
         self.signing_keys = SqlSigningKeys(self.engine, self.vault)

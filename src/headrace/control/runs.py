@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,8 +73,19 @@ class SqlRuns:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def runs(self, *, limit: int, source_id: str | None = None) -> list[Run]:
-        """The newest first."""
+    def runs(
+        self,
+        *,
+        limit: int,
+        source_id: str | None = None,
+        feed_ids: Collection[FeedId] | None = None,
+        after: tuple[datetime, str] | None = None,
+    ) -> list[Run]:
+        """The newest first, of all feeds or of these.
+
+        Args:
+            after: start and id of the last run of the page before.
+        """
         newest = (
             sa.select(run, feed.c.source_id, feed.c.app_id)
             .join(feed, feed.c.id == run.c.feed_id)
@@ -83,6 +94,12 @@ class SqlRuns:
         )
         if source_id is not None:
             newest = newest.where(feed.c.source_id == source_id)
+        if feed_ids is not None:
+            newest = newest.where(feed.c.id.in_(sorted(feed_ids)))
+        if after is not None:
+            at, run_id = after
+            same = sa.and_(run.c.started_at == at, run.c.id > run_id)
+            newest = newest.where(sa.or_(run.c.started_at < at, same))
         with reading(self._engine) as connection:
             return [_run(row) for row in connection.execute(newest)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -13,6 +12,7 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 
 from headrace.control.access_tables import signing_key
+from headrace.control.audit import AuditLine, acting
 from headrace.control.engine import insert_in, reading, writing
 from headrace.control.remembered import Remembered
 from headrace.control.types import now
@@ -46,7 +46,7 @@ class KeyLine:
     id: str
     visibility_group: str
     algorithm: str
-    state: str
+    state: KeyState
     made_at: datetime
 
 
@@ -104,32 +104,47 @@ class SqlSigningKeys:
         with reading(self._engine) as connection:
             return [_line(row) for row in connection.execute(oldest)]
 
-    def rotate(self, visibility_group: str) -> KeyLine:
-        """A new key signs; tokens of the one before stay good until they expire, or it is revoked."""
+    def rotate(self, visibility_group: str, *, actor: str) -> KeyLine:
+        """A new key signs; tokens of the one before stay good until they expire, or it is revoked. Audited as
+        `actor`'s."""
         of_group = signing_key.c.visibility_group == visibility_group
-        with writing(self._engine) as connection:
+        line = AuditLine(actor=actor, action="signing_key.rotate", visibility_group=visibility_group)
+        with acting(self._engine, line) as act:
+            connection = act.connection
             active = sa.and_(of_group, signing_key.c.state == "active")
             connection.execute(sa.update(signing_key).where(active).values(state="verify_only"))
             self._insert(connection, visibility_group)
             made = connection.execute(_ACTIVE, {"group": visibility_group}).one()
+            act.note(detail={"kid": made.id})
         self._forget()
         return _line(made)
 
-    def revoke(self, kid: str, *, visibility_groups: Sequence[str] | None = None) -> KeyLine:
-        """No token of this key is good any more. Of an active one: the next token makes a new key.
+    def revoke(self, kid: str, *, actor: str, visibility_group: str | None = None) -> KeyLine:
+        """No token of this key is good any more. Of an active one: the next token makes a new key. Audited as
+        `actor`'s.
+
+        Args:
+            visibility_group: of this one alone; None: of any.
 
         Raises:
-            RefusedError: there is none, or it is of none of these groups (NOT_FOUND).
+            RefusedError: there is none, or it is another group's (NOT_FOUND).
         """
         this = signing_key.c.id == kid
-        if visibility_groups is not None:
-            this = sa.and_(this, signing_key.c.visibility_group.in_(visibility_groups))
+        if visibility_group is not None:
+            this = sa.and_(this, signing_key.c.visibility_group == visibility_group)
         change = sa.update(signing_key).where(this).values(state="revoked").returning(signing_key)
-        with writing(self._engine) as connection:
-            revoked = connection.execute(change).one_or_none()
+        line = AuditLine(
+            actor=actor,
+            action="signing_key.revoke",
+            visibility_group=visibility_group,
+            detail={"kid": kid},
+        )
+        with acting(self._engine, line) as act:
+            revoked = act.connection.execute(change).one_or_none()
+            if revoked is None:
+                raise RefusedError(Refusal.NOT_FOUND, f"there is no signing key {kid}")
+            act.note(visibility_group=revoked.visibility_group)
         self._forget()
-        if revoked is None:
-            raise RefusedError(Refusal.NOT_FOUND, f"there is no signing key {kid}")
         return _line(revoked)
 
     def _insert(self, connection: sa.Connection, visibility_group: str) -> None:

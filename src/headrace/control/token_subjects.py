@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from headrace.control.engine import reading, writing
+from headrace.control.audit import AuditLine, acting
+from headrace.control.engine import reading
 from headrace.control.remembered import Remembered
 from headrace.control.tables import customer
 from headrace.domain.refusal import Refusal
@@ -48,10 +49,15 @@ class SqlTokenSubjects:
             RefusedError: there is none, or it is another group's (NOT_FOUND).
         """
         with reading(self._engine) as connection:
-            row = connection.execute(
-                sa.select(*_COLUMNS).where(_is(reference, visibility_group))
-            ).one_or_none()
-        return _found(row, reference)
+            return _find(connection, reference, visibility_group)
+
+    def to_mint(self, reference: str, *, visibility_group: str, actor: str) -> TokenSubject:
+        """As `find`, for a token that is made then: audited as `actor`'s, a refusal too."""
+        line = _line("customer.mint_token", reference, visibility_group, actor)
+        with acting(self._engine, line) as act:
+            subject = _find(act.connection, reference, visibility_group)
+            act.note(customer=subject.provided_id)
+        return subject
 
     def known(self, customer_id: str) -> TokenSubject | None:
         """As `current`, if that was asked a moment ago; asks nothing of the database."""
@@ -61,18 +67,20 @@ class SqlTokenSubjects:
         """The customer of this id, as it was a moment ago."""
         return self._current.get(customer_id, lambda: self._read(customer_id))
 
-    def revoke(self, reference: str, *, visibility_group: str) -> TokenSubject:
-        """No token of the customer that was made until now counts any more.
+    def revoke(self, reference: str, *, visibility_group: str, actor: str) -> TokenSubject:
+        """No token of the customer that was made until now counts any more. Audited as `actor`'s.
 
         Raises:
             RefusedError: there is none, or it is another group's (NOT_FOUND).
         """
         change = sa.update(customer).where(_is(reference, visibility_group))
         raised = change.values(token_version=customer.c.token_version + 1).returning(*_COLUMNS)
-        with writing(self._engine) as connection:
-            row = connection.execute(raised).one_or_none()
+        line = _line("customer.revoke_tokens", reference, visibility_group, actor)
+        with acting(self._engine, line) as act:
+            subject = _found(act.connection.execute(raised).one_or_none(), reference)
+            act.note(customer=subject.provided_id)
         self.forget()
-        return _found(row, reference)
+        return subject
 
     def forget(self) -> None:
         """A customer was changed or deleted: all are looked up again."""
@@ -88,6 +96,20 @@ def _is(reference: str, visibility_group: str) -> sa.ColumnElement[bool]:
     provided = reference.removeprefix(PROVIDED)
     named = customer.c.id == reference if provided == reference else customer.c.provided_id == provided
     return sa.and_(named, customer.c.visibility_group == visibility_group)
+
+
+def _line(action: str, reference: str, visibility_group: str, actor: str) -> AuditLine:
+    return AuditLine(
+        actor=actor,
+        action=action,
+        visibility_group=visibility_group,
+        customer=reference.removeprefix(PROVIDED),
+    )
+
+
+def _find(connection: sa.Connection, reference: str, visibility_group: str) -> TokenSubject:
+    customers = sa.select(*_COLUMNS).where(_is(reference, visibility_group))
+    return _found(connection.execute(customers).one_or_none(), reference)
 
 
 def _found(row: Any, reference: str) -> TokenSubject:

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 
 from headrace.control.access_tables import api_token
+from headrace.control.audit import AuditLine, acting
 from headrace.control.engine import reading, writing
 from headrace.control.remembered import Remembered
 from headrace.control.types import from_now, now
@@ -80,13 +81,19 @@ class SqlTokens:
         self._random_text = random_text
         self._holding: Remembered[str, StaffToken] = Remembered()
 
-    def create(self, name: str, *, visibility_group: str, access: Access) -> MadeToken:
-        """A token of this group; its text is in the answer and nowhere else."""
+    def create(self, name: str, *, visibility_group: str, access: Access, actor: str) -> MadeToken:
+        """A token of this group; its text is in the answer and nowhere else. Audited as `actor`'s."""
         id_ = secrets.token_hex(6)
         text = f"{PREFIX}_{id_}_{self._random_text(32)}"
         row = {"id": id_, "visibility_group": visibility_group, "name": name, "access": access}
-        with writing(self._engine) as connection:
-            connection.execute(sa.insert(api_token).values(**row, hash=_hash(text), made_at=now()))
+        line = AuditLine(
+            actor=actor,
+            action="token.create",
+            visibility_group=visibility_group,
+            detail={"token": id_, "name": name, "access": access},
+        )
+        with acting(self._engine, line) as act:
+            act.connection.execute(sa.insert(api_token).values(**row, hash=_hash(text), made_at=now()))
         return MadeToken(
             token=StaffToken(
                 id=id_, visibility_group=visibility_group, name=name, may_write=access == "write"
@@ -100,19 +107,24 @@ class SqlTokens:
         with reading(self._engine) as connection:
             return [_line(row) for row in connection.execute(oldest)]
 
-    def revoke(self, token_id: str) -> None:
-        """It holds no more; one that was revoked before stays so.
+    def revoke(self, token_id: str, *, actor: str) -> None:
+        """It holds no more; one that was revoked before stays so. Audited as `actor`'s.
 
         Raises:
             RefusedError: there is none with this id (NOT_FOUND).
         """
         this = api_token.c.id == token_id
         at = sa.func.coalesce(api_token.c.revoked_at, now())
-        with writing(self._engine) as connection:
-            done = connection.execute(sa.update(api_token).where(this).values(revoked_at=at))
+        change = sa.update(api_token).where(this).values(revoked_at=at)
+        group = change.returning(api_token.c.visibility_group)
+        line = AuditLine(actor=actor, action="token.revoke", detail={"token": token_id})
+        with acting(self._engine, line) as act:
+            of_group = act.connection.execute(group).scalar_one_or_none()
+            if of_group is None:
+                why = f"there is no token {token_id}: see `headrace tokens list`"
+                raise RefusedError(Refusal.NOT_FOUND, why)
+            act.note(visibility_group=of_group)
         self._holding.forget()
-        if not done.rowcount:
-            raise RefusedError(Refusal.NOT_FOUND, f"there is no token {token_id}: see `headrace tokens list`")
 
     def known(self, text: str) -> StaffToken | None:
         """The token, if it was authenticated a moment ago; asks nothing of the database."""

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import HeadraceError
-from headrace.web import health
+from headrace.web import health, sources, tokens
 from headrace.web.auth import EMBED_PATH, Gate
 from headrace.web.customer_token import CustomerTokens
 from headrace.web.edge import Edge
@@ -21,7 +21,7 @@ from headrace.web.limits import BodyLimit, RateLimit
 from headrace.web.problem import EVERYWHERE, SCHEMA, problem_response, problems
 from headrace.wiring import Application
 
-ROUTERS: Final[tuple[APIRouter, ...]] = ()
+ROUTERS: Final[tuple[APIRouter, ...]] = (sources.router, tokens.router)
 """Of the API: all behind the gate."""
 
 
@@ -68,6 +68,7 @@ def _stand_before(api: FastAPI, application: Application, customer_tokens: Custo
         tokens=application.tokens,
         customer_tokens=customer_tokens,
         rate=RateLimit(rate=settings.http_rate, burst=settings.http_burst),
+        audit=application.audit,
     )
     api.add_middleware(Edge)
     if settings.http_origins:

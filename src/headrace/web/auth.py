@@ -7,7 +7,7 @@ nobody in its request, and is refused: a forgotten gate closes.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Final, cast
 
 from anyio.to_thread import run_sync
@@ -16,6 +16,8 @@ from fastapi.openapi.models import HTTPBearer as BearerModel
 from fastapi.security.base import SecurityBase
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from headrace.control.audit import BY_TOKEN, REFUSED, AuditLine, SqlAudit
+from headrace.control.remembered import Remembered
 from headrace.control.tokens import SqlTokens, StaffToken
 from headrace.domain.refusal import Refusal
 from headrace.errors import RefusedError
@@ -55,10 +57,15 @@ class Gate:
     tokens: SqlTokens
     customer_tokens: CustomerTokens
     rate: RateLimit
+    audit: SqlAudit
+    _told: Remembered[str, bool] = field(default_factory=lambda: Remembered(for_s=60.0))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = scope["path"]
+            if "\0" in path or b"%00" in scope["query_string"]:
+                # No id or text has one, and PostgreSQL takes none.
+                raise RefusedError(Refusal.INVALID, "a NUL character stands in the path or its query")
             if path.startswith(STAFF_PATH):
                 scope[_STAFF] = await self._staff(scope)
             elif path.startswith(EMBED_PATH):
@@ -72,6 +79,7 @@ class Gate:
         if token is None:
             token = await run_sync(self.tokens.authenticate, text)
         if token is None:
+            await run_sync(self._tell_refused, text)
             raise RefusedError(
                 Refusal.UNAUTHENTICATED, "a valid API token is needed: `headrace tokens create` makes one"
             )
@@ -81,6 +89,23 @@ class Gate:
                 Refusal.FORBIDDEN, "this token only reads: a change needs one made with --write"
             )
         return _staff_context(token)
+
+    def _tell_refused(self, text: str) -> None:
+        """A token that exists was revoked, or somebody tries its id with another secret: the audit has a line
+        of it, at most one a minute from this process, so that nobody can fill it."""
+        named = self.tokens.named_by(text)
+        if named is None or self._told.known(named.id):
+            return
+        self._told.get(named.id, lambda: True)
+        detail = {"code": Refusal.UNAUTHENTICATED.value, "revoked": named.revoked_at is not None}
+        line = AuditLine(
+            actor=f"{BY_TOKEN}{named.id}",
+            action="authenticate",
+            outcome=REFUSED,
+            visibility_group=named.visibility_group,
+            detail=detail,
+        )
+        self.audit.append(line)
 
     async def _customer(self, scope: Scope) -> CustomerContext:
         text = _bearer(scope)
@@ -96,7 +121,7 @@ def _staff_context(token: StaffToken) -> StaffContext:
         token_id=token.id,
         visibility_group=token.visibility_group,
         may_write=token.may_write,
-        actor=f"token {token.name}",
+        actor=f"{BY_TOKEN}{token.id}",
     )
 
 
