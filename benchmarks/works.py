@@ -11,6 +11,7 @@ from benchmarks.database import database
 from benchmarks.outcome import Outcome, Result
 from benchmarks.peers import Peer
 from benchmarks.reconcile import reconcile
+from benchmarks.routing import cold_route_postgres, cold_route_sqlite, warm_route
 
 
 def first_load(peers: Sequence[Peer], *, rows: int, rounds: int, announce: Callable[[str], None]) -> Outcome:
@@ -32,5 +33,11 @@ def first_load(peers: Sequence[Peer], *, rows: int, rounds: int, announce: Calla
     return Outcome("W1", rows, tuple(results))
 
 
-WORKS = {"W1": first_load, "reconcile": reconcile}
+WORKS = {
+    "W1": first_load,
+    "reconcile": reconcile,
+    "route-cold-postgres": cold_route_postgres,
+    "route-cold-sqlite": cold_route_sqlite,
+    "route-warm": warm_route,
+}
 """By name, as `python -m benchmarks --work` takes them."""
