@@ -20,6 +20,7 @@ from headrace.control.definitions import SqlDefinitions
 from headrace.control.engine import control_engine
 from headrace.control.feeds import SqlFeeds
 from headrace.control.journal import SqlJournal
+from headrace.control.moves import SqlMoves
 from headrace.control.routes import SqlRoutes
 from headrace.control.runs import SqlRuns
 from headrace.control.schedule import SqlSchedule
@@ -48,6 +49,7 @@ from headrace.steps.limits import Limits, Progress, no_progress
 from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport
 from headrace.steps.merging import Merging
+from headrace.steps.move import MoveStep
 from headrace.steps.promises import FeedPromise, promises
 from headrace.steps.sweep import SweepStep
 from headrace.stores.connect import open_store
@@ -101,6 +103,7 @@ class Application:
         self.routes = SqlRoutes(self.engine)
         self.commands = SqlCommands(self.engine)
         self.runs = SqlRuns(self.engine)
+        self.moves = SqlMoves(self.engine)
         self.status = SqlStatus(self.engine)
         self.audit = SqlAudit(self.engine)
         self.vault = Vault([key.get_secret_value() for key in settings.secret_keys])
@@ -141,7 +144,9 @@ class Application:
             random=random.Random(),  # noqa: S311 (jitter)
         )
         self._merge = MergeStep(merging=merging, catalogue=self.catalogue)
+        self._move = MoveStep(moves=self.moves, stores=self.stores, catalogue=self.catalogue, nudge=nudge)
         self._sweep = SweepStep(
+            move=self._move,
             schedule=SqlSchedule(self.engine, resend_after_s=settings.resend_after_s),
             swept=SqlSweep(self.engine),
             merge=self._merge,
@@ -265,8 +270,10 @@ class Application:
         return self.poll(feed_id, trigger="reconcile")
 
     def merge(self, data_source_id: DataSourceId, model: ModelId) -> MergeReport:
-        """See `MergeStep.drain`."""
-        return self._merge.drain(data_source_id, model)
+        """See `MergeStep.drain`; then moves into the data source that can end have ended."""
+        report = self._merge.drain(data_source_id, model)
+        self._move.advance(data_source_id)
+        return report
 
     def schedule_tick(self) -> int:
         """See `SweepStep.tick`."""

@@ -218,7 +218,7 @@ def journal_drop(shop: Shop, customer: str) -> None:
         kind=BatchKind.DROP,
         rows=0,
         payload=payload.encode(keys_of(source, None)),
-        meta={"customer": customer, "binding_epoch": 1},
+        meta={"customers": [customer], "epoch": 1},
     )
     run = RunId(str(uuid4()))
     entry = JournalEntry(run_id=run, trigger="test", state=claimed.state, batches=[drop])

@@ -348,9 +348,9 @@ class FakeStore:
         self.chunks.append(chunk)
         return KeysOutcome(missing=self.missing, removed=1, held=2, counts=MergeCounts(deleted=1))
 
-    def drop_customer(self, scope: FeedScope, customer: str, binding_epoch: int) -> MergeCounts:
+    def drop_customer(self, scope: FeedScope, customer: str, epoch: int) -> MergeCounts:
         self.order.append("drop")
-        self.dropped.append((customer, binding_epoch))
+        self.dropped.append((customer, epoch))
         return MergeCounts(deleted=1)
 
     def recompute(self) -> MergeCounts:

@@ -291,7 +291,7 @@ def test_a_run_takes_batches_of_every_kind(merge: Merge) -> None:
     merge.journal.append([1])
     merge.journal.append([1], kind=BatchKind.KEYS, meta=chunk_meta(chunk))
     merge.journal.append([2])
-    merge.journal.append([0], kind=BatchKind.DROP, meta={"customer": "acme", "binding_epoch": 3})
+    merge.journal.append([0], kind=BatchKind.DROP, meta={"customers": ["acme"], "epoch": 3})
     report = merge.drain()
     assert (merge.store.runs, merge.merged()) == ([2], [1, 2])
     assert merge.store.chunks == [chunk] == [key_chunk(chunk_meta(chunk))]

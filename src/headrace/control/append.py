@@ -14,11 +14,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control.engine import insert_in
+from headrace.control.move_tables import move_feed, residence
+from headrace.control.slices import slices
 from headrace.control.state import columns_of, key_list, reconciliation
 from headrace.control.tables import (
     RunState,
     batch,
     batch_payload,
+    binding,
+    customer,
     feed,
     feed_log,
     key_request,
@@ -26,13 +30,11 @@ from headrace.control.tables import (
     routing_version,
     run,
 )
-from headrace.control.types import from_now, now, seconds_named
+from headrace.control.types import Json, from_now, now, seconds_named
 from headrace.domain.events import RejectCode
 from headrace.domain.vocabulary import BatchId, DataSourceId, FeedId, LogId
 from headrace.errors import LeaseLostError, RoutingChangedError
-from headrace.ports import JournalEntry, Lease, NewBatch, Reconciliation
-
-_KEYS_A_STATEMENT = 5_000
+from headrace.ports import JournalEntry, Lease, NewBatch, Newcomer, Reconciliation
 
 # Statements are built once: building one and finding it in SQLAlchemy's cache by its structure costs
 # four times what running it does.
@@ -150,20 +152,29 @@ class _Place:
 
 
 def append_batches(
-    connection: sa.Connection, held: sa.Row[Any], entry: JournalEntry, *, new_id: Callable[[], str]
+    connection: sa.Connection,
+    held: sa.Row[Any],
+    batches: Sequence[NewBatch],
+    *,
+    run_id: str,
+    new_id: Callable[[], str],
 ) -> tuple[BatchId, ...]:
-    """Write the batches at the ends of their logs, in order; the logs are made at their first batch."""
-    if not entry.batches:
+    """Write the batches at the ends of their logs, in order; the logs are made at their first batch.
+
+    Args:
+        held: the feed's row, locked.
+    """
+    if not batches:
         return ()
-    places = _advance_logs(connection, held, entry.batches, new_id=new_id)
-    ids = tuple(BatchId(new_id()) for _ in entry.batches)
+    places = _advance_logs(connection, held, batches, new_id=new_id)
+    ids = tuple(BatchId(new_id()) for _ in batches)
     rows = []
-    for batch_id, new in zip(ids, entry.batches, strict=True):
+    for batch_id, new in zip(ids, batches, strict=True):
         place = places[new.data_source_id]
         places[new.data_source_id] = _Place(place.log_id, place.next_seq + 1)
-        rows.append(_batch_row(held, entry, new, batch_id=batch_id, place=place))
+        rows.append(_batch_row(held, new, run_id=run_id, batch_id=batch_id, place=place))
     connection.execute(_INSERT_BATCHES, rows)
-    payloads = [{"batch_id": i, "payload": new.payload} for i, new in zip(ids, entry.batches, strict=True)]
+    payloads = [{"batch_id": i, "payload": new.payload} for i, new in zip(ids, batches, strict=True)]
     connection.execute(_INSERT_PAYLOADS, payloads)
     return ids
 
@@ -193,7 +204,7 @@ def _advance_logs(
 
 
 def _batch_row(
-    held: sa.Row[Any], entry: JournalEntry, new: NewBatch, *, batch_id: BatchId, place: _Place
+    held: sa.Row[Any], new: NewBatch, *, run_id: str, batch_id: BatchId, place: _Place
 ) -> dict[str, Any]:
     return {
         "id": batch_id,
@@ -208,8 +219,95 @@ def _batch_row(
         "meta": dict(new.meta),
         # Whoever changes it takes the lease away, so it is that of the plan the page was cut by.
         "shape_fingerprint": held.shape_fingerprint,
-        "run_id": entry.run_id,
+        "run_id": run_id,
     }
+
+
+def note_newcomers(connection: sa.Connection, newcomers: Sequence[Newcomer]) -> None:
+    """It is known where each of them resides, and a default that led there is its own binding.
+
+    Routing is held: nobody who resolved otherwise writes at the same time.
+
+    Raises:
+        RoutingChangedError: another customer of the same `provided_id` came to reside there meanwhile.
+    """
+    if not newcomers:
+        return
+    dialect = connection.dialect.name
+    settled = {(new.customer_id, new.schema): _place_of(new) for new in newcomers}
+    connection.execute(_settle(dialect), list(settled.values()))
+    homes = _homes(connection, newcomers)
+    if lost := [new.customer_id for new in newcomers if homes.get(new.customer_id) != new.data_source_id]:
+        raise RoutingChangedError(f"customers {', '.join(lost[:3])} reside elsewhere by now")
+    if pinned := [_place_of(new) for new in newcomers if new.pinned]:
+        connection.execute(_pin(dialect), pinned)
+
+
+def _place_of(new: Newcomer) -> dict[str, str]:
+    return {"of_customer": new.customer_id, "of_schema": new.schema, "into": new.data_source_id}
+
+
+def _homes(connection: sa.Connection, newcomers: Sequence[Newcomer]) -> dict[str, str]:
+    """All of one schema: that of the feed."""
+    found: dict[str, str] = {}
+    for ids in slices([new.customer_id for new in newcomers]):
+        some = {"ids": ids, "of_schema": newcomers[0].schema}
+        found |= {row.customer_id: row.data_source_id for row in connection.execute(_HOMES, some)}
+    return found
+
+
+_HOMES = sa.select(residence.c.customer_id, residence.c.data_source_id).where(
+    residence.c.customer_id.in_(sa.bindparam("ids", expanding=True)),
+    residence.c.schema == sa.bindparam("of_schema"),
+)
+
+
+@cache
+def _settle(dialect: str) -> sa.Executable:
+    which = sa.select(
+        customer.c.id,
+        sa.bindparam("of_schema", type_=sa.Text()),
+        sa.bindparam("into", type_=sa.Text()),
+        customer.c.provided_id,
+    ).where(customer.c.id == sa.bindparam("of_customer"))
+    columns = ["customer_id", "schema", "data_source_id", "provided_id"]
+    return insert_in(dialect, residence).from_select(columns, which).on_conflict_do_nothing()
+
+
+@cache
+def _pin(dialect: str) -> sa.Executable:
+    values = {
+        "customer_id": sa.bindparam("of_customer"),
+        "schema": sa.bindparam("of_schema"),
+        "data_source_id": sa.bindparam("into"),
+        "origin": "pinned_default",
+    }
+    return insert_in(dialect, binding).values(values).on_conflict_do_nothing()
+
+
+def note_move(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -> None:
+    """How far the feed has read for a move, with the rows that it has read."""
+    if entry.move is None:
+        return
+    read = {
+        "of_feed": feed_id,
+        "of_move": entry.move.move_id,
+        "after_key": None if entry.move.after is None else list(entry.move.after),
+        "done": entry.move.done,
+        "more": entry.rows_read,
+    }
+    connection.execute(_NOTE_MOVE, read)
+
+
+_NOTE_MOVE = (
+    sa.update(move_feed)
+    .where(move_feed.c.feed_id == sa.bindparam("of_feed"), move_feed.c.move_id == sa.bindparam("of_move"))
+    .values(
+        after_key=sa.bindparam("after_key", type_=Json),
+        done=sa.bindparam("done", type_=sa.Boolean()),
+        rows=move_feed.c.rows + sa.bindparam("more", type_=sa.BigInteger()),
+    )
+)
 
 
 def set_aside(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -> None:
@@ -235,14 +333,12 @@ def set_aside(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -
 def _resolve(
     connection: sa.Connection, statement: sa.Executable, feed_id: FeedId, keys: Sequence[str]
 ) -> None:
-    for start in range(0, len(keys), _KEYS_A_STATEMENT):
-        some = keys[start : start + _KEYS_A_STATEMENT]
+    for some in slices(keys):
         connection.execute(statement, {"of_feed": feed_id, "keys": some})
 
 
 def answer_requests(connection: sa.Connection, feed_id: FeedId, ids: Sequence[int]) -> None:
-    for start in range(0, len(ids), _KEYS_A_STATEMENT):
-        some = ids[start : start + _KEYS_A_STATEMENT]
+    for some in slices(ids):
         connection.execute(_ANSWER_REQUESTS, {"of_feed": feed_id, "ids": some})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,8 @@ import sqlalchemy as sa
 from headrace.control import append
 from headrace.control.append import HOLDS, RENEW, holder
 from headrace.control.engine import reading, writing
+from headrace.control.feed_moves import feed_moves, has_moves
+from headrace.control.new_id import new_uuid as new_uuid
 from headrace.control.state import feed_class_of, state_of
 from headrace.control.tables import (
     PausedBy,
@@ -30,6 +31,7 @@ from headrace.domain.vocabulary import AppId, BatchId, DataSourceId, FeedId, Lea
 from headrace.errors import LeaseLostError
 from headrace.ports import (
     ClaimedFeed,
+    FeedMove,
     JournalEntry,
     KeyRequest,
     Lease,
@@ -61,6 +63,7 @@ _TAKE = (
         feed,
         (feed.c.reconcile_due_at <= now()).label("reconcile_is_due"),
         (feed.c.next_due <= now()).label("is_due"),
+        has_moves().label("has_moves"),
     )
 )
 _ASK_AGAIN = sa.update(feed).where(_MAY_RUN).values(again=True)
@@ -139,10 +142,6 @@ _BLOCKED = (
 )
 
 
-def new_uuid() -> str:
-    return str(uuid.uuid4())
-
-
 class SqlFeeds:
     """Feeds in the control database. Safe to share between threads.
 
@@ -185,7 +184,11 @@ class SqlFeeds:
             held = append.open_entry(connection, lease, lease_s=lease_s)
             if entry.routing_version is not None:
                 append.hold_routing(connection, entry.routing_version)
-            ids = append.append_batches(connection, held, entry, new_id=self._new_id)
+            append.note_newcomers(connection, entry.newcomers)
+            ids = append.append_batches(
+                connection, held, entry.batches, run_id=entry.run_id, new_id=self._new_id
+            )
+            append.note_move(connection, lease.feed_id, entry)
             append.set_aside(connection, lease.feed_id, entry)
             append.answer_requests(connection, lease.feed_id, entry.answered_requests)
             append.count_run(connection, held, entry)
@@ -235,6 +238,10 @@ class SqlFeeds:
             rows = connection.execute(_KEY_REQUESTS, {"of_feed": feed_id, "at_most": limit}).all()
         return tuple(KeyRequest(row.id, tuple(json.loads(row.key))) for row in rows)
 
+    def moves(self, feed_id: FeedId) -> tuple[FeedMove, ...]:
+        with reading(self._engine) as connection:
+            return feed_moves(connection, feed_id)
+
     def open_rejected_keys(self, feed_id: FeedId) -> frozenset[str]:
         with reading(self._engine) as connection:
             return frozenset(connection.execute(_OPEN_REJECTED_KEYS, {"of_feed": feed_id}).scalars())
@@ -282,6 +289,7 @@ def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:
         due=bool(row.is_due),
         feed_class=feed_class_of(row),
         source_seen=row.source_seen,
+        has_moves=bool(row.has_moves),
     )
 
 

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from headrace.control.engine import reading, writing
 from headrace.control.feeds import new_uuid
-from headrace.control.key_requests import KEYS_A_STATEMENT, add_key_requests, set_again
+from headrace.control.key_requests import add_key_requests, set_again
 from headrace.control.refusals import may_supersede, refused_rows, resolve, set_aside
+from headrace.control.slices import slices
 from headrace.control.tables import batch, batch_payload, feed, feed_log, run
 from headrace.control.types import Json, from_now, now, seconds_named
 from headrace.domain.vocabulary import (
@@ -234,8 +235,8 @@ def _mark_log(connection: sa.Connection, log_id: LogId, seq: int) -> list[RunId]
     if connection.execute(_MOVE_MERGED, upto).rowcount == 0:
         return []
     merged = sorted(connection.execute(_MARK_MERGED, upto).all(), key=lambda row: int(row.seq))
-    for start in range(0, len(merged), KEYS_A_STATEMENT):
-        ids = [row.id for row in merged[start : start + KEYS_A_STATEMENT]]
+    for some in slices(merged):
+        ids = [row.id for row in some]
         connection.execute(_DROP_PAYLOADS, {"batches": ids})
     return [RunId(row.run_id) for row in merged]
 

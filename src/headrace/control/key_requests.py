@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
-from typing import Final
 
 import sqlalchemy as sa
 
 from headrace.control.engine import insert_in
+from headrace.control.slices import slices
 from headrace.control.tables import feed, key_request
 from headrace.control.types import now
 from headrace.domain.vocabulary import FeedId
-
-KEYS_A_STATEMENT: Final = 5_000
-"""Ids or keys that one statement binds: servers take some ten thousand at most."""
 
 _SET_AGAIN = (
     sa.update(feed).where(feed.c.id == sa.bindparam("of_feed")).values(again=True).returning(feed.c.epoch)
@@ -37,8 +34,7 @@ def add_key_requests(connection: sa.Connection, feed_id: FeedId, keys: Sequence[
     if not wanted:
         return
     set_again(connection, feed_id)
-    for start in range(0, len(wanted), KEYS_A_STATEMENT):
-        some = wanted[start : start + KEYS_A_STATEMENT]
+    for some in slices(wanted):
         connection.execute(_FORGET_KEYS, {"of_feed": feed_id, "keys": some})
     requests = [{"feed_id": feed_id, "key": key} for key in wanted]
     connection.execute(_request_keys(connection.dialect.name), requests)

@@ -25,7 +25,11 @@ residence = sa.Table(
     metadata,
     Column("customer_id", ForeignKey(_CUSTOMER, ondelete="CASCADE"), primary_key=True),
     Column("schema", Text, primary_key=True),
-    Column("data_source_id", ForeignKey(_DATA_SOURCE), nullable=False, index=True),
+    Column("data_source_id", ForeignKey(_DATA_SOURCE), nullable=False),
+    Column(
+        "provided_id", Text, nullable=False, comment="the customer's, which tells its records apart there"
+    ),
+    sa.UniqueConstraint("data_source_id", "provided_id"),
     comment="The data source that rows of a customer were journalled to: written with the first of them. "
     "No change of routing may lead the customer elsewhere without moving them.",
 )

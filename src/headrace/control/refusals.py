@@ -8,7 +8,7 @@ from functools import cache
 import sqlalchemy as sa
 
 from headrace.control.engine import insert_in
-from headrace.control.key_requests import KEYS_A_STATEMENT
+from headrace.control.slices import slices
 from headrace.control.tables import batch, rejected_row, run
 from headrace.control.types import now
 from headrace.domain.vocabulary import BatchId, DataSourceId, FeedId
@@ -124,5 +124,5 @@ def refused_rows(connection: sa.Connection, feed_id: FeedId) -> tuple[RefusedRow
 
 
 def resolve(connection: sa.Connection, rejected_ids: Sequence[int]) -> None:
-    for start in range(0, len(rejected_ids), KEYS_A_STATEMENT):
-        connection.execute(_RESOLVE_BY_ID, {"ids": rejected_ids[start : start + KEYS_A_STATEMENT]})
+    for some in slices(rejected_ids):
+        connection.execute(_RESOLVE_BY_ID, {"ids": some})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import chain
@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from headrace.control.engine import insert_in, reading, writing
-from headrace.control.feeds import new_uuid
 from headrace.control.move_tables import residence
+from headrace.control.namesakes import namesakes
+from headrace.control.new_id import new_uuid
+from headrace.control.slices import slices
 from headrace.control.tables import (
     binding,
     customer,
@@ -34,7 +36,7 @@ DEFAULT_CUSTOMER = "default"
 
 UNKNOWN_CUSTOMER = "unknown customer"
 
-_CUSTOMERS_A_STATEMENT = 5_000
+_NAMESAKE = "data source {} serves a customer of this provided_id of another visibility group already"
 
 # Built once, as in `append`.
 
@@ -110,7 +112,33 @@ class SqlRoutes:
                 self._make(connection, visibility_group, makeable)
                 made = table_of(connection, schema, visibility_group, makeable)
             table = replace(table, customers={**table.customers, **made.customers})
-        return _routing(version, schema, wanted, table)
+        routing = _routing(version, schema, wanted, table)
+        return self._without_namesakes(routing) if routing.newcomers else routing
+
+    def _without_namesakes(self, routing: Routing) -> Routing:
+        """Newcomers are refused where another group's customer of the same `provided_id` is: records are told
+        apart by it."""
+        by_target: dict[DataSourceId, list[str]] = {}
+        for name, new in routing.newcomers.items():
+            by_target.setdefault(new.data_source_id, []).append(name)
+        refused: dict[str, str] = {}
+        with reading(self._engine) as connection:
+            for target, names in by_target.items():
+                taken = namesakes(connection, target, names)
+                refused |= {
+                    name: _NAMESAKE.format(target)
+                    for name in names
+                    if name in taken and taken[name] != routing.newcomers[name].customer_id
+                }
+        if not refused:
+            return routing
+        return replace(
+            routing,
+            data_sources=_without(routing.data_sources, refused),
+            moving=_without(routing.moving, refused),
+            newcomers=_without(routing.newcomers, refused),
+            refused={**routing.refused, **refused},
+        )
 
     def _make(self, connection: sa.Connection, visibility_group: str, names: Sequence[str]) -> None:
         """Insert customers that rows name; routing's version stays, for nobody had resolved them."""
@@ -123,6 +151,10 @@ class SqlRoutes:
 
 def _version(connection: sa.Connection) -> int:
     return int(connection.execute(_VERSION).scalar_one())
+
+
+def _without(by_name: Mapping[str, T], names: Collection[str]) -> dict[str, T]:
+    return {name: value for name, value in by_name.items() if name not in names}
 
 
 def _routing(version: int, schema: str, customers: Sequence[str], table: RoutingTable) -> Routing:
@@ -241,9 +273,3 @@ def _tenant(row: Any, schema: str, group: str) -> Tenant:
         homes=by_schema(row.home),
         id=row.id,
     )
-
-
-def slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The names in pieces that one statement takes."""
-    for start in range(0, len(names), _CUSTOMERS_A_STATEMENT):
-        yield names[start : start + _CUSTOMERS_A_STATEMENT]

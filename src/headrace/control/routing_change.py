@@ -9,8 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from headrace.control.customer_tree import with_descendants
 from headrace.control.move_tables import residence
-from headrace.control.routes import routes_of, slices
+from headrace.control.routes import routes_of
+from headrace.control.slices import slices
 from headrace.control.tables import (
     binding,
     customer,
@@ -105,25 +107,12 @@ def strays(connection: sa.Connection, whom: Collection[str] | None = None) -> li
     return found
 
 
-def _residents(connection: sa.Connection, whom: Collection[str] | None) -> Iterator[sa.Row[Any]]:
+def _residents(connection: sa.Connection, whom: Collection[str] | None) -> Iterator[Any]:
     if whom is None:
         yield from connection.execute(_RESIDENTS)
         return
     for some in slices(sorted(with_descendants(connection, whom))):
         yield from connection.execute(_RESIDENTS.where(customer.c.id.in_(some)))
-
-
-def with_descendants(connection: sa.Connection, customer_ids: Collection[str]) -> set[str]:
-    """Control's ids of these customers and of all below them."""
-    found, level = set(customer_ids), set(customer_ids)
-    while level:
-        below: set[str] = set()
-        for some in slices(sorted(level)):
-            children = sa.select(customer.c.id).where(customer.c.parent_id.in_(some))
-            below |= set(connection.execute(children).scalars())
-        level = below - found
-        found |= level
-    return found
 
 
 def routing_rows(connection: sa.Connection) -> list[list[tuple[Any, ...]]]:

@@ -6,11 +6,13 @@ One conformance suite per port runs over every implementation (tests/conformance
 from headrace.ports.definitions import AppliedFeed, Catalogue, Definitions, FeedPlan, Registry
 from headrace.ports.feeds import (
     ClaimedFeed,
+    FeedMove,
     Feeds,
     FeedState,
     JournalEntry,
     KeyRequest,
     Lease,
+    MoveProgress,
     NewBatch,
     PollOutcome,
     Reconciliation,
@@ -18,6 +20,7 @@ from headrace.ports.feeds import (
     RowSetAside,
 )
 from headrace.ports.journal import FeedLog, Journal, RefusedRow, WaitingBatch
+from headrace.ports.moving import Moves, MoveUnderWay
 from headrace.ports.process import Clock, Nudge
 from headrace.ports.reading import (
     Beyond,
@@ -73,6 +76,7 @@ __all__ = [
     "Expectation",
     "Expectations",
     "FeedLog",
+    "FeedMove",
     "FeedPlan",
     "FeedScope",
     "FeedState",
@@ -87,6 +91,9 @@ __all__ = [
     "Lease",
     "MergeCounts",
     "MergeTransaction",
+    "MoveProgress",
+    "MoveUnderWay",
+    "Moves",
     "NewBatch",
     "Newcomer",
     "Nudge",

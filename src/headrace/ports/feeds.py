@@ -18,6 +18,7 @@ from headrace.domain.vocabulary import (
     RunId,
     SourceId,
 )
+from headrace.ports.routing import Newcomer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,31 @@ class FeedState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedMove:
+    """A move of which this feed has not read all rows yet.
+
+    Attributes:
+        into: where the customers move to.
+        customers: who moves (`provided_id`): the customer, and those below who inherit its binding.
+        after: the source's text of the last key that is journalled; None at the start.
+    """
+
+    id: str
+    into: DataSourceId
+    customers: tuple[str, ...]
+    after: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveProgress:
+    """How far a feed has read for a move with the rows of an entry; `done`: to the end."""
+
+    move_id: str
+    after: tuple[str, ...] | None
+    done: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedFeed:
     """A feed that this worker holds, as it was when the lease was taken.
 
@@ -79,6 +105,7 @@ class ClaimedFeed:
         due: its schedule says that it is polled now; False: somebody asked for this poll.
         feed_class: what the feed promised at its last poll; None before the first.
         source_seen: what was noted of the source with the last entry (`domain.source_seen`), JSON text.
+        has_moves: customers move whose rows this feed has not all read yet for it (`Feeds.moves`).
     """
 
     lease: Lease
@@ -93,12 +120,13 @@ class ClaimedFeed:
     due: bool = True
     feed_class: FeedClass | None = None
     source_seen: str | None = None
+    has_moves: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBatch:
     """A batch to journal. `payload` is an Arrow IPC stream with zstd; `meta` is JSON (for kind keys:
-    the chunk, see `KeyChunk`; for drop: customer and epoch)."""
+    the chunk, see `KeyChunk`; for drop: customers and epoch)."""
 
     data_source_id: DataSourceId
     kind: BatchKind
@@ -144,6 +172,8 @@ class JournalEntry:
         finished_reconcile: the reconciliation ended: clears what asked for it.
         source_seen: what is to be remembered of the source, JSON text; None leaves it as it is.
         asks_reconcile: a full reconciliation is asked for, that this visit may be the one to do.
+        newcomers: customers whose first rows these are.
+        move: how far the feed has read for a move with these rows.
     """
 
     run_id: RunId
@@ -163,6 +193,8 @@ class JournalEntry:
     confirmed: bool = False
     source_seen: str | None = None
     asks_reconcile: bool = False
+    newcomers: Sequence[Newcomer] = ()
+    move: MoveProgress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +243,10 @@ class Feeds(Protocol):
         ...
 
     def key_requests(self, feed_id: FeedId, *, limit: int) -> tuple[KeyRequest, ...]: ...
+
+    def moves(self, feed_id: FeedId) -> tuple[FeedMove, ...]:
+        """Moves under way for which this feed has not read all rows yet, oldest first."""
+        ...
 
     def open_rejected_keys(self, feed_id: FeedId) -> frozenset[str]:
         """Keys (JSON arrays) of this feed's open rejected rows that no data source has seen, at most some

@@ -126,7 +126,14 @@ class MergeTransaction(Protocol):
         """`keys` has the key's columns of the shape, and `_customer_id`."""
         ...
 
-    def drop_customer(self, scope: FeedScope, customer: str, binding_epoch: int) -> MergeCounts: ...
+    def drop_customer(self, scope: FeedScope, customer: str, epoch: int) -> MergeCounts:
+        """All rows of the feed that are the customer's are gone, and who reads by an older version of routing
+        than `epoch` is told that the customer has moved."""
+        ...
+
+    def set_created(self, created: pa.Table) -> None:
+        """Records that are there were created when these say: a page of `StoredRows.created_page`."""
+        ...
 
     def recompute(self) -> MergeCounts:
         """Recompute what the applied rows touched, in dependency order; once, at the end."""

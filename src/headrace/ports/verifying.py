@@ -60,6 +60,16 @@ class StoredRows(Protocol):
         """As `record_page`, of `_customer_id` and the key alone."""
         ...
 
+    def created_page(
+        self, model: ModelShape, *, customer: str, after: tuple[str, ...] | None, limit: int
+    ) -> pa.Table:
+        """`_customer_id`, the key and `_created_at` of the customer's next records by key.
+
+        Args:
+            after: the key (canonical texts) of the last record of the page before.
+        """
+        ...
+
     def records_at(self, model: ModelShape, keys: pa.Table) -> pa.Table:
         """The same of the records with these keys: the key's columns, with `_customer_id` or without."""
         ...

@@ -112,8 +112,10 @@ class Applying:
     ) -> KeysOutcome:
         if batch.kind is BatchKind.KEYS:
             return transaction.apply_keys(self.scope, table, chunk or key_chunk(batch.meta))
-        customer, epoch = str(batch.meta["customer"]), int(batch.meta["binding_epoch"])
-        return _outcome(transaction.drop_customer(self.scope, customer, epoch))
+        total, epoch = MergeCounts(), int(batch.meta["epoch"])
+        for customer in batch.meta["customers"]:
+            total += transaction.drop_customer(self.scope, str(customer), epoch)
+        return _outcome(total)
 
     def _not_refused_before(self, spared: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
         """Of a source without a cursor, those that are not set aside already: it is read whole again after

@@ -42,6 +42,10 @@ class AppliedCatalogue:
         except KeyError:
             raise _not_applied(f"model {model_id}") from None
 
+    def models_of(self, schema: str) -> list[ModelId]:
+        """The models of a schema, in order of their ids."""
+        return sorted(model for model in self.models if self.bodies["models", model]["schema"] == schema)
+
     def contract(self, model_id: ModelId) -> Mapping[SourceId, str]:
         return self.contracts[model_id]
 

@@ -20,7 +20,9 @@ from headrace.ports import (
     Feeds,
     FeedState,
     JournalEntry,
+    MoveProgress,
     NewBatch,
+    Newcomer,
     Nudge,
     Reconciliation,
     RejectedRow,
@@ -47,6 +49,8 @@ class Noted(TypedDict, total=False):
     finished_reconcile: Reconciliation | None
     confirmed: bool
     asks_reconcile: bool
+    newcomers: Sequence[Newcomer]
+    move: MoveProgress | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,7 +102,9 @@ class FeedWriter:
         rows: pa.Table,
         state: FeedState,
         batches_of: Callable[[CutPage], Sequence[NewBatch]],
+        *,
         finished: Reconciliation | None = None,
+        move: MoveProgress | None = None,
     ) -> None:
         """The rows are in the journal and the feed's state is `state`, in one transaction.
 
@@ -106,6 +112,7 @@ class FeedWriter:
             batches_of: makes the batches of a page that was cut by the routing of the moment; it is called
                 again when routing changed before they were written.
             finished: the reconciliation that ends with this page.
+            move: how far a move is read with this page.
         """
         for _ in range(_ROUTING_TRIES):
             page = cut(rows, self.plan, self.routes)
@@ -117,7 +124,9 @@ class FeedWriter:
                     seen_keys=seen_keys(page.accepted, self.plan, self.open_rejected),
                     rows_read=rows.num_rows,
                     routing_version=page.routing_version,
+                    newcomers=page.newcomers,
                     finished_reconcile=finished,
+                    move=move,
                 )
             except RoutingChangedError:
                 continue
@@ -158,10 +167,14 @@ class FeedWriter:
         """The process stops, or all that the feed writes to have more unmerged batches than they should."""
         if self.stopping():
             return True
-        over = self.feeds.blocked_data_sources(
+        over = self.over_limit()
+        return bool(over) and over >= set(self.written_to())
+
+    def over_limit(self) -> frozenset[DataSourceId]:
+        """Data sources that have more unmerged batches of the feed than they should."""
+        return self.feeds.blocked_data_sources(
             self.claimed.lease.feed_id, max_batches=self.limits.max_batches, max_bytes=self.limits.max_bytes
         )
-        return bool(over) and over >= set(self.written_to())
 
     def written_to(self) -> tuple[DataSourceId, ...]:
         """Every data source that the feed has a log in."""

@@ -27,12 +27,14 @@ class KeyOrder:
     def next_rows(self, reconciliation: Reconciliation) -> tuple[pa.Table, bool]:
         """The next rows by key, up to one whose key can bound a chunk, and whether the key space ends with
         them."""
-        read = self._read_plan(reconciliation)
-        selection = KeyRange(reconciliation.after, None, read.page_rows)
-        with self.reader.read(read, selection) as pages:
+        return self.rows_after(reconciliation.after, self._read_plan(reconciliation))
+
+    def rows_after(self, after: tuple[str, ...] | None, read: ReadPlan) -> tuple[pa.Table, bool]:
+        """The same of the columns that `read` names, after a key in the source's own texts."""
+        with self.reader.read(read, KeyRange(after, None, read.page_rows)) as pages:
             page = next(pages, None)
             if page is None:
-                return self.no_rows(reconciliation), True
+                return pa.table({name: pa.array([], pa.string()) for name in read.columns}), True
             last = page.rows.num_rows < read.page_rows and next(pages, None) is None
         return (page.rows if last else bounded(page.rows, self.plan)), last
 

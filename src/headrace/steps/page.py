@@ -15,7 +15,7 @@ from headrace.domain.arrow import Array
 from headrace.domain.coercion import canonical_text, coerce
 from headrace.domain.events import RejectCode, SetAside, coerce_page, key_json, set_aside
 from headrace.domain.vocabulary import CUSTOMER, INVALID, BatchKind, DataSourceId
-from headrace.ports import FeedPlan, NewBatch, RejectedRow, Routes
+from headrace.ports import FeedPlan, NewBatch, Newcomer, RejectedRow, Routes, Routing
 
 Key = tuple[str, ...]
 """The parts of a key as texts, in the order of the plan's."""
@@ -23,13 +23,19 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutPage:
-    """A page's events by data source, what was set aside, and the routing it was resolved with."""
+    """A page's events by data source, what was set aside, and the routing it was resolved with.
+
+    Attributes:
+        events: those of a customer who moves are in two data sources.
+        accepted: the source's own rows of all events, in order.
+        newcomers: customers of whom no row was journalled yet.
+    """
 
     events: dict[DataSourceId, pa.Table]
     rejected: tuple[RejectedRow, ...]
     routing_version: int
     accepted: pa.Table
-    """The source's own rows of all events, in order."""
+    newcomers: tuple[Newcomer, ...] = ()
 
     @property
     def invalid(self) -> int:
@@ -38,7 +44,8 @@ class CutPage:
 
 
 def cut(rows: pa.Table, plan: FeedPlan, routes: Routes) -> CutPage:
-    """Every row of the page is in exactly one data source's events, or among the rejected.
+    """Every row of the page is in the events of its customer's data source, and of the one that the customer
+    moves to, or among the rejected.
 
     Args:
         rows: utf8 columns named by the source, as a `Page` has them; the columns of `plan.source`
@@ -65,25 +72,25 @@ def cut(rows: pa.Table, plan: FeedPlan, routes: Routes) -> CutPage:
     )
     held = _held(accepted, customers, plan, routing.refused)
     return CutPage(
-        events=_by_data_source(page.events, routing.data_sources),
+        events=_by_data_source(page.events, routing),
         rejected=tuple(
             RejectedRow(key=r.key, code=str(r.code), reason=r.reason, raw=r.raw)
             for r in (*page.rejected, *held)
         ),
         routing_version=routing.version,
         accepted=accepted,
+        newcomers=tuple(routing.newcomers.values()),
     )
 
 
-def _by_data_source(
-    table: pa.Table, data_sources: Mapping[str, DataSourceId]
-) -> dict[DataSourceId, pa.Table]:
-    targets = sorted(set(data_sources.values()))
-    if len(targets) == 1 and len(data_sources) == len(pc.unique(table.column(CUSTOMER))):
+def _by_data_source(table: pa.Table, routing: Routing) -> dict[DataSourceId, pa.Table]:
+    led = [*routing.data_sources.items(), *routing.moving.items()]
+    targets = sorted({target for _, target in led})
+    if len(targets) == 1 and len(led) == len(pc.unique(table.column(CUSTOMER))):
         return {targets[0]: table}
     parts = {}
     for target in targets:
-        own = [c for c, d in data_sources.items() if d == target]
+        own = [customer for customer, into in led if into == target]
         part = table.filter(pc.is_in(table.column(CUSTOMER), value_set=pa.array(own, pa.string())))
         if part.num_rows:
             parts[target] = part

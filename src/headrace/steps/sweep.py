@@ -10,6 +10,7 @@ from headrace.domain.vocabulary import DataSourceId, ModelId
 from headrace.errors import HeadraceError
 from headrace.ports import Nudge, Retention, Schedule, Sweep
 from headrace.steps.merge import MergeStep
+from headrace.steps.move import MoveStep
 
 log = logs.get(__name__)
 
@@ -31,6 +32,7 @@ class SweepStep:
     merge: MergeStep
     targets: Callable[[], Sequence[tuple[DataSourceId, ModelId]]]
     nudge: Nudge
+    move: MoveStep
     nudge_lost_s: float
     retention: Retention = field(default_factory=Retention)
 
@@ -48,6 +50,7 @@ class SweepStep:
         lost = self.swept.unmerged(older_than_s=self.nudge_lost_s)
         for target in lost:
             self.nudge.merge(*target)
+        self.move.ask_feeds()
         self.recognise_restored()
         self.swept.remove_old(self.retention)
         return len(lost)

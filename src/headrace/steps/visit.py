@@ -1,4 +1,4 @@
-"""One visit of a fetch worker to a feed: requested keys, the stream, the lanes, a reconciliation.
+"""One visit of a fetch worker to a feed: requested keys, the stream, the lanes, moves, a reconciliation.
 
 One snapshot is open at a time, and the next opens only when all that was read before is journalled: so
 the order of the log is the order in which the source was seen.
@@ -17,6 +17,7 @@ from headrace.steps import reconcile
 from headrace.steps.feed_writer import FeedWriter
 from headrace.steps.key_order import KeyOrder
 from headrace.steps.lane import MANY, KeysRead, Lanes
+from headrace.steps.move_reading import MoveReading
 from headrace.steps.reconcile import Reconcile
 from headrace.steps.requested_keys import RequestedKeys
 from headrace.steps.rest import Rests, is_at_rest, note_rest
@@ -47,6 +48,7 @@ class Visit:
     _requested: RequestedKeys = field(init=False)
     _stream: Stream = field(init=False)
     _lanes: Lanes = field(init=False)
+    _moves: MoveReading = field(init=False)
 
     def __post_init__(self) -> None:
         keys: KeysRead = {}
@@ -55,6 +57,7 @@ class Visit:
             writer=self.writer, reader=self.reader, clock=self.clock, keys=keys, kept=self.kept
         )
         self._lanes = Lanes(writer=self.writer, reader=self.reader, keys=keys)
+        self._moves = MoveReading(writer=self.writer, reader=self.reader, poll=self._poll)
 
     def run(self) -> None:
         writer = self.writer
@@ -68,10 +71,12 @@ class Visit:
         self._lanes.reads_many = reconcile.begins(writer.claimed)
         self._stream.unmetered = writer.trigger not in _BY_ITSELF or self._lanes.reads_many
         token = self.reader.change_token()
-        if is_at_rest(self.rests, writer.claimed, self.reader, token):
+        if not writer.claimed.has_moves and is_at_rest(self.rests, writer.claimed, self.reader, token):
             self.complete = self._requested.answer()
             return
-        self.complete = self._poll() and self._reconcile()
+        self.complete = (
+            self._poll() and (not writer.claimed.has_moves or self._moves.read()) and self._reconcile()
+        )
         if self.complete and not self._leaves_rows():
             note_rest(self.rests, writer.claimed, self.reader, token=token, state=writer.state)
 
@@ -111,6 +116,7 @@ class Visit:
         return Reconcile(
             writer=self.writer,
             source=KeyOrder(plan=self.writer.plan, reader=self.reader),
-            poll=self._poll,
+            # A long reconciliation keeps no customer from moving: what began meanwhile is read in between.
+            poll=lambda: self._poll() and self._moves.read(),
             answers=lambda: self._requested.answers,
         ).run()

@@ -19,6 +19,7 @@ from headrace.stores.recompute import Recompute
 from headrace.stores.record_rows import RecordRows
 from headrace.stores.repair import Repair
 from headrace.stores.staged_rows import StagedRows
+from headrace.stores.stored_rows import CREATED_COLUMN
 from headrace.stores.touched import Touched
 
 _NOTHING = MergeCounts()
@@ -94,19 +95,32 @@ class SqlMerge:
         self._frame.drop_temp(batch)
         return missing
 
-    def drop_customer(self, scope: FeedScope, customer: str, binding_epoch: int) -> MergeCounts:
+    def drop_customer(self, scope: FeedScope, customer: str, epoch: int) -> MergeCounts:
         self._sources[scope.feed_id] = scope.source.id
         removed = GoneRows(self._frame, self.touched, scope).remove_customer(customer)
         frame, q, binds = self._frame, self._frame.q, self._frame.binds()
-        moved, epoch = frame.dialect.table(MOVED), q("epoch")
+        moved, noted = frame.dialect.table(MOVED), q("epoch")
         frame.run(
             f"INSERT INTO {moved} AS m ({frame.names(['customer', 'epoch'])})"
-            f" VALUES ({binds.text(customer)}, {binds.add(binding_epoch)})"
-            f" ON CONFLICT ({q('customer')}) DO UPDATE SET {epoch} = excluded.{epoch}"
-            f" WHERE m.{epoch} < excluded.{epoch}",
+            f" VALUES ({binds.text(customer)}, {binds.add(epoch)})"
+            f" ON CONFLICT ({q('customer')}) DO UPDATE SET {noted} = excluded.{noted}"
+            f" WHERE m.{noted} < excluded.{noted}",
             binds,
         )
         return _record_deletes(scope, removed)
+
+    def set_created(self, created: pa.Table) -> None:
+        frame, q = self._frame, self._frame.q
+        key = (CUSTOMER, *names_of(frame.model.key))
+        columns = [(CUSTOMER, frame.dialect.text), *frame.typed((*frame.model.key, CREATED_COLUMN))]
+        known = frame.make_temp("created", columns)
+        frame.session.load(known.name, created.select([name for name, _ in columns]))
+        at = q(CREATED_COLUMN.name)
+        frame.run(
+            f"UPDATE {frame.records} AS r SET {at} = c.{at} FROM {known.name} AS c"
+            f" WHERE {frame.equal(key, 'r', 'c')} AND r.{at} <> c.{at}"
+        )
+        frame.drop_temp(known)
 
     def recompute(self) -> MergeCounts:
         updated = Recompute(self._frame, self.touched).run()

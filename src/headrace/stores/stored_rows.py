@@ -11,10 +11,11 @@ from headrace.domain.shape import Column, ModelShape, SourceShape
 from headrace.domain.vocabulary import APP, CUSTOMER, INVALID, FeedId, PropertyType
 from headrace.stores.dialect import Binds, Session
 from headrace.stores.frame import Frame
-from headrace.stores.layout import GONE
+from headrace.stores.layout import CREATED, GONE
 from headrace.stores.reading import read_rows
 from headrace.stores.touched import mapped_column
 
+CREATED_COLUMN = Column(name=CREATED, type=PropertyType.DATETIME, source_column=CREATED)
 Reading = Callable[[], AbstractContextManager[Session]]
 _ALL = 2**62
 
@@ -49,6 +50,25 @@ class SqlStoredRows:
             order = (text_column(CUSTOMER), *model.key)
             frame, bound = Frame(session, model), None if after is None else (after[0], *after[1])
             return _page(frame, frame.records, order, order, after=bound, limit=limit)
+
+    def created_page(
+        self, model: ModelShape, *, customer: str, after: tuple[str, ...] | None, limit: int
+    ) -> pa.Table:
+        columns = (text_column(CUSTOMER), *model.key, CREATED_COLUMN)
+        with self._reading() as session:
+            frame = Frame(session, model)
+            binds = frame.binds()
+            own = f"{frame.q(CUSTOMER)} = {binds.text(customer)}"
+            return _page(
+                frame,
+                frame.records,
+                columns,
+                model.key,
+                after=after,
+                limit=limit,
+                binds=binds,
+                conditions=(own,),
+            )
 
     def records_at(self, model: ModelShape, keys: pa.Table) -> pa.Table:
         own = (text_column(CUSTOMER),) if CUSTOMER in keys.column_names else ()
@@ -111,17 +131,17 @@ def _page(
     *,
     after: Sequence[str] | None,
     limit: int,
+    binds: Binds | None = None,
+    conditions: Sequence[str] = (),
 ) -> pa.Table:
     """The next rows after a key, in the order that the primary key's index has."""
-    binds = frame.binds()
-    conditions = []
+    binds = binds or frame.binds()
+    wanted = list(conditions)
     if after is not None:
         mine = ", ".join(frame.dialect.comparable(frame.q(c.name), c.type) for c in order)
         bound = ", ".join(binds.typed(text, c.type) for text, c in zip(after, order, strict=True))
-        conditions.append(f"({mine}) > ({bound})")
-    return read_rows(
-        frame, binds, table=table, columns=columns, conditions=conditions, order=order, limit=limit
-    )
+        wanted.append(f"({mine}) > ({bound})")
+    return read_rows(frame, binds, table=table, columns=columns, conditions=wanted, order=order, limit=limit)
 
 
 def _rows_at(

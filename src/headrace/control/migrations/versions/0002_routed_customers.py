@@ -1,5 +1,7 @@
 """Where customers' rows are, their moves, and what signs their tokens and is kept secret."""
 
+from typing import Literal
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -12,7 +14,7 @@ down_revision = "0001"
 def upgrade() -> None:
     _add_moving()
     # SQLite's own ADD COLUMN would leave a definition that reads otherwise than that of a new table.
-    anew = "always" if op.get_context().dialect.name == "sqlite" else "never"
+    anew: Literal["always", "never"] = "always" if op.get_context().dialect.name == "sqlite" else "never"
     with op.batch_alter_table("audit", recreate=anew) as table:
         table.add_column(
             sa.Column("visibility_group", sa.Text(), nullable=True, comment="null: of no group alone")
@@ -84,7 +86,7 @@ def _make_residence() -> None:
             "provided_id",
             sa.Text(),
             nullable=False,
-            comment="the customer's: how its records are told apart there",
+            comment="the customer's, which tells its records apart there",
         ),
         sa.ForeignKeyConstraint(
             ["customer_id"],

@@ -1,0 +1,55 @@
+"""What a feed has to read for customers who move."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from headrace.control.customer_tree import with_descendants
+from headrace.control.move_tables import MoveState, move, move_feed
+from headrace.control.routes import routes_of
+from headrace.control.slices import slices
+from headrace.control.tables import customer, feed
+from headrace.domain.vocabulary import DataSourceId, FeedId
+from headrace.ports import FeedMove
+
+_UNDONE = sa.and_(sa.not_(move_feed.c.done), move.c.state == MoveState.READING.value)
+_OF_FEED = (
+    sa.select(move, move_feed.c.after_key)
+    .join(move_feed, move_feed.c.move_id == move.c.id)
+    .where(move_feed.c.feed_id == sa.bindparam("of_feed"), _UNDONE)
+    .order_by(move.c.started_at, move.c.id)
+)
+
+
+def has_moves() -> sa.ColumnElement[bool]:
+    """The feed of the statement around has rows to read for a move."""
+    of_it = sa.select(move_feed.c.move_id).join(move, move.c.id == move_feed.c.move_id)
+    return of_it.where(move_feed.c.feed_id == feed.c.id, _UNDONE).correlate(feed).exists()
+
+
+def feed_moves(connection: sa.Connection, feed_id: FeedId) -> tuple[FeedMove, ...]:
+    """Moves under way for which the feed has not read all rows yet, oldest first."""
+    return tuple(
+        FeedMove(
+            id=row.id,
+            into=DataSourceId(row.to_id),
+            customers=movers(connection, row.customer_id, row.schema),
+            after=None if row.after_key is None else tuple(row.after_key),
+        )
+        for row in connection.execute(_OF_FEED, {"of_feed": feed_id}).all()
+    )
+
+
+def movers(connection: sa.Connection, customer_id: str, schema: str) -> tuple[str, ...]:
+    """Who follows the customer's binding of this schema (`provided_id`), itself included."""
+    family = sa.select(customer.c.id, customer.c.provided_id, customer.c.visibility_group)
+    rows: list[Any] = []
+    for some in slices(sorted(with_descendants(connection, [customer_id]))):
+        rows += connection.execute(family.where(customer.c.id.in_(some)))
+    head = next(row for row in rows if row.id == customer_id)
+    names = sorted(row.provided_id for row in rows if row.visibility_group == head.visibility_group)
+    routes = routes_of(connection, schema, head.visibility_group, names)
+    follow = {name for name, route in routes.items() if route.bound_by == head.provided_id}
+    return tuple(name for name in names if name in follow or name == head.provided_id)
