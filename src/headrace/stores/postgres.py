@@ -226,7 +226,11 @@ class PostgresConnections:
         return 0
 
     def create_namespace(self, session: Session) -> None:
-        session.run(f"CREATE SCHEMA IF NOT EXISTS {self.dialect.quote(self.dialect.namespace)}")
+        binds = Binds(self.dialect)
+        name = binds.text(self.dialect.namespace)
+        # IF NOT EXISTS would want the right to make one even where there is one.
+        if not session.all(f"SELECT 1 FROM pg_namespace WHERE nspname = {name}", binds):
+            session.run(f"CREATE SCHEMA IF NOT EXISTS {self.dialect.quote(self.dialect.namespace)}")
 
     def _lock_id(self, name: str) -> int:
         text = f"headrace\0{self._identity}\0{self.dialect.namespace}\0{name}"
