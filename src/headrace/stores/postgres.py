@@ -16,6 +16,7 @@ from pyarrow import csv
 from headrace.errors import (
     ConfigurationError,
     DataRejectedError,
+    DataSourceUnfitError,
     HeadraceError,
     InvariantError,
     StoreUnavailableError,
@@ -57,11 +58,9 @@ _CONFIGURATION: Final = (
     pg.InsufficientPrivilege,
     pg.InvalidAuthorizationSpecification,
     pg.InvalidCatalogName,
-    pg.UndefinedTable,
-    pg.UndefinedColumn,
-    pg.InvalidSchemaName,
     pg.ReadOnlySqlTransaction,
 )
+_UNFIT: Final = (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName)
 _OF_THE_DATA: Final = (
     psycopg.DataError,
     psycopg.IntegrityError,
@@ -170,6 +169,10 @@ class PostgresConnections:
         self._known: WeakKeyDictionary[psycopg.Connection[Any], dict[str, float]] = WeakKeyDictionary()
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(self._connect)
 
+    @property
+    def in_use(self) -> int:
+        return self._pool.in_use
+
     def _connect(self) -> psycopg.Connection[Any]:
         # Statements name temporary tables that come and go: nothing is worth preparing.
         return connect(self._place(), SESSION_SETTINGS, prepare_threshold=None)
@@ -263,6 +266,8 @@ def _message(error: psycopg.Error) -> str:
 
 
 def _translation(error: psycopg.Error, message: str) -> type[HeadraceError]:
+    if isinstance(error, _UNFIT):
+        return DataSourceUnfitError
     if isinstance(error, _CONFIGURATION):
         return ConfigurationError
     if isinstance(error, _OF_THE_DATA):

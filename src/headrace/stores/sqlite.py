@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from headrace.errors import (
     ConfigurationError,
     DataRejectedError,
+    DataSourceUnfitError,
     HeadraceError,
     InvariantError,
     StoreUnavailableError,
@@ -134,6 +135,10 @@ class SqliteConnections:
         self._place = place
         self._pool: ConnectionPool[_Connection] = ConnectionPool(self._connect)
 
+    @property
+    def in_use(self) -> int:
+        return self._pool.in_use
+
     def _connect(self) -> _Connection:
         path = self._place()
         directory = path.parent
@@ -241,6 +246,8 @@ def _translation(error: sqlite3.Error) -> type[HeadraceError]:
     message = str(error)
     if isinstance(error, sqlite3.OperationalError) and any(w in message for w in _UNAVAILABLE):
         return StoreUnavailableError
-    if "no such" in message or "readonly" in message or "not a database" in message:
+    if "no such" in message:
+        return DataSourceUnfitError
+    if "readonly" in message or "not a database" in message:
         return ConfigurationError
     return InvariantError

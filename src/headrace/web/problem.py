@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from headrace import logs
 from headrace.domain.refusal import Refusal
-from headrace.errors import ConfigurationError, RefusedError, RetryableError
+from headrace.errors import ConfigurationError, DataSourceUnfitError, RefusedError, RetryableError
 
 log = logs.get(__name__)
 
@@ -145,6 +145,12 @@ def _refused(error: Exception) -> RefusedError:
                 Refusal.UNAVAILABLE,
                 "a database that the answer needs cannot be reached now: try again later",
                 **{_RETRY_AFTER_S: 1},
+            )
+        case DataSourceUnfitError():
+            log.error("a data source cannot serve", error=str(error))
+            return RefusedError(
+                Refusal.DATA_SOURCE_UNAVAILABLE,
+                "the data source is not what it was: whoever runs this installation finds why in its log",
             )
         case ConfigurationError():
             log.error("a request could not be served", kind=type(error).__name__, error=str(error))
