@@ -27,6 +27,7 @@ _QUIET: Final = {
     "dramatiq.broker": logging.ERROR,
     "alembic": logging.WARNING,
     "sqlalchemy": logging.WARNING,
+    "uvicorn": logging.WARNING,
 }
 
 _secrets: set[str] = set()

@@ -38,6 +38,18 @@ class Process:
 
 
 def run(name: str, body: Callable[[Process], None]) -> int:
+    """As `supervised`, with `/metrics` and `/healthz` on a port of their own."""
+
+    def observed(process: Process) -> None:
+        settings = process.settings
+        port = settings.metrics_port_of(name)
+        with observe.serving(settings.http_host, port, process.heartbeat) as served:
+            body(replace(process, metrics_port=served))
+
+    return supervised(name, observed)
+
+
+def supervised(name: str, body: Callable[[Process], None]) -> int:
     """Runs `body` until it returns, which it does soon after `stop` is set; gives the exit code.
 
     SIGTERM and SIGINT set `stop`. When the body has not returned `stop_within_s` and a little after
@@ -49,10 +61,9 @@ def run(name: str, body: Callable[[Process], None]) -> int:
         logs.configure(loaded.log_format, level=loaded.log_level)
         logs.keep_secret(*(key.get_secret_value() for key in loaded.secret_keys))
         process = Process(name, loaded)
-        port = loaded.metrics_port_of(name)
-        with _signals(process), observe.serving(loaded.http_host, port, process.heartbeat) as served:
+        with _signals(process):
             log.info("process started", process=name, pid=os.getpid())
-            body(replace(process, metrics_port=served))
+            body(process)
             log.info("process ended", process=name)
     except ConfigurationError as error:
         for line in str(error).splitlines():

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     http_port: Port = 8080
     http_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated: where pages come from that may call `/embed/v1` (`https://app.example.com`)."""
-    http_rate: Annotated[float, Field(ge=0)] = 100.0
+    http_rate: NonNegativeInt = 100
     """Requests a second that one token may make of one process; 0: as many as it likes."""
     http_burst: Count = 200
     http_max_body_bytes: Count = 1024 * 1024

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli import database, demo, doctor, explore, inspect, look, project, rejected, run, verify
+from headrace.cli import (
+    database,
+    demo,
+    doctor,
+    explore,
+    inspect,
+    look,
+    project,
+    rejected,
+    run,
+    tokens,
+    verify,
+    web,
+)
 from headrace.cli.version import version
 
 app = typer.Typer(
@@ -38,5 +51,5 @@ def headrace(
     """
 
 
-for group in (demo, project, explore, run, inspect, look, rejected, verify, doctor, database):
+for group in (demo, project, explore, run, inspect, look, rejected, verify, doctor, database, tokens, web):
     group.register(app)

@@ -105,11 +105,11 @@ def applied(config: Path | None) -> Iterator[Application]:
     settings = settings_for(config)
     with _built(settings) as app:
         if app.is_empty() or app.definitions_table.version() == 0:
-            raise ConfigurationError(_NOTHING_YET)
+            raise ConfigurationError(NOTHING_YET)
         yield app
 
 
-_NOTHING_YET = (
+NOTHING_YET = (
     "nothing is applied yet: run `headrace sync` (or `headrace apply`) in the project's directory first"
 )
 
