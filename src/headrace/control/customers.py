@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from headrace.control.applied_ids import schemas_of
 from headrace.control.assigning import bind, refuse_moving, unbind, wanted_bindings
 from headrace.control.audit import Act, AuditLine, acting
 from headrace.control.customer_tree import with_descendants
@@ -20,18 +21,20 @@ from headrace.control.customer_view import (
     find_customer,
     own_bindings,
 )
+from headrace.control.dropping import Feeds, drop_rows, lock_feeds
 from headrace.control.engine import insert_or, reading
 from headrace.control.impact import Impact, foreseen
 from headrace.control.move_tables import residence
 from headrace.control.new_id import new_uuid
 from headrace.control.paging import Page, page_of, place_of
+from headrace.control.routes import routes_of
 from headrace.control.routing_change import changing_routing
 from headrace.control.tables import customer
 from headrace.control.types import now
 from headrace.domain.assignment import Asked, refuse_other_mapping
 from headrace.domain.refusal import Refusal
 from headrace.domain.routing import MAX_ANCESTORS
-from headrace.domain.vocabulary import DataSourceId
+from headrace.domain.vocabulary import DataSourceId, ModelId
 from headrace.errors import RefusedError
 
 
@@ -78,21 +81,10 @@ class CustomerChange:
 
 
 class SqlCustomers:
-    """Customers in the control database. Each change leaves a line in the audit, each refusal too.
+    """Customers in the control database. Each change leaves a line in the audit, each refusal too."""
 
-    Args:
-        drop: journals the removal of all that data sources have of a customer (control's id).
-    """
-
-    def __init__(
-        self,
-        engine: sa.Engine,
-        *,
-        drop: Callable[[sa.Connection, str], None],
-        new_id: Callable[[], str] = new_uuid,
-    ) -> None:
+    def __init__(self, engine: sa.Engine, *, new_id: Callable[[], str] = new_uuid) -> None:
         self._engine = engine
-        self._drop = drop
         self._new_id = new_id
 
     def get(self, group: str, name: str) -> CustomerView:
@@ -172,30 +164,41 @@ class SqlCustomers:
             whom=[found.id],
         )
 
-    def delete(self, group: str, name: str, *, actor: str) -> None:
-        """The customer is gone; what data sources have of it goes as soon as they are merged.
+    def delete(self, group: str, name: str, *, actor: str) -> Sequence[tuple[DataSourceId, ModelId]]:
+        """The customer is gone; what data sources have of it goes with the merges that are given.
 
         Raises:
             RefusedError: `owned_by_config`, `customer_has_children`, `move_under_way`.
         """
         line = AuditLine(actor=actor, action="customer.delete", visibility_group=group, customer=name)
-        with _acting_on(self._engine, line, name) as (act, found):
+        with _acting_on(self._engine, line, name) as (act, _):
             connection = act.connection
-            with changing_routing(connection, whom=[found.id]):
-                _refuse_config_owned(found)
-                below = sa.select(sa.func.count()).where(customer.c.parent_id == found.id)
-                if children := connection.execute(below).scalar_one():
-                    raise RefusedError(
-                        Refusal.CUSTOMER_HAS_CHILDREN,
-                        f"{children} customers are below it: give them another parent, or delete them first",
-                    )
-                bindings = own_bindings(connection, found.id)
-                refuse_moving(bindings, bindings)
-                homes = _homes(connection, found.id)
-                if homes:
-                    self._drop(connection, found.id)
+            # Before routing, as journals lock.
+            held = lock_feeds(connection)
+            found = find_customer(connection, group, name)
+            with changing_routing(connection, whom=[found.id]) as version:
+                _refuse_deletion(connection, found)
+                merges = self._drop(connection, held, found, version)
                 connection.execute(sa.delete(customer).where(customer.c.id == found.id))
-            act.note(detail={"dropped_from": homes})
+            act.note(detail={"dropped_from": sorted({data_source for data_source, _ in merges})})
+        return merges
+
+    def _drop(
+        self, connection: sa.Connection, held: Feeds, found: sa.Row[Any], version: int
+    ) -> Sequence[tuple[DataSourceId, ModelId]]:
+        """It is journalled that its rows go from wherever it has some."""
+        return [
+            (DataSourceId(home), model)
+            for home in _homes(connection, found.id)
+            for model in drop_rows(
+                connection,
+                held,
+                data_source_id=home,
+                customers=[found.provided_id],
+                version=version,
+                new_id=self._new_id,
+            )
+        ]
 
     def _insert(self, connection: sa.Connection, group: str, new: NewCustomer) -> bool:
         """Make it with its bindings, unless somebody has made it: nobody has resolved it before."""
@@ -278,6 +281,24 @@ def _rebind(connection: sa.Connection, group: str, customer_id: str, change: Cus
     refuse_moving(bindings, changed | set(change.unbound))
     bind(connection, customer_id, wanted)
     unbind(connection, customer_id, change.unbound)
+
+
+def _refuse_deletion(connection: sa.Connection, found: sa.Row[Any]) -> None:
+    _refuse_config_owned(found)
+    below = sa.select(sa.func.count()).where(customer.c.parent_id == found.id)
+    if children := connection.execute(below).scalar_one():
+        raise RefusedError(
+            Refusal.CUSTOMER_HAS_CHILDREN,
+            f"{children} customers are below it: give them another parent, or delete them first",
+        )
+    for schema in schemas_of(connection):
+        routes = routes_of(connection, schema, found.visibility_group, [found.provided_id])
+        if routes[found.provided_id].moving_to is not None:
+            raise RefusedError(
+                Refusal.MOVE_UNDER_WAY,
+                f"the customer is being moved in {schema}: wait for the move, or cancel it",
+                schemas=[schema],
+            )
 
 
 def _view(connection: sa.Connection, group: str, name: str) -> CustomerView:

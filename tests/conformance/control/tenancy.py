@@ -19,7 +19,7 @@ from headrace.control.tables import customer as customers
 from headrace.domain.assignment import Asked, Named
 from headrace.domain.refusal import Refusal
 from headrace.errors import RefusedError
-from tests.conformance.control.project import Control
+from tests.conformance.control.project import USERS, Control
 
 ACTOR = "cli:tester"
 PRODUCTION, TESTING = "production", "testing"
@@ -57,11 +57,8 @@ class Tenancy:
     def __init__(self, control: Control) -> None:
         self.control = control
         self.engine = control.engine
-        self.dropped: list[str] = []
-        self.customers = SqlCustomers(
-            self.engine, drop=lambda _, customer_id: self.dropped.append(customer_id)
-        )
-        control.apply(bodies=TENANCY)
+        self.customers = SqlCustomers(self.engine)
+        control.apply(USERS, bodies=TENANCY)
 
     def create(self, provided_id: str, group: str = PRODUCTION, **fields: Any) -> CustomerView:
         mapping = {schema: Named(id=id_) for schema, id_ in fields.pop("mapping", {}).items()}

@@ -9,6 +9,7 @@ from headrace.control.paging import cursor_of
 from headrace.domain.assignment import Asked, Named
 from headrace.domain.refusal import Refusal
 from headrace.domain.routing import Via
+from tests.conformance.control.project import rows
 from tests.conformance.control.tenancy import ACTOR, PRODUCTION, TESTING, Tenancy, refused, tenancy
 
 __all__ = ["tenancy"]
@@ -174,13 +175,14 @@ def test_what_the_config_defines_is_read_only(tenancy: Tenancy) -> None:
 def test_a_deleted_customer_is_gone_and_what_it_has_is_dropped(tenancy: Tenancy) -> None:
     acme = tenancy.create("acme")
     tenancy.journalled("acme")
+    tenancy.control.journalled(rows())
     tenancy.create("low", parent="provided:acme")
     with refused(Refusal.CUSTOMER_HAS_CHILDREN):
         tenancy.customers.delete(PRODUCTION, acme.id, actor=ACTOR)
-    tenancy.customers.delete(PRODUCTION, "provided:low", actor=ACTOR)
-    assert tenancy.dropped == []
-    tenancy.customers.delete(PRODUCTION, acme.id, actor=ACTOR)
-    assert tenancy.dropped == [acme.id]
+    assert tenancy.customers.delete(PRODUCTION, "provided:low", actor=ACTOR) == []
+    assert tenancy.customers.delete(PRODUCTION, acme.id, actor=ACTOR) == [("main", "users")]
+    assert tenancy.control.count("batch", "kind = 'drop' AND data_source_id = 'main'") == 1
+    assert tenancy.control.count("residence") == 0
     with refused(Refusal.NOT_FOUND):
         tenancy.get("acme")
 
