@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ from headrace.stores.dialect import Binds, Dialect, ExistingTable, Session
 from headrace.stores.sqlite_sql import SqliteDialect
 
 _BUSY_MS: Final = 100
+_WAL_TRIES: Final = 100
+_WAL_PAUSE_S: Final = 0.01
 _LOCK_TIMEOUT_MS: Final = 30_000
 _PIECE_ROWS: Final = 20_000
 _UNAVAILABLE: Final = ("locked", "busy", "disk", "full", "unable to open", "interrupted", "I/O")
@@ -40,7 +43,7 @@ class _Connection:
         self.raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             # The file first: a commit is durable, and readers are never kept waiting.
-            self.raw.execute("PRAGMA journal_mode = WAL")
+            _keep_log_ahead(self.raw)
             self.raw.execute("PRAGMA synchronous = FULL")
             self.raw.execute("PRAGMA temp_store = MEMORY")
             self.raw.execute("PRAGMA cache_size = -65536")
@@ -51,6 +54,20 @@ class _Connection:
 
     def close(self) -> None:
         self.raw.close()
+
+
+def _keep_log_ahead(connection: sqlite3.Connection) -> None:
+    """WAL. SQLite waits for nobody where two turn it on for a new file at once."""
+    for _ in range(_WAL_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(_WAL_PAUSE_S)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 class SqliteSession:
