@@ -100,6 +100,8 @@ def _check_depth(customers: list[_Customer]) -> None:
 
 def _write_data_sources(connection: sa.Connection, bodies: Bodies, groups: list[str]) -> None:
     known = {row.id: row for row in connection.execute(sa.select(data_source))}
+    _refuse_taken_ids(bodies, known)
+    said = {(group, row.schema) for row in known.values() for group in row.body.get("default_for") or ()}
     defaults: dict[tuple[str, str], str] = {}
     for id_, body in _of_kind(bodies, "data_sources"):
         values = {
@@ -117,7 +119,25 @@ def _write_data_sources(connection: sa.Connection, bodies: Bodies, groups: list[
             connection.execute(update.values(values | {"config_version": data_source.c.config_version + 1}))
         _write_groups(connection, id_, body.get("visibility_groups") or groups)
         defaults |= {(group, body["schema"]): id_ for group in body.get("default_for") or ()}
-    _write_defaults(connection, defaults)
+    _write_defaults(connection, defaults, said=said)
+
+
+def _refuse_taken_ids(bodies: Bodies, known: Mapping[str, sa.Row[Any]]) -> None:
+    """Raises ConfigurationError where the API made a data source with an id or `provided_id` of a file."""
+    made = [row for row in known.values() if row.origin == "api"]
+    taken = {row.id: row.id for row in made} | {row.provided_id: row.id for row in made}
+    faults = []
+    for id_, body in _of_kind(bodies, "data_sources"):
+        provided_id = body.get("provided_id") or id_
+        if id_ in taken or provided_id in taken:
+            found = taken.get(provided_id) or taken[id_]
+            message = (
+                f'data source {found}, which `headrace data-sources` or the API made, has "{provided_id}" '
+                "already; give another provided_id, or delete that data source"
+            )
+            faults.append(Fault(f"data_sources/{id_}.json", "provided_id", message))
+    if faults:
+        raise ConfigurationError(*faults)
 
 
 def _write_groups(connection: sa.Connection, data_source_id: str, groups: list[str]) -> None:
@@ -127,11 +147,16 @@ def _write_groups(connection: sa.Connection, data_source_id: str, groups: list[s
     connection.execute(sa.insert(data_source_group), rows)
 
 
-def _write_defaults(connection: sa.Connection, defaults: Mapping[tuple[str, str], str]) -> None:
-    of_config = sa.select(data_source.c.id).where(data_source.c.origin == "config")
-    connection.execute(
-        sa.delete(default_data_source).where(default_data_source.c.data_source_id.in_(of_config))
-    )
+def _write_defaults(
+    connection: sa.Connection, defaults: Mapping[tuple[str, str], str], *, said: set[tuple[str, str]]
+) -> None:
+    """What files say is the default; where they said so (`said`) and do not any more there is none, and what
+    the API said where they say nothing stays."""
+    for group, schema in sorted(said - defaults.keys()):
+        of_it = sa.and_(
+            default_data_source.c.visibility_group == group, default_data_source.c.schema == schema
+        )
+        connection.execute(sa.delete(default_data_source).where(of_it))
     for (group, schema), id_ in sorted(defaults.items()):
         insert = insert_or(connection, default_data_source).values(
             visibility_group=group, schema=schema, data_source_id=id_
@@ -156,7 +181,7 @@ def _remove_data_sources(connection: sa.Connection, bodies: Bodies) -> None:
     ]
     if faults:
         raise ConfigurationError(*faults)
-    for table in (feed_log, batch):
+    for table in (feed_log, batch, default_data_source):
         connection.execute(sa.delete(table).where(table.c.data_source_id.in_(ids)))
     connection.execute(sa.delete(data_source).where(data_source.c.id.in_(ids)))
 
