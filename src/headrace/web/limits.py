@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -90,7 +91,7 @@ class RateLimit:
             left = min(self._burst, left + (now - at) * self._rate)
             self._buckets[key] = (left - 1.0 if left >= 1.0 else left, now)
         if left < 1.0:
-            wait_s = max(1, round((1.0 - left) / self._rate + 0.5))
+            wait_s = math.ceil((1.0 - left) / self._rate)
             raise RefusedError(
                 Refusal.TOO_MANY,
                 f"at most {self._rate:g} requests a second: try again in {wait_s} s",
