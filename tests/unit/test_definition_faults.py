@@ -30,6 +30,7 @@ def amount(**changes: Any) -> dict[str, Any]:
 TOTAL = "sources/purchases:properties.total_spent"
 LAST = "sources/purchases:properties.last_item"
 FILTERS = f"{LAST}.filters"
+SQLITE_READ = {"type": "sqlite", "url": "sqlite:///./other.db", "read_url": "sqlite:///./other.db"}
 OTHER_STORE = FILES["data_sources/main"] | {"provided_id": "other", "url": "${OTHER_URL}", "default_for": []}
 CSV = {"name": "CSV", "type": "files", "customer": "globex"}
 CHAIN = {
@@ -362,6 +363,8 @@ CASES = [
             "data_sources/other": OTHER_STORE | {"type": "sqlite", "url": "sqlite:///s.db", "namespace": "n"},
         },
     ),
+    Case("a role for reading of SQLite", {"data_sources/other": OTHER_STORE | SQLITE_READ}),
+    Case("a URL for reading of another type", {"data_sources/main:read_url": "mysql://reader@db/x"}),
     Case("a URL of another type", {"apps/crm_db:type": "postgres", "data_sources/main:type": "sqlite"}),
     Case(
         "a model whose name SQLite keeps",

@@ -107,6 +107,13 @@ class DataSource(TopBody):
     ] = ()
     type: Annotated[StoreType, Field(description="What kind of database it is.")]
     url: Url
+    read_url: Annotated[
+        SecretText | None,
+        Field(
+            description="The URL of the same database for a role that only reads: the API reads with it. "
+            "PostgreSQL only."
+        ),
+    ] = None
     namespace: Annotated[
         Namespace, Field(description="The PostgreSQL schema of its tables; SQLite has none.")
     ] = "headrace"

@@ -54,6 +54,7 @@ def url_faults(definitions: Definitions, environ: Mapping[str, str]) -> Iterator
         file = definitions.file("data_sources", store_id)
         location, faults = _locate(file, found, environ)
         yield from faults
+        yield from _read_url_faults(file, found, environ)
         if location:
             yield from _sharing_faults(
                 file, store_id, found, location, apps=apps, control=control, stores=stores
@@ -73,6 +74,18 @@ def _locate(
             return location_of(url), []
         wrong = [unfit]
     return None, [Fault(file, "url", message) for message in wrong]
+
+
+def _read_url_faults(file: str, found: DataSource, environ: Mapping[str, str]) -> Iterator[Fault]:
+    if found.read_url is None:
+        return
+    if found.type is StoreType.SQLITE:
+        yield Fault(file, "read_url", "SQLite has no roles; leave it out")
+        return
+    wrong = secret_faults(found.read_url.template, environ)
+    if not wrong and (unfit := url_fault(found.type, found.read_url.resolve(environ))):
+        wrong = [unfit]
+    yield from (Fault(file, "read_url", message) for message in wrong)
 
 
 def _sharing_faults(

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
 from headrace.errors import ConfigurationError, RefusedError
-from headrace.ports import RecordStore
-from headrace.ports.records import RecordReader
 from headrace.stores.dialect import Connections
 from headrace.stores.postgres import PostgresConnections
 from headrace.stores.postgres_reading import PostgresReading
 from headrace.stores.reading_connections import ReadingConnections
+from headrace.stores.reading_role import ReadingRole
 from headrace.stores.record_query import SqlRecordReader
 from headrace.stores.record_store import SqlRecordStore
 from headrace.stores.sqlite import SqliteConnections
@@ -34,8 +36,10 @@ def open_store(
     namespace: str,
     workspace: str,
     schema: str,
+    read_url: str | None = None,
+    shared: bool = True,
     pinned: Callable[[str], str] = as_given,
-) -> RecordStore:
+) -> SqlRecordStore:
     """The data source's store; nothing is connected yet.
 
     Args:
@@ -43,6 +47,8 @@ def open_store(
         namespace: the PostgreSQL schema that holds the tables; SQLite has none.
         workspace: the id of the control database that the data source belongs to.
         schema: the id of the schema (folder of data sources).
+        read_url: that of the role for reading, which `prepare` lets read the records.
+        shared: it serves more than one customer: to that role each read shows one customer's.
         pinned: makes of the URL, at each connect, what to connect with (`AllowedHosts.pinned`). What it
             refuses is told as ConfigurationError.
 
@@ -52,16 +58,30 @@ def open_store(
     identity = (workspace, data_source_id, schema)
     place = _placed(data_source_id, url, pinned)
     connections: Connections
+    role = None
     match urlsplit(url).scheme:
         case "postgresql" | "postgres":
             connections = PostgresConnections(
                 place, namespace=namespace, identity="\0".join(identity), name=data_source_id
             )
+            if read_url is not None:
+                name = _user_of(data_source_id, read_url)
+                role = ReadingRole(name=name, namespace=namespace, sees_one_customer=shared)
         case "sqlite":
             connections = SqliteConnections(lambda: _file_of(place()), name=data_source_id)
         case _:
             raise _unknown(data_source_id)
-    return SqlRecordStore(connections, identity=identity)
+    return SqlRecordStore(connections, identity=identity, reading_role=role)
+
+
+def _user_of(data_source_id: str, read_url: str) -> str:
+    try:
+        user = conninfo_to_dict(read_url).get("user")
+    except ProgrammingError:  # which quotes the URL
+        user = None
+    if not user:
+        raise ConfigurationError(f"data source {data_source_id}: its read_url names no user")
+    return str(user)
 
 
 def _file_of(url: str) -> Path:
@@ -77,7 +97,7 @@ def open_record_reader(
     workspace: str,
     schema: str,
     pinned: Callable[[str], str] = as_given,
-) -> RecordReader:
+) -> SqlRecordReader:
     """What reads the data source's records; nothing is connected yet.
 
     Args:

@@ -198,6 +198,11 @@ class Connections(Protocol):
     @property
     def dialect(self) -> Dialect: ...
 
+    @property
+    def in_use(self) -> int:
+        """Transactions that run now."""
+        ...
+
     def reading(self) -> AbstractContextManager[Session]: ...
 
     def try_locked(self, name: str) -> AbstractContextManager[Session | None]:

@@ -14,9 +14,8 @@ from headrace.stores.layout import IDENTITY
 from headrace.stores.ownership import Identity
 from headrace.stores.postgres import SESSION_SETTINGS, connect, translated
 from headrace.stores.postgres_sql import PostgresDialect
+from headrace.stores.reading_role import CUSTOMER_SETTING
 
-CUSTOMER_SETTING: Final = "headrace.customer"
-"""What row-level security compares rows with; set for one transaction at a time."""
 STATEMENT_TIMEOUT: Final = "30s"
 
 _SETTINGS: Final = {

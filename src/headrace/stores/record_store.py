@@ -25,6 +25,7 @@ from headrace.stores.merge import SqlMerge, read_applied
 from headrace.stores.migration import find_migration, migrate
 from headrace.stores.ownership import Identity, Ownership
 from headrace.stores.reading import read_rows
+from headrace.stores.reading_role import ReadingRole, Right
 from headrace.stores.stored_rows import SqlStoredRows, json_column, text_column
 from headrace.stores.touched import mapped_column
 
@@ -32,11 +33,19 @@ from headrace.stores.touched import mapped_column
 class SqlRecordStore(SqlStoredRows):
     """One data source. Safe between threads: each transaction has a connection of its own."""
 
-    def __init__(self, connections: Connections, *, identity: Identity) -> None:
+    def __init__(
+        self, connections: Connections, *, identity: Identity, reading_role: ReadingRole | None = None
+    ) -> None:
         self._connections = connections
+        self._reading_role = reading_role
         self._dialect = connections.dialect
         self._ownership = Ownership(connections, identity)
         self._fit = Fit(connections, identity[1])
+
+    @property
+    def in_use(self) -> int:
+        """Transactions that run now."""
+        return self._connections.in_use
 
     def pending_changes(self, models: Sequence[ModelShape]) -> tuple[TableChange, ...]:
         with self._connections.reading() as session:
@@ -44,12 +53,14 @@ class SqlRecordStore(SqlStoredRows):
             self._ownership.check_unless_new(session)
             for model in models:
                 changes += find_migration(self._connections, session, model).changes
+            changes += [right.change for right in self._lacking_rights(session, models)]
         return tuple(changes)
 
     def prepare(self, models: Sequence[ModelShape]) -> tuple[TableChange, ...]:
         changes = self._prepare_system_tables()
         for model in models:
             changes += self._prepare_model(model)
+        changes += self._prepare_rights(models)
         return tuple(changes)
 
     @contextmanager
@@ -165,6 +176,19 @@ class SqlRecordStore(SqlStoredRows):
             migration = find_migration(self._connections, session, model)
             migrate(Frame(session, model), migration)
         return migration.changes
+
+    def _prepare_rights(self, models: Sequence[ModelShape]) -> list[TableChange]:
+        with self._connections.reading() as session:
+            if not self._lacking_rights(session, models):
+                return []
+        with self._connections.locked("") as session:
+            rights = self._lacking_rights(session, models)
+            for statement in (statement for right in rights for statement in right.statements):
+                session.run(statement)
+        return [right.change for right in rights]
+
+    def _lacking_rights(self, session: Session, models: Sequence[ModelShape]) -> list[Right]:
+        return [] if self._reading_role is None else self._reading_role.lacking(session, models)
 
     def _missing_system_tables(self, session: Session) -> list[TableLayout]:
         layouts = system_layouts(self._dialect)
