@@ -82,7 +82,8 @@ def backlog(app: wiring.Application) -> Pending:
     classes: dict[tuple[str, str], str] = {
         (f.source_id, f.app_id): f.feed_class.value for f in feeds if f.feed_class is not None
     }
-    return Pending(pending, min(waiting_since, default=None), rejected, classes)
+    drifted = Counter[str](data_source for data_source, _ in app.drift.drifted())
+    return Pending(pending, min(waiting_since, default=None), rejected, classes, drifted)
 
 
 def body(process: Process) -> None:

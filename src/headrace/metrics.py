@@ -122,6 +122,8 @@ class Pending:
     rejected: Mapping[str, int] = field(default_factory=dict)
     classes: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """What the feed of each (source, app) promised last."""
+    drifted: Mapping[str, int] = field(default_factory=dict)
+    """Models whose tables lack a part, by data source that has such."""
 
 
 class PendingBatches(Collector):
@@ -177,7 +179,14 @@ def _backlog(pending: Pending | None) -> Iterator[GaugeMetricFamily]:
     classes = GaugeMetricFamily(
         "headrace_feed_class", "What a feed promises; always 1.", labels=["source", "app", "class"]
     )
+    drifted = GaugeMetricFamily(
+        "headrace_data_source_drifted",
+        "Models whose tables lack a part in the data source; absent where none does.",
+        labels=["data_source"],
+    )
     if pending is not None:
+        for data_source, models in sorted(pending.drifted.items()):
+            drifted.add_metric([data_source], models)
         for (source, app), feed_class in sorted(pending.classes.items()):
             classes.add_metric([source, app, feed_class], 1)
         for source, rows in sorted(pending.rejected.items()):
@@ -189,6 +198,7 @@ def _backlog(pending: Pending | None) -> Iterator[GaugeMetricFamily]:
     yield oldest
     yield rejected
     yield classes
+    yield drifted
 
 
 @contextmanager

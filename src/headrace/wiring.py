@@ -17,6 +17,7 @@ from headrace import logs
 from headrace.control.audit import SqlAudit
 from headrace.control.command import SqlCommands
 from headrace.control.definitions import SqlDefinitions
+from headrace.control.drift import SqlDrift
 from headrace.control.engine import control_engine
 from headrace.control.feeds import SqlFeeds
 from headrace.control.journal import SqlJournal
@@ -37,7 +38,7 @@ from headrace.definition.models import App, DataSource
 from headrace.definition.secrets import resolve
 from headrace.domain.events import RejectCode
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, DataSourceDriftedError
 from headrace.ports import Nudge, RecordStore, SourceReader
 from headrace.settings import Settings
 from headrace.sources.connect import open_reader
@@ -52,6 +53,7 @@ from headrace.steps.merging import Merging
 from headrace.steps.move import MoveStep
 from headrace.steps.promises import FeedPromise, promises
 from headrace.steps.sweep import SweepStep
+from headrace.stores.allowed_host import AllowedHosts
 from headrace.stores.connect import open_store
 from headrace.stores.expectation import open_expectation
 from headrace.stores.pool import StorePool
@@ -105,6 +107,8 @@ class Application:
         self.runs = SqlRuns(self.engine)
         self.moves = SqlMoves(self.engine)
         self.status = SqlStatus(self.engine)
+        self.drift = SqlDrift(self.engine)
+        self.allowed_hosts = AllowedHosts.from_settings(settings)
         self.audit = SqlAudit(self.engine)
         self.vault = Vault([key.get_secret_value() for key in settings.secret_keys])
         self.tokens = SqlTokens(self.engine)
@@ -149,6 +153,7 @@ class Application:
             move=self._move,
             schedule=SqlSchedule(self.engine, resend_after_s=settings.resend_after_s),
             swept=SqlSweep(self.engine),
+            drift=self.drift,
             merge=self._merge,
             targets=self.targets,
             nudge=nudge,
@@ -179,6 +184,9 @@ class Application:
         self.upgrade()
         with self._apply_step(definitions) as step:
             report = step.apply(definitions)
+        for store in report.stores:
+            if not store.error:
+                self.drift.forget(store.data_source_id)
         # Rows held for a customer whom nobody knew: these definitions may know it.
         self.runs.replay(code=RejectCode.CUSTOMER_REFUSED.value)
         with self._lock:
@@ -271,7 +279,11 @@ class Application:
 
     def merge(self, data_source_id: DataSourceId, model: ModelId) -> MergeReport:
         """See `MergeStep.drain`; then moves into the data source that can end have ended."""
-        report = self._merge.drain(data_source_id, model)
+        try:
+            report = self._merge.drain(data_source_id, model)
+        except DataSourceDriftedError as error:
+            self.drift.note(data_source_id, model, error.lacking)
+            raise
         self._move.advance(data_source_id)
         return report
 

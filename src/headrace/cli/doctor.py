@@ -14,6 +14,7 @@ from headrace.cli.options import Config, Json
 if TYPE_CHECKING:
     from headrace.control.status import FeedStatus
     from headrace.definition.definitions import Definitions
+    from headrace.domain.vocabulary import DataSourceId
     from headrace.errors import Fault
     from headrace.settings import Settings
     from headrace.steps.promises import FeedPromise
@@ -131,6 +132,8 @@ def _databases(app: Application, definitions: Definitions) -> Iterator[Check]:
         name = f"data source {store.data_source_id}"
         if store.error:
             yield Check(check=name, state="fail", found=store.error, mend="correct its url, or start it")
+        elif lacking := _lacking(app, store.data_source_id):
+            yield Check(check=name, state="fail", found="; ".join(lacking), mend="run headrace apply")
         elif store.changes:
             yield Check(
                 check=name,
@@ -151,6 +154,26 @@ def _databases(app: Application, definitions: Definitions) -> Iterator[Check]:
     feeds = {(feed.source_id, feed.app_id): feed for feed in app.status.feed_status()}
     for promise in told:
         yield _feed(promise, feeds.get((promise.source_id, promise.app_id)))
+
+
+def _lacking(app: Application, data_source_id: DataSourceId) -> list[str]:
+    """Why models of it are neither merged nor read."""
+    from headrace.errors import ConfigurationError, DataSourceDriftedError
+
+    found = []
+    try:
+        models = [model for target, model in app.targets() if target == data_source_id]
+        catalogue = app.catalogue()
+    except ConfigurationError:  # nothing is applied yet
+        return []
+    for model in models:
+        try:
+            app.stores.open(data_source_id).applied(catalogue.model(model))
+        except DataSourceDriftedError as error:
+            found.append(f"model {model} is drifted: {'; '.join(error.lacking)}")
+        except ConfigurationError:  # its tables were not made yet
+            continue
+    return found
 
 
 def _name_of(fault: Fault) -> str:

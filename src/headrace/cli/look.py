@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -12,6 +13,7 @@ from headrace.cli.options import Config, Json
 if TYPE_CHECKING:
     from headrace.control.runs import Run
     from headrace.control.status import FeedStatus
+    from headrace.domain.vocabulary import DataSourceId, ModelId
     from headrace.wiring import Application
 
 SHOWN_RUNS: Final = 20
@@ -35,9 +37,10 @@ def status(config: Config = None, json: Json = False) -> None:
     with applied(config) as app:
         feeds = app.status.feed_status()
         held = _held_rows(app)
+        drift = app.drift.drifted()
         freshness = _freshness(app)
     if json:
-        screen.print_json([_status_as_json(f, held.get(f.feed_id, 0), freshness) for f in feeds])
+        screen.print_json([_status_as_json(f, held.get(f.feed_id, 0), freshness, drift) for f in feeds])
         return
     if not feeds:
         screen.print_line(NO_SOURCE)
@@ -63,6 +66,11 @@ def status(config: Config = None, json: Json = False) -> None:
                 screen.print_line(f"{feed.source_id}: {what}{why}", markup=False)
         if held.get(feed.feed_id):
             screen.print_line(breaker_line(feed.source_id, held[feed.feed_id]), markup=False)
+    for (data_source_id, model_id), lacking in drift.items():
+        screen.print_line(
+            f"data source {data_source_id}, model {model_id}: drifted: {'; '.join(lacking)}: headrace apply",
+            markup=False,
+        )
 
 
 def runs(
@@ -194,7 +202,12 @@ def _next(feed: FeedStatus) -> str:
     return "now" if feed.next_due <= feed.seen_at else ago(feed.next_due, feed.seen_at)
 
 
-def _status_as_json(feed: FeedStatus, held: int, freshness: dict[str, timedelta]) -> dict[str, Any]:
+def _status_as_json(
+    feed: FeedStatus,
+    held: int,
+    freshness: dict[str, timedelta],
+    drift: Mapping[tuple[DataSourceId, ModelId], Sequence[str]],
+) -> dict[str, Any]:
     lag = _lag(feed)
     return {
         "source": feed.source_id,
@@ -219,6 +232,9 @@ def _status_as_json(feed: FeedStatus, held: int, freshness: dict[str, timedelta]
         "pending_since": feed.pending_since,
         "rejected": feed.rejected,
         "held": held,
+        "drifted": {
+            data_source: lacking for (data_source, model), lacking in drift.items() if model == feed.model_id
+        },
         "failures": feed.failures,
         "error": feed.last_error or feed.merge_error,
     }

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from headrace.control import access_tables, move_tables  # noqa: F401 (their tables belong to the metadata)
+from headrace.control import access_tables, drift, move_tables  # noqa: F401 (their tables are the metadata)
 from headrace.control.engine import is_missing, make_directory, reading, writing
 from headrace.control.tables import metadata, workspace
 from headrace.errors import ConfigurationError, ControlUnavailableError

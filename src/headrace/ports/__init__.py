@@ -51,7 +51,7 @@ from headrace.ports.storing import (
     Stores,
     TableChange,
 )
-from headrace.ports.sweeping import Removed, Retention, Schedule, Sweep
+from headrace.ports.sweeping import Drift, Removed, Retention, Schedule, Sweep
 from headrace.ports.verifying import (
     Difference,
     DifferenceKind,
@@ -72,6 +72,7 @@ __all__ = [
     "Definitions",
     "Difference",
     "DifferenceKind",
+    "Drift",
     "ExactKeys",
     "Expectation",
     "Expectations",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,18 @@ class Schedule(Protocol):
     def claim_due(self, limit: int) -> Sequence[FeedId]:
         """Mark at most `limit` due feeds as sent, the longest due first, and return them: the caller nudges
         each. Until one is claimed, or its nudge is taken for lost, it is returned to nobody."""
+        ...
+
+
+class Drift(Protocol):
+    """Which models' tables lack a part in which data source, as it was found last: for people to see."""
+
+    def drifted(self) -> Mapping[tuple[DataSourceId, ModelId], tuple[str, ...]]: ...
+
+    def note(self, data_source_id: DataSourceId, model_id: ModelId, lacking: Sequence[str]) -> None: ...
+
+    def forget(self, data_source_id: DataSourceId, model_id: ModelId | None = None) -> None:
+        """It fits again; without a model, all of it."""
         ...
 
 
