@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     max_pending_batches: Count = 64
     """Unmerged batches per (feed, data source) beyond which the feed yields."""
     max_pending_bytes: NonNegativeInt = 256 * 1024 * 1024
+    max_open_stores: Count = 50
+    """Data sources that one process keeps connections to at a time."""
 
     @field_validator("secret_keys", "allowed_hosts", mode="before")
     @classmethod
