@@ -162,6 +162,7 @@ class FusedStore:
     def __init__(self, store: Any, fuse: Fuse) -> None:
         self._store, self._fuse = store, fuse
         self.applied = store.applied
+        self.created_page = store.created_page
 
     @contextmanager
     def merging(self, model: Any) -> Iterator[Any]:
@@ -230,6 +231,8 @@ class World:
         app._fetch = replace(app._fetch, feeds=feeds)
         merging = replace(app._merge.merging, journal=journal, stores=FusedStores(app.stores, self.fuse))
         app._merge = replace(app._merge, merging=merging)
+        moves = Fused(app.moves, self.fuse)
+        app._move = replace(app._move, moves=moves, stores=FusedStores(app.stores, self.fuse))
         return app
 
     def restart(self) -> None:
@@ -308,6 +311,24 @@ class World:
         else:
             self.app.merge(DataSourceId(nudge[1]), ModelId(nudge[2]))
 
+    def move(self, customer: str) -> None:
+        """Somebody asks for the customer to live in the other data source, or that it stays."""
+        known = "SELECT id FROM customer WHERE provided_id = ?"
+        for (customer_id,) in self.control.execute(known, (customer,)).fetchall():
+            live = [move.id for move in self.app.moves.list(customer_id=customer_id, live=True)]
+            for move_id in live:
+                self.app.moves.cancel(move_id, actor="test")
+            if not live:
+                to = DataSourceId("west" if self.home(customer) == "east" else "east")
+                self.app.moves.start(customer_id, "s", to, actor="test")
+
+    def home(self, customer: str) -> str | None:
+        """Where control says that the customer lives."""
+        routing = self.app.routes.resolve(
+            schema="s", visibility_group="g", customers=[customer], create_unknown=False
+        )
+        return routing.data_sources.get(customer)
+
     def in_east(self, statements: str) -> None:
         """What its owner does to the data source."""
         with closing(sqlite3.connect(self.directory / "east.db", isolation_level=None)) as east:
@@ -374,6 +395,7 @@ class World:
         self.app.recognise_restored()
         asked = self.feeds
         for _ in range(30):
+            self.app.sweep()
             for feed_id in asked:
                 report = self.app.poll(feed_id)
                 assert report.error is None, report
@@ -381,9 +403,12 @@ class World:
                 self.app.merge(*target)
             self.control.execute("UPDATE batch SET next_attempt_at = NULL WHERE next_attempt_at IS NOT NULL")
             asked = self._feeds("again")
-            if not self.pending() and not asked:
+            if not self.pending() and not asked and not self.app.moves.under_way():
                 return
-        raise AssertionError("the world does not come to rest")
+        raise AssertionError(
+            f"the world does not come to rest: {self.pending()} batches wait, feeds {asked} are asked again, "
+            f"moves {self.app.moves.under_way()}"
+        )
 
     def difference(self) -> tuple[list[Any], list[Any]]:
         """Records that the oracle has and the stores lack, and the other way round."""
@@ -393,7 +418,7 @@ class World:
             store = sqlite3.connect(self.directory / f"{name}.db")
             rows = store.execute(RECORDS).fetchall()
             store.close()
-            assert all((row[0] == "w") == (name == "west") for row in rows), (name, rows)
+            assert all(self.home(row[0]) == name for row in rows), (name, rows)
             found += rows
         # An empty sum is 0, by the definition of the aggregation.
         expected = [(*row[:5], row[5] or 0, *row[6:]) for row in expected]

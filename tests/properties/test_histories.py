@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from headrace import wiring
 from headrace.control.engine import control_engine
+from headrace.control.move_tables import MoveState
 from headrace.domain.shape import load_json
 from headrace.steps import catalogue
 from tests.properties.history import ALLOW, NOW, REFUSE, World, copy_world
@@ -29,6 +30,8 @@ SEED = int(os.environ.get("HEADRACE_SEED", "0"))
 STEPS = 50
 PHASES = [Phase.generate, *([Phase.shrink] if "HEADRACE_SHRINK" in os.environ else [])]
 LEAST_SHARE_CRASHED = 0.3
+LEAST_SHARE_MOVED = 0.3
+"""Moves of a customer with records that were read through the log, as a share of the histories."""
 WORLD = "world"
 
 IDS = st.integers(1, 6)
@@ -40,7 +43,7 @@ SOMETIMES = st.one_of(st.none(), CALLS)
 FEEDS = st.integers(0, 2)
 DATABASES = st.sampled_from(["control", "east", "west"])
 
-tally = {"histories": 0, "steps": 0, "crashes": 0, "crashed_between": 0, "refused": 0}
+tally = {"histories": 0, "steps": 0, "crashes": 0, "crashed_between": 0, "refused": 0, "moved": 0}
 
 
 class Histories(RuleBasedStateMachine):
@@ -140,6 +143,10 @@ class Histories(RuleBasedStateMachine):
     def ask_reconcile(self, source: str, full: bool) -> None:
         self.world.app.commands.request_reconcile(source, full=full, confirm=False)
 
+    @rule(customer=TENANTS, calls=SOMETIMES)
+    def move(self, customer: str, calls: int | None) -> None:
+        self._done(died=self.world.crashing(calls, lambda: self.world.move(customer)))
+
     @rule()
     def kill(self) -> None:
         self._done(died=True)
@@ -168,6 +175,9 @@ class Histories(RuleBasedStateMachine):
             self.world.quiesce()
             assert self.world.difference() == ([], [])
             tally["refused"] += self.world.was_refused
+            tally["moved"] += sum(
+                move.state is MoveState.MOVED and move.feeds > 0 for move in self.world.app.moves.list()
+            )
         finally:
             self.world.close()
             shutil.rmtree(self.directory)
@@ -214,3 +224,4 @@ def test_every_history_ends_equal_to_the_oracle(template: Path, half: int) -> No
     )
     print(f"half {half}: {tally}")
     assert tally["crashed_between"] >= LEAST_SHARE_CRASHED * tally["histories"]
+    assert tally["moved"] >= LEAST_SHARE_MOVED * tally["histories"]

@@ -133,20 +133,39 @@ def plan(config: Config = None, json: Json = False) -> None:
     _end(definitions, report)
 
 
-def apply(config: Config = None, json: Json = False) -> None:
+def apply(
+    config: Config = None,
+    json: Json = False,
+    move: Annotated[
+        bool,
+        typer.Option(
+            "--move", help="Move customers whose files name another data source, with their records."
+        ),
+    ] = False,
+    switch_only: Annotated[
+        bool,
+        typer.Option("--switch-only", help="Lead them there, and leave their records behind."),
+    ] = False,
+) -> None:
     """Make the definitions the ones that workers run by, and give every data source its tables.
 
-    May be run again at any time; a source that does not fit its database is left out and told.
+    May be run again at any time; a source that does not fit its database is left out and told. A customer
+    that has records is led to another data source only by --move or --switch-only.
 
     Example: headrace apply
     """
     from headrace.cli import screen
     from headrace.cli.session import project
+    from headrace.errors import ConfigurationError
+    from headrace.ports import Residents
 
+    if move and switch_only:
+        raise ConfigurationError("--move and --switch-only exclude each other: give one of them")
+    residents = Residents.MOVE if move else Residents.SWITCH if switch_only else Residents.REFUSE
     with project(config) as (app, definitions):
         app.upgrade()
         before = _definition_changes(app, definitions)
-        report = app.apply(definitions)
+        report = app.apply(definitions, residents=residents)
     changes = _taken_over(before, report)
     if json:
         screen.print_json(_report_as_json(definitions, changes, report))

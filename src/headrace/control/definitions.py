@@ -9,13 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from headrace.control.dropping import lock_feeds
 from headrace.control.engine import insert_or, reading, writing
 from headrace.control.feed_definition import change_feeds, stamp_feeds
 from headrace.control.new_id import new_uuid
 from headrace.control.routing_config import change_routing
 from headrace.control.tables import definition, definition_history, definition_version, workspace
 from headrace.control.types import now
-from headrace.ports import AppliedFeed
+from headrace.ports import AppliedFeed, Residents
 
 Bodies = Mapping[tuple[str, str], Any]
 """Definitions as they were written (JSON), by kind and id: `("data_sources", "main")`."""
@@ -69,7 +70,14 @@ class SqlDefinitions:
                 return None
             return Applied(version=last.version, compiled=last.compiled, bodies=_bodies(connection))
 
-    def publish(self, bodies: Bodies, compiled: str, feeds: Sequence[AppliedFeed]) -> int:
+    def publish(
+        self,
+        bodies: Bodies,
+        compiled: str,
+        feeds: Sequence[AppliedFeed],
+        *,
+        residents: Residents = Residents.REFUSE,
+    ) -> int:
         """Make these the applied definitions, in one transaction; the version they have now.
 
         The version is raised only if something changed. Feeds are made, changed and ended as
@@ -81,13 +89,14 @@ class SqlDefinitions:
         with writing(self._engine) as connection:
             # One publication at a time; what follows locks feeds before the routing version.
             connection.execute(sa.select(workspace.c.id).with_for_update())
+            lock_feeds(connection)
             before, version = _bodies(connection), _version(connection)
             feeds_changed = change_feeds(connection, feeds, version=version + 1, new_id=self._new_id)
             changed = _changed(before, bodies)
             if not (feeds_changed or changed or compiled != _compiled(connection, version)):
                 return version
             stamp_feeds(connection, version + 1)
-            change_routing(connection, bodies, new_id=self._new_id)
+            change_routing(connection, bodies, residents=residents, new_id=self._new_id)
             _write(connection, changed, version=version + 1)
             connection.execute(
                 sa.insert(definition_version).values(version=version + 1, compiled=compiled, applied_at=now())

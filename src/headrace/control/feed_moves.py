@@ -25,8 +25,10 @@ _OF_FEED = (
 
 def has_moves() -> sa.ColumnElement[bool]:
     """The feed of the statement around has rows to read for a move."""
-    of_it = sa.select(move_feed.c.move_id).join(move, move.c.id == move_feed.c.move_id)
-    return of_it.where(move_feed.c.feed_id == feed.c.id, _UNDONE).correlate(feed).exists()
+    # Neither correlated nor joined: in what an UPDATE returns, SQLite's columns are named without tables.
+    live = sa.select(move.c.id).where(move.c.state == MoveState.READING.value)
+    undone = sa.select(move_feed.c.feed_id).where(sa.not_(move_feed.c.done), move_feed.c.move_id.in_(live))
+    return feed.c.id.in_(undone)
 
 
 def feed_moves(connection: sa.Connection, feed_id: FeedId) -> tuple[FeedMove, ...]:

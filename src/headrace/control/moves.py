@@ -224,7 +224,7 @@ def begin_move(
     with changing_routing(connection, whom=[customer_id]):
         made = _bind(connection, asked, data_source_id=asked.source, state="moving", moving_to=to)
         who = movers(connection, customer_id, schema)
-        if _resident(connection, customer_id, schema):
+        if has_residents(connection, customer_id, schema):
             move_id = _insert(connection, asked, actor=actor, new_id=new_id, made_binding=made)
             _ask_feeds(connection, move_id, asked.source)
         else:
@@ -306,7 +306,7 @@ def _own_binding(customer_id: str, schema: str) -> sa.ColumnElement[bool]:
     return sa.and_(binding.c.customer_id == customer_id, binding.c.schema == schema)
 
 
-def _resident(connection: sa.Connection, customer_id: str, schema: str) -> bool:
+def has_residents(connection: sa.Connection, customer_id: str, schema: str) -> bool:
     """The customer or somebody below it has records where its binding leads."""
     for some in slices(sorted(with_descendants(connection, [customer_id]))):
         home = sa.select(residence.c.customer_id).where(

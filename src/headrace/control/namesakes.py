@@ -23,5 +23,5 @@ def namesakes(connection: sa.Connection, data_source_id: str, names: Collection[
             .join(binding, binding.c.customer_id == customer.c.id)
             .where(binding.c.moving_to == data_source_id, customer.c.provided_id.in_(some))
         )
-        found |= {name: customer_id for name, customer_id in connection.execute(residing.union(moving))}
+        found |= dict(connection.execute(residing.union(moving)).all())
     return found

@@ -8,8 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from headrace.control.config_bindings import write_bindings
 from headrace.control.engine import insert_or
-from headrace.control.routes import routes_of
+from headrace.control.routing_change import routing_rows, strays
 from headrace.control.tables import (
     batch,
     binding,
@@ -23,6 +24,7 @@ from headrace.control.tables import (
 from headrace.control.types import now
 from headrace.domain.routing import MAX_ANCESTORS
 from headrace.errors import ConfigurationError, Fault
+from headrace.ports import Residents
 
 Bodies = Mapping[tuple[str, str], Any]
 
@@ -39,31 +41,41 @@ class _Customer:
     data_sources: Mapping[str, str]
 
 
-def change_routing(connection: sa.Connection, bodies: Bodies, *, new_id: Callable[[], str]) -> None:
+def change_routing(
+    connection: sa.Connection,
+    bodies: Bodies,
+    *,
+    residents: Residents = Residents.REFUSE,
+    new_id: Callable[[], str],
+) -> None:
     """Bring routing to what the definitions say; its version is raised if that changed anything.
 
     What the API or rows made is left alone.
 
     Raises:
-        ConfigurationError: a customer would be led away from a data source that was written to, a data
-            source that goes is still bound, or parents are too deep.
+        ConfigurationError: a customer would be led away from its records, a data source that goes is still
+            bound, or parents are too deep.
     """
     groups = [id_ for kind, id_ in bodies if kind == "visibility_groups"]
     customers = [_customer(id_, body, groups) for id_, body in _of_kind(bodies, "customers")]
     _check_depth(customers)
     # From here to the commit no page is journalled that was resolved by the old routing.
-    lock = sa.select(routing_version.c.version).with_for_update()
-    connection.execute(lock)
-    written = set(connection.execute(sa.select(feed_log.c.data_source_id).distinct()).scalars())
-    before, rows_before = _all_routes(connection), _routing_rows(connection)
+    connection.execute(sa.select(routing_version.c.version).with_for_update())
+    rows_before = routing_rows(connection)
     _write_data_sources(connection, bodies, groups)
     _write_customers(connection, customers, new_id=new_id)
-    _write_bindings(connection, customers)
+    write_bindings(connection, _bindings(connection, customers), residents=residents, new_id=new_id)
     _remove_data_sources(connection, bodies)
-    _refuse_moves(before, _all_routes(connection), written)
-    if _routing_rows(connection) != rows_before:
+    if routing_rows(connection) != rows_before:
+        _refuse_strays(connection)
         raised = routing_version.c.version + 1
         connection.execute(sa.update(routing_version).values(version=raised))
+
+
+def _bindings(connection: sa.Connection, customers: list[_Customer]) -> dict[str, Mapping[str, str]]:
+    """The data source by schema, by control's id of each customer that has a file."""
+    ids = _ids(connection)
+    return {ids[c.config_id]: c.data_sources for c in customers}
 
 
 def _of_kind(bodies: Bodies, kind: str) -> Iterator[tuple[str, Any]]:
@@ -232,32 +244,6 @@ def _write_parents(connection: sa.Connection, customers: list[_Customer]) -> Non
         )
 
 
-def _write_bindings(connection: sa.Connection, customers: list[_Customer]) -> None:
-    ids = _ids(connection)
-    for c in customers:
-        id_ = ids[c.config_id]
-        gone = sa.and_(
-            binding.c.customer_id == id_,
-            binding.c.origin == "explicit",
-            binding.c.schema.not_in(list(c.data_sources)),
-        )
-        connection.execute(sa.delete(binding).where(gone))
-        for schema, data_source_id in c.data_sources.items():
-            insert = insert_or(connection, binding).values(
-                customer_id=id_, schema=schema, data_source_id=data_source_id, origin="explicit"
-            )
-            upsert = insert.on_conflict_do_update(
-                index_elements=[binding.c.customer_id, binding.c.schema],
-                set_={
-                    "data_source_id": insert.excluded.data_source_id,
-                    "origin": "explicit",
-                    "epoch": binding.c.epoch + 1,
-                },
-                where=binding.c.data_source_id != insert.excluded.data_source_id,
-            )
-            connection.execute(upsert)
-
-
 def _ids(connection: sa.Connection) -> dict[str, str]:
     rows = connection.execute(
         sa.select(customer.c.config_id, customer.c.id).where(customer.c.origin == "config")
@@ -267,44 +253,17 @@ def _ids(connection: sa.Connection) -> dict[str, str]:
 
 # --- what follows -------------------------------------------------------------------------------
 
-_Routes = dict[tuple[str, str, str], str]
-"""Data source by (schema, visibility group, customer); only those that lead somewhere."""
 
-
-def _all_routes(connection: sa.Connection) -> _Routes:
-    schemas = connection.execute(sa.select(data_source.c.schema).distinct()).scalars().all()
-    groups = connection.execute(sa.select(customer.c.visibility_group).distinct()).scalars().all()
-    return {
-        (schema, group, name): route.data_source
-        for schema in schemas
-        for group in groups
-        for name, route in routes_of(connection, schema, group).items()
-        if route.data_source is not None
-    }
-
-
-def _refuse_moves(before: _Routes, after: _Routes, written: set[str]) -> None:
-    """Which customers have rows in a data source is not kept: any may have, once it was written to."""
+def _refuse_strays(connection: sa.Connection) -> None:
     faults = []
-    for (schema, group, name), old in sorted(before.items()):
-        new = after.get((schema, group, name))
-        if new != old and old in written:
-            faults.append(
-                f"customer {name} of {group} would go from data source {old} to {new or 'none'} in schema "
-                f"{schema}, and {old} may hold its records: moving them is not possible yet, so leave "
-                f"its data source as it is"
-            )
+    for stray in strays(connection):
+        binding_of_its_own = f"customers/{stray.customer}"
+        faults.append(f"{stray}: {_MEND.format(binding_of_its_own)}")
     if faults:
         raise ConfigurationError(*faults)
 
 
-def _routing_rows(connection: sa.Connection) -> list[list[tuple[Any, ...]]]:
-    """All that `routes_of` reads."""
-    queries = (
-        sa.select(data_source.c.id, data_source.c.schema, data_source.c.state),
-        sa.select(data_source_group),
-        sa.select(default_data_source),
-        sa.select(customer.c.id, customer.c.parent_id, customer.c.visibility_group),
-        sa.select(binding.c.customer_id, binding.c.schema, binding.c.data_source_id, binding.c.state),
-    )
-    return [sorted((tuple(row) for row in connection.execute(q)), key=repr) for q in queries]
+_MEND = (
+    "where the customer's own file says so, run `headrace apply --move` to move it with its records, or "
+    "`headrace apply --switch-only` to leave them behind; else name its data source in config/{0}.json"
+)

@@ -3,7 +3,7 @@
 One conformance suite per port runs over every implementation (tests/conformance).
 """
 
-from headrace.ports.definitions import AppliedFeed, Catalogue, Definitions, FeedPlan, Registry
+from headrace.ports.definitions import AppliedFeed, Catalogue, Definitions, FeedPlan, Registry, Residents
 from headrace.ports.feeds import (
     ClaimedFeed,
     FeedMove,
@@ -111,6 +111,7 @@ __all__ = [
     "RejectedRow",
     "Relation",
     "Removed",
+    "Residents",
     "Retention",
     "Routes",
     "Routing",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from headrace.domain.shape import ModelShape, SourceShape
@@ -97,6 +98,17 @@ class AppliedFeed:
     reread: bool = False
 
 
+class Residents(StrEnum):
+    """What becomes of customers who have records elsewhere than new definitions lead them."""
+
+    REFUSE = "refuse"
+    """Nothing is applied."""
+    MOVE = "move"
+    """They are moved there, with what they have."""
+    SWITCH = "switch"
+    """They go on there, and what they have stays behind."""
+
+
 class Registry(Protocol):
     """The applied definitions, in the control database."""
 
@@ -109,7 +121,12 @@ class Registry(Protocol):
         ...
 
     def publish(
-        self, bodies: Mapping[tuple[str, str], Any], compiled: str, feeds: Sequence[AppliedFeed]
+        self,
+        bodies: Mapping[tuple[str, str], Any],
+        compiled: str,
+        feeds: Sequence[AppliedFeed],
+        *,
+        residents: Residents = Residents.REFUSE,
     ) -> int:
         """Make these the applied definitions, in one transaction; the version they have now.
 
@@ -117,6 +134,7 @@ class Registry(Protocol):
         others keep everything. `bodies` are the definitions as written, by kind and id.
 
         Raises:
-            ConfigurationError: routing would lead a customer away from its records.
+            ConfigurationError: routing would lead a customer away from its records, though `residents` does
+                not say what becomes of them, or though it is no binding of its own that does.
         """
         ...

@@ -25,6 +25,7 @@ from headrace.ports import (
     Readers,
     RecordStore,
     Registry,
+    Residents,
     Stores,
     TableChange,
 )
@@ -109,18 +110,25 @@ class _Compilation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyStep:
-    """Plans and applies definitions. `readers` and `stores` are those of the definitions to apply."""
+    """Plans and applies definitions. `readers` and `stores` are those of the definitions to apply.
+
+    Attributes:
+        registered: the schema of each data source that has no file: its tables follow too.
+        residents: what becomes of customers who have records elsewhere than the definitions lead them.
+    """
 
     registry: Registry
     readers: Readers
     stores: Stores
+    registered: Mapping[DataSourceId, str] = field(default_factory=dict)
+    residents: Residents = Residents.REFUSE
 
     def plan(self, definitions: Definitions) -> ApplyReport:
         """What `apply` would do; changes nothing."""
         compilation = self._compiled(definitions)
         stores = tuple(
             self._store_changes(definitions, data_source_id, compilation.document, dry=True)
-            for data_source_id in sorted(definitions.data_sources)
+            for data_source_id in self._data_sources(definitions)
         )
         return compilation.report(0, stores)
 
@@ -135,17 +143,24 @@ class ApplyStep:
         """
         compilation = self._compiled(definitions)
         document, feeds = compilation.document, _feeds(definitions, compilation)
-        version = self.registry.publish(compilation.bodies, dump_json(document), feeds)
+        version = self.registry.publish(
+            compilation.bodies, dump_json(document), feeds, residents=self.residents
+        )
         stores = tuple(
             self._store_changes(definitions, data_source_id, document, dry=False)
-            for data_source_id in sorted(definitions.data_sources)
+            for data_source_id in self._data_sources(definitions)
         )
         if document.drops and not any(store.error for store in stores):
             # Done only now: what is still in the document is done by the next apply.
             done = replace(document, drops=())
             again = tuple(replace(feed, reread=False) for feed in feeds)
-            version = self.registry.publish(compilation.bodies, dump_json(done), again)
+            version = self.registry.publish(
+                compilation.bodies, dump_json(done), again, residents=self.residents
+            )
         return compilation.report(version, stores)
+
+    def _data_sources(self, definitions: Definitions) -> list[DataSourceId]:
+        return sorted(definitions.data_sources.keys() | self.registered.keys())
 
     def _compiled(self, definitions: Definitions) -> _Compilation:
         text = self.registry.compiled()
@@ -201,7 +216,8 @@ class ApplyStep:
         *,
         dry: bool,
     ) -> StoreChanges:
-        schema = definitions.data_sources[data_source_id].schema_id
+        found = definitions.data_sources.get(data_source_id)
+        schema = self.registered[data_source_id] if found is None else found.schema_id
         models = [m for m in document.models if definitions.models[m.id].schema_id == schema]
         try:
             store = self.stores.open(data_source_id)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from headrace.domain.vocabulary import LogId
-from headrace.errors import ConfigurationError, LeaseLostError
-from headrace.ports import FeedState
+from headrace.errors import ConfigurationError, LeaseLostError, RoutingChangedError
+from headrace.ports import FeedState, Routing
 from tests.conformance.control.project import BODIES, MAIN, PURCHASES, SIDE, USERS, Control, rows
 
 BOUND = {"name": "Acme", "data_sources": {"shop": "main"}}
@@ -133,34 +133,61 @@ def test_routing_has_a_new_version_only_when_it_changed(control: Control) -> Non
     assert control.routes.version() == before + 1
 
 
-def test_a_binding_may_change_until_its_data_source_was_written_to(control: Control) -> None:
+def resolved(control: Control, name: str) -> Routing:
+    return control.routes.resolve(
+        schema="shop", visibility_group="production", customers=[name], create_unknown=True
+    )
+
+
+def test_a_binding_may_change_until_its_customer_has_rows(control: Control) -> None:
     control.apply(USERS, bodies=with_(customers__acme=BOUND))
     moved = with_(customers__acme=BOUND | {"data_sources": {"shop": "side"}})
     control.apply(USERS, bodies=moved)
     claimed = control.claimed()
-    control.append(claimed, rows(SIDE))
+    newcomers = tuple(resolved(control, "acme").newcomers.values())
+    control.append(claimed, rows(SIDE), newcomers=newcomers)
     version = control.definitions.version()
     for bodies in (with_(customers__acme=BOUND), BODIES):
-        with pytest.raises(ConfigurationError, match=r"customer acme .* from data source side to main"):
+        with pytest.raises(ConfigurationError, match=r"customer acme .* in side, and would be led to main"):
             control.apply(USERS, bodies=bodies)
     assert control.definitions.version() == version
-    resolved = control.routes.resolve(
-        schema="shop", visibility_group="production", customers=["acme"], create_unknown=False
-    )
-    assert resolved.data_sources == {"acme": SIDE}
+    assert resolved(control, "acme").data_sources == {"acme": SIDE}
 
 
-def test_a_default_may_not_lead_away_from_what_was_written(control: Control) -> None:
-    control.routes.resolve(
-        schema="shop", visibility_group="production", customers=["new"], create_unknown=True
-    )
-    control.append(control.claimed(), rows(MAIN))
+def test_a_default_is_the_binding_of_who_has_rows_there_and_changes_for_others_alone(
+    control: Control,
+) -> None:
+    newcomers = tuple(resolved(control, "old").newcomers.values())
+    assert newcomers[0].pinned
+    control.append(control.claimed(), rows(MAIN), newcomers=newcomers)
+    assert not resolved(control, "old").newcomers
     swapped = with_(
         data_sources__main=BODIES["data_sources", "main"] | {"default_for": []},
         data_sources__side=BODIES["data_sources", "side"] | {"default_for": ["production"]},
     )
-    with pytest.raises(ConfigurationError, match="customer new"):
-        control.apply(USERS, PURCHASES, bodies=swapped)
+    control.apply(USERS, PURCHASES, bodies=swapped)
+    assert resolved(control, "old").data_sources == {"old": MAIN}
+    assert resolved(control, "new").data_sources == {"new": SIDE}
+
+
+def test_a_page_with_newcomers_that_was_resolved_before_another_default_is_resolved_again(
+    control: Control,
+) -> None:
+    routing = resolved(control, "new")
+    swapped = with_(
+        data_sources__main=BODIES["data_sources", "main"] | {"default_for": []},
+        data_sources__side=BODIES["data_sources", "side"] | {"default_for": ["production"]},
+    )
+    claimed = control.claimed()
+    control.apply(USERS, PURCHASES, bodies=swapped)
+    with pytest.raises(RoutingChangedError):
+        control.append(
+            claimed,
+            rows(MAIN),
+            newcomers=tuple(routing.newcomers.values()),
+            routing_version=routing.version,
+        )
+    assert resolved(control, "new").newcomers["new"].data_source_id == SIDE
 
 
 def test_a_removed_data_source_ends_its_logs_unless_it_is_bound(control: Control) -> None:
