@@ -1,4 +1,4 @@
-"""The bindings that customers' files say, brought to the tables; who has records elsewhere moves if so told."""
+"""The bindings that customers' files say, brought to the tables; residents elsewhere move if so told."""
 
 from __future__ import annotations
 
