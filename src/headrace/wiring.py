@@ -8,24 +8,31 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from headrace import logs
 from headrace.control.audit import SqlAudit
 from headrace.control.command import SqlCommands
+from headrace.control.customers import SqlCustomers
+from headrace.control.data_sources import SqlDataSources
 from headrace.control.definitions import SqlDefinitions
 from headrace.control.drift import SqlDrift
 from headrace.control.engine import control_engine
 from headrace.control.feeds import SqlFeeds
 from headrace.control.journal import SqlJournal
 from headrace.control.moves import SqlMoves
+from headrace.control.registered import RegisteredBodies
+from headrace.control.route_cache import RouteCache
 from headrace.control.routes import SqlRoutes
 from headrace.control.runs import SqlRuns
 from headrace.control.schedule import SqlSchedule
 from headrace.control.schema import is_empty, upgrade, workspace_id
+from headrace.control.sharing import Places
 from headrace.control.signing_keys import SqlSigningKeys
 from headrace.control.status import SqlStatus
 from headrace.control.sweep import SqlSweep
@@ -34,12 +41,15 @@ from headrace.control.tokens import SqlTokens
 from headrace.control.vault import Vault
 from headrace.definition.definitions import Definitions
 from headrace.definition.loader import load
+from headrace.definition.location import Location, location_of
 from headrace.definition.models import App, DataSource
 from headrace.definition.secrets import resolve
 from headrace.domain.events import RejectCode
+from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
 from headrace.errors import ConfigurationError, DataSourceDriftedError
-from headrace.ports import Nudge, RecordStore, SourceReader
+from headrace.ports import Nudge, Residents, SourceReader
+from headrace.ports.registering import NewDataSource
 from headrace.settings import Settings
 from headrace.sources.connect import open_reader
 from headrace.sources.pool import ReaderPool
@@ -52,11 +62,14 @@ from headrace.steps.merge_report import MergeReport
 from headrace.steps.merging import Merging
 from headrace.steps.move import MoveStep
 from headrace.steps.promises import FeedPromise, promises
+from headrace.steps.records import RecordsStep
+from headrace.steps.registering import RegisterStep
 from headrace.steps.sweep import SweepStep
 from headrace.stores.allowed_host import AllowedHosts
-from headrace.stores.connect import open_store
+from headrace.stores.connect import open_record_reader, open_store
+from headrace.stores.connection_test import ConnectionFacts, check_connection
 from headrace.stores.expectation import open_expectation
-from headrace.stores.pool import StorePool
+from headrace.stores.pool import OpenReader, OpenStore, StorePool
 
 log = logs.get(__name__)
 
@@ -114,8 +127,26 @@ class Application:
         self.tokens = SqlTokens(self.engine)
         self.signing_keys = SqlSigningKeys(self.engine, self.vault)
         self.token_subjects = SqlTokenSubjects(self.engine)
+        self.customers = SqlCustomers(self.engine)
+        self.data_sources = SqlDataSources(
+            self.engine,
+            Places(
+                vault=self.vault,
+                environ=os.environ,
+                given=self._given_location,
+                control_url=settings.control_url,
+            ),
+        )
+        self._registered = RegisteredBodies(self.data_sources.registered)
         self.readers = ReaderPool(self._app_url, self._connect_app, per_app=settings.threads + 2)
-        self.stores = StorePool(self._data_source_body, self._connect_store)
+        self.stores = StorePool(
+            self._data_source_body,
+            self._connect_store,
+            self._connect_record_reader,
+            most=settings.max_open_stores,
+        )
+        self.route_cache = RouteCache(self.engine)
+        self.records = RecordsStep(self.route_cache, self.stores)
         self.expectations = open_expectation
         self._applied: AppliedCatalogue | None = None
         self._asked_at = float("-inf")
@@ -179,11 +210,15 @@ class Application:
         with self._apply_step(definitions) as step:
             return promises(step.readers, step.feeds(definitions), self.clock)
 
-    def apply(self, definitions: Definitions) -> ApplyReport:
-        """The control database is upgraded, and works by these definitions."""
+    def apply(self, definitions: Definitions, *, residents: Residents = Residents.REFUSE) -> ApplyReport:
+        """The control database is upgraded, and works by these definitions.
+
+        Args:
+            residents: what becomes of customers who have records elsewhere than these lead them.
+        """
         self.upgrade()
         with self._apply_step(definitions) as step:
-            report = step.apply(definitions)
+            report = replace(step, residents=residents).apply(definitions)
         for store in report.stores:
             if not store.error:
                 self.drift.forget(store.data_source_id)
@@ -206,9 +241,16 @@ class Application:
         readers = ReaderPool(
             lambda app_id: definitions.apps[app_id].url.template, self._connect_app, per_app=2
         )
-        stores = StorePool(lambda id_: definitions.bodies["data_sources"][id_], self._connect_store)
+        registered = {} if self.is_empty() else self.data_sources.registered()
+        bodies = definitions.bodies["data_sources"]
+        stores = StorePool(lambda id_: bodies[id_] if id_ in bodies else registered[id_], self._connect_store)
         try:
-            yield ApplyStep(registry=self.definitions_table, readers=readers, stores=stores)
+            yield ApplyStep(
+                registry=self.definitions_table,
+                readers=readers,
+                stores=stores,
+                registered={id_: body["schema"] for id_, body in registered.items()},
+            )
         finally:
             readers.close()
             stores.close()
@@ -246,9 +288,16 @@ class Application:
         return open_reader(app_id, _secret(url), nonce=self.workspace())
 
     def _data_source_body(self, data_source_id: DataSourceId) -> Mapping[str, Any]:
-        return self.catalogue().data_source(data_source_id)
+        catalogue = self.catalogue()
+        if ("data_sources", data_source_id) not in catalogue.bodies:
+            body = self._registered.get(data_source_id)
+            if body is not None:
+                return body
+        return catalogue.data_source(data_source_id)
 
-    def _connect_store(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> RecordStore:
+    def _connect_store(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> OpenStore:
+        if body.get("origin") == "api":
+            return self._connect_registered(data_source_id, body)
         data_source = DataSource.model_validate(dict(body))
         return open_store(
             data_source_id=data_source_id,
@@ -256,13 +305,79 @@ class Application:
             namespace=data_source.namespace,
             workspace=self.workspace(),
             schema=data_source.schema_id,
+            read_url=_read_url(data_source),
+            shared=data_source.isolation == "shared",
         )
+
+    def _connect_record_reader(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> OpenReader:
+        if body.get("origin") == "api":
+            return open_record_reader(
+                data_source_id=data_source_id,
+                url=_kept_secret(self.data_sources.url_of(data_source_id)),
+                read_url=None,
+                namespace=body["namespace"],
+                workspace=self.workspace(),
+                schema=body["schema"],
+                pinned=self.allowed_hosts.pinned,
+            )
+        data_source = DataSource.model_validate(dict(body))
+        return open_record_reader(
+            data_source_id=data_source_id,
+            url=_secret(data_source.url.template),
+            read_url=_read_url(data_source),
+            namespace=data_source.namespace,
+            workspace=self.workspace(),
+            schema=data_source.schema_id,
+        )
+
+    def _connect_registered(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> OpenStore:
+        """Of a data source that the API made: where it leads is checked at each connect."""
+        return open_store(
+            data_source_id=data_source_id,
+            url=_kept_secret(self.data_sources.url_of(data_source_id)),
+            namespace=body["namespace"],
+            workspace=self.workspace(),
+            schema=body["schema"],
+            pinned=self.allowed_hosts.pinned,
+        )
+
+    def _given_location(self, url: str) -> Location | None:
+        # The paths of files are relative to the directory in which the API may name some.
+        return location_of(self.allowed_hosts.pinned(url) if url.startswith("sqlite:") else url)
 
     def workspace(self) -> str:
         """The id of this installation: the stamp of its stores, the mark of its readers."""
         if self._workspace is None:
             self._workspace = workspace_id(self.engine)
         return self._workspace
+
+    # --- data sources of the API ------------------------------------------------------------------
+
+    @cached_property
+    def registering(self) -> RegisterStep:
+        """Adds data sources and changes them."""
+        return RegisterStep(
+            registrations=self.data_sources,
+            stores=self.stores,
+            models_of=self.models_of,
+            trial=self.try_data_source,
+            changed=self._registered.forget,
+        )
+
+    def models_of(self, schema: str) -> list[ModelShape]:
+        """The applied models of a schema."""
+        catalogue = self.catalogue()
+        return [catalogue.model(model_id) for model_id in catalogue.models_of(schema)]
+
+    def try_data_source(self, new: NewDataSource, data_source_id: DataSourceId) -> ConnectionFacts:
+        """See `check_connection`."""
+        return check_connection(
+            _kept_secret(new.url),
+            namespace=new.namespace,
+            identity=(self.workspace(), data_source_id, new.schema),
+            pinned=self.allowed_hosts.pinned,
+            wanted=[model.id for model in self.models_of(new.schema)],
+        )
 
     # --- work -----------------------------------------------------------------------------------
 
@@ -300,8 +415,15 @@ class Application:
         self._sweep.recognise_restored()
 
     def targets(self) -> Sequence[Target]:
-        """Every (data source, model) of the applied definitions."""
-        return self.catalogue().targets()
+        """Every (data source, model) of what is applied and registered, but for what is disabled."""
+        catalogue = self.catalogue()
+        registered = [
+            (id_, model)
+            for id_, body in sorted(self._registered.all().items())
+            for model in catalogue.models_of(body["schema"])
+        ]
+        disabled = self.data_sources.disabled()
+        return [target for target in (*catalogue.targets(), *registered) if target[0] not in disabled]
 
     @contextmanager
     def nudging(self, nudge: Nudge) -> Iterator[None]:
@@ -314,6 +436,7 @@ class Application:
 
     def close(self) -> None:
         """Every connection of this process is closed."""
+        self.route_cache.close()
         self.readers.close()
         self.stores.close()
         self.engine.dispose()
@@ -352,6 +475,16 @@ def _secret(url: str) -> str:
     if resolved != url:
         logs.keep_secret(resolved)
     return resolved
+
+
+def _kept_secret(url: str) -> str:
+    """The URL, of which from now on no log line shows the password, nor the whole."""
+    logs.keep_secret(url, *(part for part in (urlsplit(url).password,) if part))
+    return url
+
+
+def _read_url(data_source: DataSource) -> str | None:
+    return None if data_source.read_url is None else _secret(data_source.read_url.template)
 
 
 def build(settings: Settings, *, process: str) -> Application:

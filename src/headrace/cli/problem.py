@@ -13,6 +13,7 @@ from headrace.logs import scrubbed
 
 if TYPE_CHECKING:
     from headrace.definition.definitions import Definitions
+    from headrace.domain.vocabulary import DataSourceId
     from headrace.steps.apply import ApplyReport
     from workers.sync import SyncReport
 
@@ -40,12 +41,19 @@ def with_mend(message: str) -> str:
 def faults_of(definitions: Definitions, report: ApplyReport) -> list[Fault]:
     """What an apply left out, or a plan would: apps, sources and data sources, one fault each."""
     stores = [
-        Fault(definitions.file("data_sources", s.data_source_id), "", s.error)
+        Fault(_where(definitions, s.data_source_id), "", s.error)
         for s in report.stores
         if s.error
     ]
     found = (*report.unavailable, *report.faults, *stores)
     return [Fault(f.file, f.path, with_mend(f.message)) for f in found]
+
+
+def _where(definitions: Definitions, data_source_id: DataSourceId) -> str:
+    """The data source's file, if it has one."""
+    if data_source_id in definitions.data_sources:
+        return definitions.file("data_sources", data_source_id)
+    return f"data source {data_source_id}"
 
 
 def tell_faults(definitions: Definitions, report: ApplyReport) -> None:

@@ -12,13 +12,20 @@ import sqlalchemy as sa
 from headrace.control.audit import AuditEntry, SqlAudit
 from headrace.control.customer_view import CustomerView
 from headrace.control.customers import CustomerChange, NewCustomer, SqlCustomers
+from headrace.control.data_sources import SqlDataSources
 from headrace.control.engine import writing
 from headrace.control.move_tables import residence
+from headrace.control.moves import SqlMoves
+from headrace.control.sharing import Places
 from headrace.control.tables import binding
 from headrace.control.tables import customer as customers
+from headrace.control.vault import Vault
+from headrace.definition.location import location_of
 from headrace.domain.assignment import Asked, Named
 from headrace.domain.refusal import Refusal
+from headrace.domain.vocabulary import DataSourceId
 from headrace.errors import RefusedError
+from headrace.ports.registering import NewDataSource
 from tests.conformance.control.project import USERS, Control
 
 ACTOR = "cli:tester"
@@ -58,6 +65,14 @@ class Tenancy:
         self.control = control
         self.engine = control.engine
         self.customers = SqlCustomers(self.engine)
+        places = Places(
+            vault=Vault(["a passphrase of the tests"]),
+            environ={},
+            given=location_of,
+            control_url="sqlite:///control.db",
+        )
+        self.data_sources = SqlDataSources(self.engine, places)
+        self.moves = SqlMoves(self.engine)
         control.apply(USERS, bodies=TENANCY)
 
     def create(self, provided_id: str, group: str = PRODUCTION, **fields: Any) -> CustomerView:
@@ -92,6 +107,14 @@ class Tenancy:
                 pin = {"customer_id": view.id, "schema": schema, "data_source_id": place.id}
                 connection.execute(sa.insert(binding).values(**pin, origin="pinned_default"))
         return place.id
+
+    def add(self, url: str, *, within: str | None = PRODUCTION, **fields: Any) -> DataSourceId:
+        """A data source is registered, and serves."""
+        given = {"nickname": "Added", "schema": "shop", "visibility_groups": (PRODUCTION,)}
+        given |= {"type": "sqlite" if url.startswith("sqlite") else "postgres", "url": url, **fields}
+        id_ = self.data_sources.register(NewDataSource(**given), actor=ACTOR, within=within)
+        self.data_sources.activate(id_, actor=ACTOR, within=within)
+        return id_
 
     def epoch(self, provided_id: str, schema: str = "shop") -> int:
         epochs = sa.select(binding.c.epoch).join(customers, customers.c.id == binding.c.customer_id)
