@@ -82,8 +82,8 @@ def stores(tmp_path: Path) -> Iterator[Stores]:
     made.pool.close()
 
 
-def read(stores: Stores, data_source_id: DataSourceId, version: int = 1) -> str | None:
-    reader = stores.pool.reader(data_source_id, version)
+def read(stores: Stores, data_source_id: DataSourceId) -> str | None:
+    reader = stores.pool.reader(data_source_id)
     return reader.one(MODEL, ("1",), ["name"], customer="acme", routed_at=1)
 
 
@@ -124,7 +124,7 @@ def test_one_in_use_is_not_closed(tmp_path: Path) -> None:
         merge.apply_rows(scope(USERS), batch(USERS, [{"id": 2, "name": "y"}]))
     assert store.count(MODEL) == 2
     read(stores, two)
-    stores.pool.reader(stores.add(3), 1)
+    stores.pool.reader(stores.add(3))
     assert len(stores.pool) == 1
     stores.pool.close()
 
@@ -155,11 +155,9 @@ def test_whoever_still_has_a_closed_store_ends_its_work_and_leaves_nothing_open(
     assert stores.open_files() == set()
 
 
-def test_a_reader_of_another_version_of_the_definition_is_another_one(stores: Stores) -> None:
+def test_a_reader_of_another_definition_is_another_one(stores: Stores) -> None:
     one = stores.add(1)
-    first = stores.pool.reader(one, 1)
-    assert stores.pool.reader(one, 1) is first
-    assert stores.pool.reader(one, 2) is first  # nothing that it is made of has changed
+    first = stores.pool.reader(one)
+    assert stores.pool.reader(one) is first
     stores.bodies[one] = {"path": stores.bodies[stores.add(2)]["path"]}
-    assert stores.pool.reader(one, 2) is first
-    assert stores.pool.reader(one, 3) is not first
+    assert stores.pool.reader(one) is not first

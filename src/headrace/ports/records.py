@@ -94,6 +94,6 @@ class RecordReader(Protocol):
 
 
 class RecordReaders(Protocol):
-    def reader(self, data_source_id: DataSourceId, config_version: int) -> RecordReader:
-        """The one reader of a data source in this process, shared by its threads."""
+    def reader(self, data_source_id: DataSourceId) -> RecordReader:
+        """The one reader of a data source, as it is defined now, in this process; shared by its threads."""
         ...

@@ -64,7 +64,7 @@ class RecordsStep:
         for _ in range(_TRIES):
             route = self.routes.resolve(reading.visibility_group, reading.customer, reading.schema)
             try:
-                reader = self.readers.reader(route.data_source, route.config_version)
+                reader = self.readers.reader(route.data_source)
                 return route, read(reader, route.version)
             except RouteMovedError:
                 self.routes.invalidate()

@@ -45,7 +45,6 @@ class _Role(Enum):
 class _Entry:
     store: _Closable
     body: Body
-    config_version: int | None
 
 
 class StorePool:
@@ -80,43 +79,25 @@ class StorePool:
         return len(self._open)
 
     def open(self, data_source_id: DataSourceId) -> RecordStore:
-        found = self._opened(data_source_id, _Role.OWNER, self._connect, config_version=None)
-        return cast("RecordStore", found)
+        return cast("RecordStore", self._opened(data_source_id, _Role.OWNER, self._connect))
 
-    def reader(self, data_source_id: DataSourceId, config_version: int) -> RecordReader:
-        """The one reader of a data source in this process. Asks for its definition only when it is not known
-        in this version."""
+    def reader(self, data_source_id: DataSourceId) -> RecordReader:
         if self._connect_reader is None:
             raise InvariantError("this pool has no readers")
-        key = (data_source_id, _Role.READER)
-        with self._lock:
-            known = self._open.get(key)
-            if known is not None and known.config_version == config_version:
-                self._open.move_to_end(key)
-                return cast("RecordReader", known.store)
-        found = self._opened(
-            data_source_id, _Role.READER, self._connect_reader, config_version=config_version
-        )
-        return cast("RecordReader", found)
+        return cast("RecordReader", self._opened(data_source_id, _Role.READER, self._connect_reader))
 
     def _opened(
-        self,
-        data_source_id: DataSourceId,
-        role: _Role,
-        connect: Callable[[DataSourceId, Body], _Closable],
-        *,
-        config_version: int | None,
+        self, data_source_id: DataSourceId, role: _Role, connect: Callable[[DataSourceId, Body], _Closable]
     ) -> _Closable:
         body = self._body_of(data_source_id)
         key = (data_source_id, role)
         with self._lock:
             known = self._open.get(key)
             if known is not None and known.body == body:
-                known.config_version = config_version
                 self._open.move_to_end(key)
                 return known.store
             made = connect(data_source_id, body)
-            self._open[key] = _Entry(made, body, config_version)
+            self._open[key] = _Entry(made, body)
             self._open.move_to_end(key)
             retired = [*((known.store,) if known is not None else ()), *self._take_out()]
         for store in retired:
