@@ -47,7 +47,15 @@ class RoutingChangedError(RetryableError):
 
 
 class RouteMovedError(RetryableError):
-    """The customer's records left this data source after the route was resolved: resolve it again."""
+    """The customer's records left this data source after the route was resolved: resolve it again.
+
+    Attributes:
+        epoch: routing's version since which they are elsewhere.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        super().__init__("the customer is moved again and again: try later")
 
 
 class DataRejectedError(HeadraceError):

@@ -61,16 +61,21 @@ class RecordsStep:
         )
 
     def _read(self, reading: Reading, read: Callable[[RecordReader, int], T]) -> tuple[ResolvedRoute, T]:
+        left = RouteMovedError(0)
         for _ in range(_TRIES):
             route = self.routes.resolve(reading.visibility_group, reading.customer, reading.schema)
+            # A mark is made after its flip: whoever resolves afresh and is older than it asks a control
+            # database that was put back from a backup, by which the records are here again.
+            routed_at = max(route.version, left.epoch)
             try:
                 reader = self.readers.reader(route.data_source)
-                return route, read(reader, route.version)
-            except RouteMovedError:
+                return route, read(reader, routed_at)
+            except RouteMovedError as error:
+                left = error
                 self.routes.invalidate()
             except ConfigurationError as error:
                 log.error("data source cannot be read", data_source=route.data_source, error=str(error))
                 raise RefusedError(
                     Refusal.DATA_SOURCE_UNAVAILABLE, "the customer's data source does not serve now"
                 ) from error
-        raise RouteMovedError("the customer is moved again and again: try later")
+        raise left

@@ -100,7 +100,7 @@ def _require(customer: str) -> None:
 def _check_moved(rows: Sequence[Sequence[Any]], routed_at: int) -> None:
     moved = rows[0][0]
     if moved is not None and moved > routed_at:
-        raise RouteMovedError("the customer's records have left this data source")
+        raise RouteMovedError(moved)
 
 
 def _place(model: ModelShape, query: RecordQuery, columns: Sequence[Column], row: Sequence[Any]) -> Place:
