@@ -340,3 +340,27 @@ def test_keys_of_another_group_are_not_there(site: Site) -> None:
         assert staff.get("/api/v1/signing-keys").json()["items"] == []
         assert code(staff.post(f"/api/v1/signing-keys/{kid}/revoke")) == (404, "not_found")
     assert site.application.signing_keys.usable(kid) is not None
+
+
+# --- the audit ----------------------------------------------------------------------------------
+
+
+def test_the_audit_shows_what_was_done_and_refused_in_the_group_alone(site: Site) -> None:
+    with site.client() as staff, site.client("testing") as other:
+        other.post("/api/v1/customers/t-acme/tokens")
+        staff.post("/api/v1/customers/c-acme/tokens")
+        staff.post("/api/v1/customers/t-acme/tokens")
+        answer = staff.get("/api/v1/audit", params={"limit": 2}).json()
+        actor = f"token:{site.staff_token().split('_')[1]}"
+        assert [(line["action"], line["outcome"], line["customer"]) for line in answer["items"]] == [
+            ("customer.mint_token", "refused", "t-acme"),
+            ("customer.mint_token", "done", "acme"),
+        ]
+        assert {line["actor"] for line in answer["items"]} == {actor}
+        assert answer["items"][0]["detail"]["code"] == "not_found"
+        rest = staff.get("/api/v1/audit", params={"after": answer["next"]}).json()
+        assert [line["action"] for line in rest["items"]] == ["token.create"]
+        assert len(staff.get("/api/v1/audit?customer=acme").json()["items"]) == 1
+        late = staff.get("/api/v1/audit", params={"since": "2100-01-01T00:00:00Z"}).json()
+        assert late == {"items": [], "next": None}
+        assert staff.get("/api/v1/audit", params={"since": "2024-01-01T00:00:00"}).status_code == 422
