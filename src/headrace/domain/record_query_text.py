@@ -59,7 +59,7 @@ def parse_query(
     query = RecordQuery(
         filters=tuple(_filter(text, columns) for text in filters),
         sort=_sorts(sort, columns) if sort else (),
-        fields=_fields(fields, columns) if fields else None,
+        fields=parse_fields(model, fields) if fields else None,
         limit=limit,
     )
     if after is None:
@@ -68,6 +68,16 @@ def parse_query(
     return RecordQuery(
         filters=query.filters, sort=query.sort, fields=query.fields, limit=query.limit, after=place
     )
+
+
+def parse_fields(model: ModelShape, text: str) -> tuple[str, ...]:
+    """The names between commas, each once.
+
+    Raises:
+        RefusedError: `invalid_request`: a record has no such property.
+    """
+    columns = record_columns(model)
+    return tuple(dict.fromkeys(_column(name, columns, parameter="fields").name for name in text.split(",")))
 
 
 def encode_place(place: Place, model: ModelShape, query: RecordQuery) -> str:
@@ -189,10 +199,6 @@ def _sorts(text: str, columns: Mapping[str, Column]) -> tuple[Sort, ...]:
     if len(sorts) > MAX_SORTS:
         raise _wrong(f"sort: {len(sorts)} properties are more than {MAX_SORTS}")
     return tuple(sorts)
-
-
-def _fields(text: str, columns: Mapping[str, Column]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_column(name, columns, parameter="fields").name for name in text.split(",")))
 
 
 def _column(name: str, columns: Mapping[str, Column], *, parameter: str) -> Column:

@@ -60,10 +60,14 @@ class RecordsStep:
             ),
         )
 
+    def route(self, reading: Reading) -> ResolvedRoute:
+        """Where the records would be read."""
+        return self.routes.resolve(reading.visibility_group, reading.customer, reading.schema)
+
     def _read(self, reading: Reading, read: Callable[[RecordReader, int], T]) -> tuple[ResolvedRoute, T]:
         left = RouteMovedError(0)
         for _ in range(_TRIES):
-            route = self.routes.resolve(reading.visibility_group, reading.customer, reading.schema)
+            route = self.route(reading)
             # A mark is made after its flip: whoever resolves afresh and is older than it asks a control
             # database that was put back from a backup, by which the records are here again.
             routed_at = max(route.version, left.epoch)

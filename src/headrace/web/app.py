@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import HeadraceError
-from headrace.web import audit, health, sources, tokens
+from headrace.web import audit, embed, health, records, sources, tokens
 from headrace.web.auth import EMBED_PATH, Gate
 from headrace.web.customer_token import CustomerTokens
 from headrace.web.edge import Edge
@@ -21,7 +21,13 @@ from headrace.web.limits import BodyLimit, RateLimit
 from headrace.web.problem import EVERYWHERE, SCHEMA, problem_response, problems
 from headrace.wiring import Application
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (sources.router, tokens.router, audit.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    sources.router,
+    tokens.router,
+    audit.router,
+    records.router,
+    embed.router,
+)
 """Of the API: all behind the gate."""
 
 

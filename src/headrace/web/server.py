@@ -28,6 +28,7 @@ def serve(process: Process, application: Application) -> None:
         ConfigurationError: the address cannot be had.
     """
     settings = process.settings
+    application.route_cache.watch()
     with _listening(settings.http_host, settings.http_port) as listener:
         server = uvicorn.Server(
             uvicorn.Config(
