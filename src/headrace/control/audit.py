@@ -168,3 +168,13 @@ def _entry(row: sa.Row[Any]) -> AuditEntry:
             detail=row.detail,
         ),
     )
+
+
+@contextmanager
+def telling_refusals(audit_log: SqlAudit, line: AuditLine) -> Iterator[None]:
+    """What the block is refused has this line; what it does writes its own."""
+    try:
+        yield
+    except RefusedError as error:
+        audit_log.append(line.refused(error))
+        raise

@@ -22,7 +22,7 @@ from headrace.control.customer_view import (
     own_bindings,
 )
 from headrace.control.dropping import Feeds, drop_rows, lock_feeds
-from headrace.control.engine import insert_or, reading
+from headrace.control.engine import insert_or, reading, refusing_taken
 from headrace.control.impact import Impact, foreseen
 from headrace.control.move_tables import residence
 from headrace.control.new_id import new_uuid
@@ -33,7 +33,7 @@ from headrace.control.tables import customer
 from headrace.control.types import now
 from headrace.domain.assignment import Asked, refuse_other_mapping
 from headrace.domain.refusal import Refusal
-from headrace.domain.routing import MAX_ANCESTORS
+from headrace.domain.routing import MAX_ANCESTORS, Route
 from headrace.domain.vocabulary import DataSourceId, ModelId
 from headrace.errors import RefusedError
 
@@ -45,6 +45,8 @@ class Unchanged(Enum):
 
 
 UNCHANGED: Final = Unchanged.UNCHANGED
+
+_TAKEN: Final = "another customer has this provided_id: give another one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,18 @@ class SqlCustomers:
             found = connection.execute(rows.order_by(customer.c.provided_id).limit(limit + 1)).all()
             page = page_of(found, limit, lambda row: str(row.provided_id))
             return Page(tuple(customer_views(connection, group, page.items)), page.next)
+
+    def explain(self, group: str, name: str, schema: str) -> tuple[str, Route]:
+        """The customer's `provided_id`, and its route with the trace.
+
+        Raises:
+            RefusedError: `not_found`: there is no such customer or schema.
+        """
+        with reading(self._engine) as connection:
+            provided_id = str(find_customer(connection, group, name).provided_id)
+            if schema not in schemas_of(connection):
+                raise RefusedError(Refusal.NOT_FOUND, "there is no such schema")
+            return provided_id, routes_of(connection, schema, group, [provided_id])[provided_id]
 
     def create(self, group: str, new: NewCustomer, *, actor: str) -> tuple[CustomerView, bool]:
         """The customer with this `provided_id`, and whether it was made now.
@@ -262,7 +276,8 @@ def _write(connection: sa.Connection, group: str, customer_id: str, change: Cust
         _check_renaming(connection, found, change.provided_id)
         values["provided_id"] = change.provided_id
     if values:
-        connection.execute(sa.update(customer).where(customer.c.id == customer_id).values(values))
+        with refusing_taken(Refusal.CUSTOMER_EXISTS, _TAKEN):
+            connection.execute(sa.update(customer).where(customer.c.id == customer_id).values(values))
     if change.parent is not UNCHANGED:
         _put_below(connection, group, customer_id, change.parent)
     _rebind(connection, group, customer_id, change)
@@ -379,7 +394,7 @@ def _check_renaming(connection: sa.Connection, found: sa.Row[Any], provided_id: 
         customer.c.visibility_group == found.visibility_group, customer.c.provided_id == provided_id
     )
     if connection.execute(same).first() is not None:
-        raise RefusedError(Refusal.CUSTOMER_EXISTS, "another customer has this provided_id: give another one")
+        raise RefusedError(Refusal.CUSTOMER_EXISTS, _TAKEN)
 
 
 def _homes(connection: sa.Connection, customer_id: str) -> list[str]:

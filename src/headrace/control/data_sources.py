@@ -29,7 +29,7 @@ from headrace.control.data_source_view import (
     in_group,
     write_groups,
 )
-from headrace.control.engine import insert_or, reading
+from headrace.control.engine import insert_or, reading, refusing_taken
 from headrace.control.impact import Impact, foreseen
 from headrace.control.paging import Page, page_of, place_of
 from headrace.control.routing_change import changing_routing
@@ -43,6 +43,7 @@ from headrace.errors import RefusedError
 from headrace.ports.registering import DataSourceChange, NewDataSource
 
 ID_PREFIX: Final = "api_"
+_TAKEN: Final = "another data source has this provided_id: give another one"
 
 
 def new_data_source_id() -> str:
@@ -138,18 +139,18 @@ class SqlDataSources:
         with acting(self._engine, line) as act:
             self._check(act.connection, new, itself=None)
             id_ = self._new_id()
-            act.connection.execute(
-                sa.insert(data_source).values(
-                    id=id_,
-                    provided_id=new.provided_id or id_,
-                    nickname=new.nickname,
-                    schema=new.schema,
-                    isolation=new.isolation,
-                    state=State.DISABLED.value,
-                    origin="api",
-                    body=new.body,
-                )
-            )
+            row = {
+                "id": id_,
+                "provided_id": new.provided_id or id_,
+                "nickname": new.nickname,
+                "schema": new.schema,
+                "isolation": new.isolation,
+                "state": State.DISABLED.value,
+                "origin": "api",
+                "body": new.body,
+            }
+            with refusing_taken(Refusal.DATA_SOURCE_EXISTS, _TAKEN):
+                act.connection.execute(sa.insert(data_source).values(row))
             write_groups(act.connection, id_, new.visibility_groups)
             act.connection.execute(
                 sa.insert(data_source_secret).values(data_source_id=id_, sealed_url=sealed)
@@ -254,7 +255,8 @@ class SqlDataSources:
             secret = sa.update(data_source_secret).where(data_source_secret.c.data_source_id == row.id)
             connection.execute(secret.values(sealed_url=sealed))
         if values:
-            connection.execute(sa.update(data_source).where(data_source.c.id == row.id).values(values))
+            with refusing_taken(Refusal.DATA_SOURCE_EXISTS, _TAKEN):
+                connection.execute(sa.update(data_source).where(data_source.c.id == row.id).values(values))
         if set(new.visibility_groups) != groups_of_data_source(connection, row.id):
             changed["visibility_groups"] = sorted(new.visibility_groups)
             write_groups(connection, row.id, new.visibility_groups)
@@ -388,9 +390,7 @@ class SqlDataSources:
             sa.or_(data_source.c.provided_id == new.provided_id, data_source.c.id == new.provided_id)
         )
         if new.provided_id is not None and set(connection.execute(taken).scalars()) - {itself}:
-            raise RefusedError(
-                Refusal.DATA_SOURCE_EXISTS, "another data source has this provided_id: give another one"
-            )
+            raise RefusedError(Refusal.DATA_SOURCE_EXISTS, _TAKEN)
         self._places.refuse_shared(connection, new, itself=itself)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.control.types import now
 from headrace.definition.secrets import url_fault
-from headrace.errors import ConfigurationError, ControlUnavailableError, InvariantError
+from headrace.errors import ConfigurationError, ControlUnavailableError, InvariantError, RefusedError
 
 _NOT_UPGRADED = "the control database lacks a table or column: run `headrace db upgrade`"
 
@@ -165,6 +165,15 @@ def _translated() -> Iterator[None]:
         if isinstance(error, exc.OperationalError) or error.connection_invalidated:
             raise ControlUnavailableError(f"control database: {_first_line(error)}") from error
         raise
+
+
+@contextmanager
+def refusing_taken(code: str, detail: str) -> Iterator[None]:
+    """What is unique and was taken while we looked is refused. The transaction must end with it."""
+    try:
+        yield
+    except exc.IntegrityError as error:
+        raise RefusedError(code, detail) from error
 
 
 def _first_line(error: exc.DBAPIError) -> str:

@@ -13,7 +13,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import HeadraceError
-from headrace.web import audit, embed, health, records, sources, tokens
+from headrace.web import (
+    audit,
+    customers,
+    data_sources,
+    embed,
+    explain_route,
+    health,
+    records,
+    schemas,
+    sources,
+    tokens,
+)
 from headrace.web.auth import EMBED_PATH, Gate
 from headrace.web.customer_token import CustomerTokens
 from headrace.web.edge import Edge
@@ -25,6 +36,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     sources.router,
     tokens.router,
     audit.router,
+    customers.router,
+    data_sources.router,
+    schemas.router,
+    explain_route.router,
     records.router,
     embed.router,
 )
