@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -43,11 +43,26 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Operate")(doctor)
 
 
-def doctor(config: Config = None, json: Json = False) -> None:
+def doctor(
+    prove_isolation: Annotated[
+        bool,
+        typer.Option(
+            "--prove-isolation",
+            help="Instead, write records of made-up customers into tables of their own in every data source, "
+            "look whether anybody finds another's, and remove them.",
+        ),
+    ] = False,
+    config: Config = None,
+    json: Json = False,
+) -> None:
     """Ask everything that is connected how it is, and how to mend what is not well. Changes nothing.
 
     Example: headrace doctor
     """
+    if prove_isolation:
+        from headrace.cli.prove_isolation import prove
+
+        raise typer.Exit(prove(config, as_json=json))
     from dataclasses import asdict
 
     from headrace.cli import screen

@@ -166,6 +166,10 @@ class RecordStore(StoredRows, Protocol):
         model's merge lock. Idempotent. Recomputes every record of a source whose properties changed."""
         ...
 
+    def remove(self, model: ModelShape) -> None:
+        """Nothing is left of the model: neither tables nor what is known of its feeds."""
+        ...
+
     def merging(self, model: ModelShape) -> AbstractContextManager[MergeTransaction | None]:
         """Try the lock (data source, model) first; None when another holds it."""
         ...

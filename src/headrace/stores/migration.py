@@ -252,6 +252,17 @@ def migrate(frame: Frame, migration: Migration) -> None:
     frame.drop_temps()
 
 
+def remove(connections: Connections, frame: Frame) -> None:
+    """Nothing is left of the model: no table, nothing of its feeds, no contract."""
+    q, table = frame.q, frame.dialect.table
+    for name in (frame.model.id, *(staged_name(source.id) for source in frame.secondary)):
+        if connections.existing(frame.session, name) is not None:
+            frame.run(f"DROP TABLE {table(name)}")
+    _forget_feeds(frame, [source.id for source in frame.model.sources])
+    binds = frame.binds()
+    frame.run(f"DELETE FROM {table(CONTRACT)} WHERE {q('model')} = {binds.text(frame.model.id)}", binds)
+
+
 def _forget_feeds(frame: Frame, sources: Iterable[SourceId]) -> None:
     """Their rows are gone: control sees a store behind its log, and begins a new one."""
     q, applied, gone = frame.q, frame.dialect.table(APPLIED), frame.dialect.table(GONE)

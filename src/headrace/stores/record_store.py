@@ -22,7 +22,7 @@ from headrace.stores.layout import (
     system_layouts,
 )
 from headrace.stores.merge import SqlMerge, read_applied
-from headrace.stores.migration import find_migration, migrate
+from headrace.stores.migration import find_migration, migrate, remove
 from headrace.stores.ownership import Identity, Ownership
 from headrace.stores.reading import read_rows
 from headrace.stores.reading_role import ReadingRole, Right
@@ -62,6 +62,11 @@ class SqlRecordStore(SqlStoredRows):
             changes += self._prepare_model(model)
         changes += self._prepare_rights(models)
         return tuple(changes)
+
+    def remove(self, model: ModelShape) -> None:
+        with self._connections.locked(model.id) as session:
+            if self._ownership.check_unless_new(session):
+                remove(self._connections, Frame(session, model))
 
     @contextmanager
     def merging(self, model: ModelShape) -> Iterator[MergeTransaction | None]:
