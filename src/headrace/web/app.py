@@ -33,17 +33,17 @@ from headrace.web.problem import EVERYWHERE, SCHEMA, problem_response, problems
 from headrace.wiring import Application
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
-    sources.router,
+    embed.router,
+    records.router,
     tokens.router,
-    audit.router,
     customers.router,
     data_sources.router,
     schemas.router,
     explain_route.router,
-    records.router,
-    embed.router,
+    sources.router,
+    audit.router,
 )
-"""Of the API: all behind the gate."""
+"""Of the API: all behind the gate. The most asked first: FastAPI tries them in order, for some µs each."""
 
 
 class Api(FastAPI):
@@ -73,9 +73,9 @@ def create_app(application: Application) -> FastAPI:
     api.state.customer_tokens = customer_tokens
     for error in (HeadraceError, RequestValidationError, HTTPException):
         api.add_exception_handler(error, _problem)
-    api.include_router(health.router)
     for router in ROUTERS:
         api.include_router(router, responses=problems(*EVERYWHERE))
+    api.include_router(health.router)
     _stand_before(api, application, customer_tokens)
     return api
 

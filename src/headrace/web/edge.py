@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import Any, Final
 
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace import logs
@@ -54,5 +56,14 @@ def _measure(scope: Scope, status: int, seconds: float) -> None:
     route: Any = scope.get("route")
     template = getattr(route, "path", None) or "none"
     method = scope["method"] if scope["method"] in _METHODS else "other"
-    HTTP_REQUESTS.labels(route=template, method=method, status=str(status)).inc()
-    HTTP_DURATION.labels(route=template, method=method).observe(seconds)
+    requests, duration = _measures(template, method, status)
+    requests.inc()
+    duration.observe(seconds)
+
+
+@cache  # finding a metric by its labels costs more than to raise it
+def _measures(template: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    return (
+        HTTP_REQUESTS.labels(route=template, method=method, status=str(status)),
+        HTTP_DURATION.labels(route=template, method=method),
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from headrace.control.signing_keys import KeyLine
 from headrace.web.auth import STAFF_PATH, NotABrowser, Staff, StaffWriter
@@ -16,12 +16,17 @@ from headrace.web.customer_token import MAX_TTL_S, SCOPES, TTL_S, MintedToken
 router = APIRouter(prefix=STAFF_PATH, tags=["tokens"])
 
 
+def _whole(value: Any) -> Any:
+    """60.0 is an integer of JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class MintBody(BaseModel):
     """How long the token lives, and what it may."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S, strict=True)] = TTL_S
+    ttl_s: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_TTL_S, strict=True)] = TTL_S
     scopes: Annotated[tuple[Literal["records:read"], ...], Field(max_length=len(SCOPES))] = ("records:read",)
 
 
