@@ -219,8 +219,9 @@ class Application:
         self.upgrade()
         with self._apply_step(definitions) as step:
             report = replace(step, residents=residents).apply(definitions)
+        drifted = {data_source_id for data_source_id, _ in self.drift.drifted()}
         for store in report.stores:
-            if not store.error:
+            if not store.error and store.data_source_id in drifted:
                 self.drift.forget(store.data_source_id)
         # Rows held for a customer whom nobody knew: these definitions may know it.
         self.runs.replay(code=RejectCode.CUSTOMER_REFUSED.value)
