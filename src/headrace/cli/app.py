@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from headrace.cli import (
+    audit,
+    customers,
+    data_sources,
     database,
     demo,
     doctor,
@@ -15,6 +18,7 @@ from headrace.cli import (
     look,
     project,
     rejected,
+    route,
     run,
     tokens,
     verify,
@@ -51,5 +55,8 @@ def headrace(
     """
 
 
-for group in (demo, project, explore, run, inspect, look, rejected, verify, doctor, database, tokens, web):
+for group in (
+    *(demo, project, explore, run, inspect, look, rejected, route, audit, verify),
+    *(doctor, database, customers, data_sources, tokens, web),
+):
     group.register(app)

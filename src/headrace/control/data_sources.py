@@ -69,6 +69,20 @@ class SqlDataSources:
         with reading(self._engine) as connection:
             return _view(connection, id_, within)
 
+    def named(self, name: str, *, within: str | None = None) -> DataSourceView:
+        """The data source with this id, else with this `provided_id`.
+
+        Raises:
+            RefusedError: `not_found`.
+        """
+        either = sa.or_(data_source.c.id == name, data_source.c.provided_id == name)
+        with reading(self._engine) as connection:
+            rows = connection.execute(sa.select(data_source).where(either, in_group(within))).all()
+            found = data_source_views(connection, rows, within=within)
+        if not found:
+            raise RefusedError(Refusal.NOT_FOUND, "there is no such data source")
+        return min(found, key=lambda view: view.id != name)
+
     def list(
         self, *, limit: int, within: str | None = None, schema: str | None = None, after: str | None = None
     ) -> Page[DataSourceView]:
