@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import users
 from benchmarks.database import database
+from benchmarks.http_record import http_record
 from benchmarks.outcome import Outcome, Result
 from benchmarks.peers import Peer
 from benchmarks.reconcile import reconcile
@@ -35,6 +36,7 @@ def first_load(peers: Sequence[Peer], *, rows: int, rounds: int, announce: Calla
 
 WORKS = {
     "W1": first_load,
+    "http-record": http_record,
     "reconcile": reconcile,
     "route-cold-postgres": cold_route_postgres,
     "route-cold-sqlite": cold_route_sqlite,
