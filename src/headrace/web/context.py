@@ -9,12 +9,18 @@ from fastapi import Depends, Request
 from headrace.web.customer_token import CustomerTokens
 from headrace.wiring import Application
 
+
+def application_of(request: Request) -> Application:
+    """The application that `create_app` was given, without the framework's way to it."""
+    return cast("Application", request.app.state.application)
+
+
 # Asynchronous though they wait for nothing: FastAPI sends plain functions through a thread.
 
 
 async def get_application(request: Request) -> Application:
     """The application that `create_app` was given."""
-    return cast("Application", request.app.state.application)
+    return application_of(request)
 
 
 async def get_customer_tokens(request: Request) -> CustomerTokens:
