@@ -165,9 +165,9 @@ def test_a_token_is_printed_once_alone_on_standard_output(headrace: Command) -> 
 
 
 def test_a_token_is_of_a_group_that_there_is(headrace: Command) -> None:
-    ended = headrace("tokens", "create", "backend", "--group", "prodction")
+    ended = headrace("tokens", "create", "backend", "--group", "productions")
     assert ended.code == 2
-    assert 'no visibility group "prodction"' in ended.err
+    assert 'no visibility group "productions"' in ended.err
     assert "production" in ended.err
 
 
