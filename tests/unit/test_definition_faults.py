@@ -406,6 +406,30 @@ CASES = [
         {"data_sources/main:isolation": "dedicated", "customers/globex:data_sources": {"shop": "main"}},
     ),
     Case(
+        "more than three customers above one",
+        {
+            f"customers/c{number}": {"name": "C", "parent": f"c{number - 1}" if number else None}
+            for number in range(5)
+        },
+    ),
+    Case(
+        "customers of one provided_id in one data source",
+        {
+            "visibility_groups/testing": {"name": "Testing"},
+            "apps/shop_db:visibility_group": "production",
+            "apps/crm_db:visibility_group": "production",
+            "customers/acme:visibility_group": "production",
+            "customers/globex:visibility_group": "production",
+            "data_sources/main:visibility_groups": ["production", "testing"],
+            "customers/acme_test": {
+                "name": "Acme",
+                "provided_id": "acme",
+                "visibility_group": "testing",
+                "data_sources": {"shop": "main"},
+            },
+        },
+    ),
+    Case(
         "rows that lead nowhere: no default",
         {"data_sources/main:default_for": REMOVED, "customers/acme:data_sources": REMOVED},
     ),

@@ -9,6 +9,7 @@ from headrace.definition.definitions import DEFAULT_CUSTOMER, Definitions
 from headrace.definition.location import Location, location_of, url_fault
 from headrace.definition.models import App, DataSource, StoreType
 from headrace.definition.secrets import bare_name, secret_faults
+from headrace.domain.routing import MAX_ANCESTORS
 from headrace.domain.vocabulary import DataSourceId, ModelId, SourceId
 from headrace.errors import Fault
 
@@ -28,6 +29,9 @@ def data_source_faults(definitions: Definitions) -> Iterator[Fault]:
             yield Fault(file, "provided_id", message)
         for index, group in enumerate(found.default_for):
             path = f"default_for[{index}]"
+            if found.isolation == "dedicated":
+                message = "a dedicated data source serves one customer alone, and is nobody's default"
+                yield Fault(file, path, f"{message}; remove it here, or make it shared")
             if group not in found.visibility_groups and group in definitions.visibility_groups:
                 message = f"{group} is not among its visibility_groups; add it there, or remove it here"
                 yield Fault(file, path, message)
@@ -115,6 +119,7 @@ def customer_binding_faults(definitions: Definitions) -> Iterator[Fault]:
     """Faults of customers: ids, parents, and the data sources that they are bound to."""
     provided: dict[tuple[str, str], str] = {}
     dedicated: dict[DataSourceId, str] = {}
+    namesakes: dict[tuple[DataSourceId, str], str] = {}
     for id_, customer in sorted(definitions.customers.items()):
         file = definitions.file("customers", id_)
         other = provided.setdefault((customer.visibility_group, customer.provided_id), id_)
@@ -125,12 +130,16 @@ def customer_binding_faults(definitions: Definitions) -> Iterator[Fault]:
         if parent is not None and parent.visibility_group != customer.visibility_group:
             message = f"parent {customer.parent} is of visibility group {parent.visibility_group}, not"
             yield Fault(file, "parent", f"{message} {customer.visibility_group}; name one of the same group")
-        yield from _binding_faults(definitions, id_, dedicated)
+        yield from _binding_faults(definitions, id_, dedicated, namesakes)
     yield from _parent_cycles(definitions)
+    yield from _depth_faults(definitions)
 
 
 def _binding_faults(
-    definitions: Definitions, id_: str, dedicated: dict[DataSourceId, str]
+    definitions: Definitions,
+    id_: str,
+    dedicated: dict[DataSourceId, str],
+    namesakes: dict[tuple[DataSourceId, str], str],
 ) -> Iterator[Fault]:
     customer = definitions.customers[id_]
     for schema, name in customer.data_sources.items():
@@ -148,6 +157,25 @@ def _binding_faults(
         if other != id_:
             message = f"data source {name} is dedicated and serves customer {other} already"
             yield Fault(file, path, f"{message}; name another")
+        same = namesakes.setdefault((DataSourceId(name), customer.provided_id), id_)
+        if same != id_ and definitions.customers[same].visibility_group != customer.visibility_group:
+            message = (
+                f'data source {name} serves customer {same} with the provided_id "{customer.provided_id}"'
+            )
+            yield Fault(file, path, f"{message} already; name another, for their records would be one's")
+
+
+def _depth_faults(definitions: Definitions) -> Iterator[Fault]:
+    for id_ in sorted(definitions.customers):
+        above: list[str] = []
+        at = definitions.customers[id_].parent
+        while at in definitions.customers and at not in above and at != id_:
+            above.append(str(at))
+            at = definitions.customers[str(at)].parent
+        in_a_circle = at in above or at == id_
+        if len(above) > MAX_ANCESTORS and not in_a_circle:
+            message = f"more than {MAX_ANCESTORS} customers above it; name a parent higher up"
+            yield Fault(definitions.file("customers", id_), "parent", message)
 
 
 def _parent_cycles(definitions: Definitions) -> Iterator[Fault]:
