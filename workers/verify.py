@@ -46,7 +46,10 @@ class Failed:
 def run_verify(
     app: Application, wanted: Wanted, progress: Progress = no_progress
 ) -> Iterator[ModelReport | Failed]:
-    """One model after the other; one that fails does not stop the others."""
+    """One model after the other; one that fails does not stop the others. Moves under way end first, where
+    they can: until then the customers' records are in two places, and whole in one."""
+    if app.moves.under_way():
+        run_sync(app, trigger="verify", progress=progress)
     for model in app.catalogue().models.values():
         properties = _properties(model, wanted)
         if not properties or (wanted.models and model.id not in wanted.models):
