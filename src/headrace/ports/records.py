@@ -93,6 +93,43 @@ class RecordReader(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class PreviewTable:
+    """A table of a data source's namespace: its columns in order, their types in the database's words."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRows:
+    """The first rows of a table, every value as a text or null.
+
+    Attributes:
+        truncated: the table has more.
+        cut: some values are longer than is told.
+    """
+
+    table: PreviewTable
+    rows: tuple[tuple[str | None, ...], ...]
+    truncated: bool
+    cut: bool
+
+
+class Preview(Protocol):
+    """Looks at whatever is in a data source's namespace. Names come from the catalogue, never from who asks;
+    each look is rolled back."""
+
+    def tables(self) -> tuple[PreviewTable, ...]:
+        """By name."""
+        ...
+
+    def rows(self, table: str, *, limit: int, customer: str | None) -> PreviewRows | None:
+        """At most `limit` rows, by primary key; None when there is no such table. `customer` (`provided_id`):
+        its rows alone, and nothing of a table that says of no row whose it is."""
+        ...
+
+
 class RecordReaders(Protocol):
     def reader(self, data_source_id: DataSourceId) -> RecordReader:
         """The one reader of a data source, as it is defined now, in this process; shared by its threads."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from headrace.domain.shape import ModelShape, SourceShape
 from headrace.domain.vocabulary import AppId, BatchId, BatchKind, DataSourceId, FeedId, LogId, SourceId
+from headrace.ports.records import Preview
 from headrace.ports.verifying import StoredRows
 
 
@@ -187,6 +188,10 @@ class RecordStore(StoredRows, Protocol):
 
     def staged_rows(self, source: SourceShape, *, customer: str, value: str, limit: int) -> pa.Table:
         """The rows of a secondary source behind a record whose mapped property has this canonical text."""
+        ...
+
+    def preview(self) -> Preview:
+        """What looks at the tables as they are, of whatever customer."""
         ...
 
     def held_rows(self) -> Mapping[FeedId, int]:

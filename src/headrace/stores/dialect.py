@@ -205,6 +205,11 @@ class Connections(Protocol):
 
     def reading(self) -> AbstractContextManager[Session]: ...
 
+    def looking(self, *, timeout_s: int) -> AbstractContextManager[Session]:
+        """A transaction that cannot write, each statement of which has so long, and that is rolled back
+        whatever happens."""
+        ...
+
     def try_locked(self, name: str) -> AbstractContextManager[Session | None]:
         """Holds the lock of `name` until the transaction ends; None when another one does."""
         ...

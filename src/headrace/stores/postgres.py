@@ -184,6 +184,21 @@ class PostgresConnections:
             yield session
 
     @contextmanager
+    def looking(self, *, timeout_s: int) -> Iterator[Session]:
+        """Rolled back when left."""
+        with (
+            translated(self._name),
+            self._pool.connection() as connection,
+            connection.transaction(force_rollback=True),
+        ):
+            session = PostgresSession(connection, self.dialect, self._known.setdefault(connection, {}))
+            session.run("SET TRANSACTION READ ONLY")
+            session.run(f"SET LOCAL statement_timeout = '{timeout_s}s'")
+            # Until a query has run, the first of these could be undone.
+            session.all("SELECT 1")
+            yield session
+
+    @contextmanager
     def try_locked(self, name: str) -> Iterator[Session | None]:
         """A transaction that holds the advisory lock of `name`; None when another one does.
 

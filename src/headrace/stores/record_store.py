@@ -24,6 +24,7 @@ from headrace.stores.layout import (
 from headrace.stores.merge import SqlMerge, read_applied
 from headrace.stores.migration import find_migration, migrate, remove
 from headrace.stores.ownership import Identity, Ownership
+from headrace.stores.preview import SqlPreview
 from headrace.stores.reading import read_rows
 from headrace.stores.reading_role import ReadingRole, Right
 from headrace.stores.stored_rows import SqlStoredRows, json_column, text_column
@@ -132,6 +133,9 @@ class SqlRecordStore(SqlStoredRows):
                 order=(*source.key, *app),
                 limit=limit,
             )
+
+    def preview(self) -> SqlPreview:
+        return SqlPreview(self._connections, self._ownership)
 
     def held_rows(self) -> Mapping[FeedId, int]:
         q = self._dialect.quote

@@ -31,6 +31,7 @@ _WAL_TRIES: Final = 100
 _WAL_PAUSE_S: Final = 0.01
 _LOCK_TIMEOUT_MS: Final = 30_000
 _PIECE_ROWS: Final = 20_000
+_STEPS_BETWEEN_LOOKS: Final = 100_000
 _UNAVAILABLE: Final = ("locked", "busy", "disk", "full", "unable to open", "interrupted", "I/O")
 
 
@@ -175,6 +176,23 @@ class SqliteConnections:
             _begin(connection, "BEGIN", busy_ms=_BUSY_MS)
             with _ended(connection.raw):
                 yield SqliteSession(connection.raw, self.dialect, connection.known)
+
+    @contextmanager
+    def looking(self, *, timeout_s: int) -> Iterator[Session]:
+        """Rolled back when left."""
+        with translated(self._name), self._pool.connection() as connection:
+            until = time.monotonic() + timeout_s
+            raw = connection.raw
+            raw.execute("PRAGMA query_only = ON")
+            raw.set_progress_handler(lambda: time.monotonic() > until, _STEPS_BETWEEN_LOOKS)
+            try:
+                _begin(connection, "BEGIN", busy_ms=_BUSY_MS)
+                yield SqliteSession(raw, self.dialect, connection.known)
+            finally:
+                if raw.in_transaction:
+                    raw.execute("ROLLBACK")
+                raw.set_progress_handler(None, 0)
+                raw.execute("PRAGMA query_only = OFF")
 
     @contextmanager
     def try_locked(self, name: str) -> Iterator[Session | None]:  # noqa: ARG002
