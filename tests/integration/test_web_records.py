@@ -12,6 +12,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from headrace.control import route_cache
 from headrace.domain.vocabulary import DataSourceId
 from tests.conformance.store_rows import scope
 from tests.integration.web_client import WebClient
@@ -197,6 +198,20 @@ def test_a_read_that_meets_a_move_resolves_again(site: Site, acme: WebClient) ->
         merge.drop_customer(scope(model.primary, "acme"), "acme", version)
     assert names(acme.get(EMBED)) == ["acme in globex's"]
     assert acme.get(f"{EMBED}/a/1").json()["name"] == "acme in globex's"
+
+
+def test_a_change_through_this_process_is_seen_by_the_next_request(
+    site: Site, acme: WebClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_cache, "ASK_EVERY_S", 60.0)
+    site.application.route_cache.watch()
+    monkeypatch.setattr(route_cache, "TRUSTED_S", 60.0)
+    site.application.route_cache.look()
+    assert names(acme.get(EMBED))[0] == "acme 1"
+    with site.client() as writer:
+        changed = writer.patch("/api/v1/customers/c-acme", json={"mapping": {"shop": {"id": "own"}}})
+        assert changed.status_code == 200, changed.text
+    assert names(acme.get(EMBED)) == ["acme in globex's"]
 
 
 def test_the_document_says_what_records_are(site: Site) -> None:

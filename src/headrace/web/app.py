@@ -29,6 +29,7 @@ from headrace.web import (
 from headrace.web.auth import EMBED_PATH, Gate
 from headrace.web.customer_token import CustomerTokens
 from headrace.web.edge import Edge
+from headrace.web.fresh_routes import FreshRoutes
 from headrace.web.limits import BodyLimit, RateLimit
 from headrace.web.problem import EVERYWHERE, SCHEMA, problem_response, problems
 from headrace.wiring import Application
@@ -85,6 +86,7 @@ def create_app(application: Application) -> FastAPI:
 def _stand_before(api: FastAPI, application: Application, customer_tokens: CustomerTokens) -> None:
     """The last one added is the first that a request meets."""
     settings = application.settings
+    api.add_middleware(FreshRoutes, routes=application.route_cache)
     api.add_middleware(BodyLimit, max_bytes=settings.http_max_body_bytes)
     api.add_middleware(
         Gate,
