@@ -1,4 +1,4 @@
-"""The mutants: first those of reading, then the journal's, the merge's, and routing's."""
+"""The mutants: of reading, then the journal's, the merge's, routing's, and of what keeps stores apart."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ _APPEND = "src/headrace/control/append.py"
 _GONE = "src/headrace/stores/gone.py"
 _LOG_RUN = "src/headrace/steps/log_run.py"
 
+_ALLOWED_HOST = "src/headrace/stores/allowed_host.py"
+_OWNERSHIP = "src/headrace/stores/ownership.py"
+
+_HOST_TESTS = "tests/unit/test_allowed_host.py"
+_DRIFT_TESTS = "tests/conformance/test_record_store_drift.py"
 _FENCE_TESTS = "tests/integration/test_postgres_fence.py"
 _BEGUN_UNTRACKED = "test_a_transaction_begun_while_activities_were_not_tracked_holds_the_fence"
 _READER_TESTS = "tests/conformance/test_source_reader.py"
@@ -520,4 +525,105 @@ ROUTING: Final = (
     ),
 )
 
-MUTANTS: Final = (*READING, *JOURNAL, *MERGING, *ROUTING)
+SAFETY: Final = (
+    Mutant(
+        name="one allowed address of a host is enough",
+        file=_ALLOWED_HOST,
+        before="if not all(map(self.networks.allow, found)):",
+        after="if not any(map(self.networks.allow, found)):",
+        killed_by=(f"{_HOST_TESTS}::test_all_addresses_of_a_name_must_be_allowed",),
+    ),
+    Mutant(
+        name="the driver resolves the host again, after the check",
+        file=_ALLOWED_HOST,
+        before='            "hostaddr": ",".join(map(str, addresses)),\n',
+        after="",
+        killed_by=(f"{_HOST_TESTS}::test_the_checked_address_is_pinned_and_the_name_kept_for_tls",),
+    ),
+    Mutant(
+        name="the host is checked when the store is opened, not at each connect",
+        file="src/headrace/stores/connect.py",
+        before="    def place() -> str:\n        try:\n            return pinned(url)\n",
+        after=(
+            "    kept: list[str] = []\n\n    def place() -> str:\n        try:\n            if not kept:\n"
+            "                kept.append(pinned(url))\n            return kept[0]\n"
+        ),
+        killed_by=(
+            "tests/integration/test_connection_test.py::test_a_store_asks_for_the_address_at_each_connect",
+        ),
+    ),
+    Mutant(
+        name="addresses that are never allowed are allowed where all are",
+        file="src/headrace/stores/address.py",
+        before="if not loopback and (_within(address, _NEVER) or",
+        after="if address is None and (_within(address, _NEVER) or",
+        killed_by=(f"{_HOST_TESTS}::test_some_addresses_are_refused_even_where_all_are_allowed",),
+    ),
+    Mutant(
+        name="IPv4 in the clothes of IPv6 is IPv6",
+        file="src/headrace/stores/address.py",
+        before="return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address",
+        after="return address",
+        killed_by=(f"{_HOST_TESTS}::test_an_ipv4_address_in_the_clothes_of_ipv6_is_that_address",),
+    ),
+    Mutant(
+        name="any parameter of a URL is passed on",
+        file="src/headrace/stores/given_url.py",
+        before="    unknown = sorted(name for name, _ in given if name not in PARAMETERS | OURS)\n",
+        after="    unknown = []\n",
+        killed_by=(f"{_HOST_TESTS}::test_parameters_that_are_not_listed_are_refused",),
+    ),
+    Mutant(
+        name="links of files are not followed before the comparison",
+        file=_ALLOWED_HOST,
+        before="path = (path if path.is_absolute() else directory / path).resolve()",
+        after="path = path if path.is_absolute() else directory / path",
+        killed_by=(f"{_HOST_TESTS}::test_a_sqlite_file_is_nowhere_else",),
+    ),
+    Mutant(
+        name="a store with another's stamp is used",
+        file=_OWNERSHIP,
+        before="            self._refuse(found)\n",
+        after="            pass\n",
+        killed_by=(f"{_DRIFT_TESTS}::test_tables_with_another_stamp_are_never_read_or_written",),
+    ),
+    Mutant(
+        name="a store without a stamp is used",
+        file=_OWNERSHIP,
+        before="        if not self.check_unless_new(session):\n",
+        after="        if self.check_unless_new(session) is None:\n",
+        killed_by=(f"{_DRIFT_TESTS}::test_tables_without_a_stamp_are_nobodys",),
+    ),
+    Mutant(
+        name="a merge trusts the stamp that its connection saw before",
+        file="src/headrace/stores/record_store.py",
+        before="            self._ownership.check(session)\n",
+        after="            self._ownership.check_once(session)\n",
+        killed_by=(f"{_DRIFT_TESTS}::test_each_merge_looks_for_the_stamp_and_reads_only_on_new_connections",),
+    ),
+    Mutant(
+        name="tables that lack a part are merged into and read",
+        file="src/headrace/stores/fit.py",
+        before="        if lacking:\n",
+        after="        if False:\n",
+        killed_by=(
+            f"{_DRIFT_TESTS}::test_what_lacks_a_part_is_neither_read_nor_written_until_apply_mends_it",
+        ),
+    ),
+    Mutant(
+        name="apply makes anew what was lost, and reads nothing again",
+        file="src/headrace/stores/migration.py",
+        before="            self._found.rebuilt.add(source.id)\n            if not source.primary:\n",
+        after="            if not source.primary:\n",
+        killed_by=(f"{_DRIFT_TESTS}::test_apply_reads_again_what_was_lost",),
+    ),
+    Mutant(
+        name="apply drops columns that somebody added",
+        file="src/headrace/stores/migration.py",
+        before="is None and name in ours)",
+        after="is None)",
+        killed_by=(f"{_DRIFT_TESTS}::test_what_somebody_adds_is_no_drift_and_stays",),
+    ),
+)
+
+MUTANTS: Final = (*READING, *JOURNAL, *MERGING, *ROUTING, *SAFETY)
