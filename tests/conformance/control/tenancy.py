@@ -32,7 +32,7 @@ ACTOR = "cli:tester"
 PRODUCTION, TESTING = "production", "testing"
 
 
-def _data_source(schema: str, groups: list[str], **more: Any) -> dict[str, Any]:
+def data_source_body(schema: str, groups: list[str], **more: Any) -> dict[str, Any]:
     body = {"nickname": "One", "schema": schema, "visibility_groups": groups, "type": "sqlite"}
     return {**body, "url": "sqlite:///stores/none.db", **more}
 
@@ -43,13 +43,13 @@ TENANCY: dict[tuple[str, str], Any] = {
     ("schemas", "shop"): {"name": "Shop"},
     ("schemas", "desk"): {"name": "Desk"},
     ("models", "users"): {"name": "Users", "schema": "shop"},
-    ("data_sources", "main"): _data_source(
+    ("data_sources", "main"): data_source_body(
         "shop", [PRODUCTION], default_for=[PRODUCTION], provided_id="main-1"
     ),
-    ("data_sources", "eu"): _data_source("shop", [PRODUCTION], provided_id="eu-1"),
-    ("data_sources", "own"): _data_source("shop", [PRODUCTION], isolation="dedicated"),
-    ("data_sources", "desk"): _data_source("desk", [PRODUCTION, TESTING]),
-    ("data_sources", "test"): _data_source("shop", [TESTING]),
+    ("data_sources", "eu"): data_source_body("shop", [PRODUCTION], provided_id="eu-1"),
+    ("data_sources", "own"): data_source_body("shop", [PRODUCTION], isolation="dedicated"),
+    ("data_sources", "desk"): data_source_body("desk", [PRODUCTION, TESTING]),
+    ("data_sources", "test"): data_source_body("shop", [TESTING]),
     ("customers", "globex"): {
         "name": "Globex",
         "visibility_group": PRODUCTION,
@@ -59,9 +59,9 @@ TENANCY: dict[tuple[str, str], Any] = {
 
 
 class Tenancy:
-    """Everything that works on customers, over one control database with `TENANCY` applied."""
+    """Everything that works on customers, over one control database with these definitions applied."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, *, bodies: dict[tuple[str, str], Any] = TENANCY) -> None:
         self.control = control
         self.engine = control.engine
         self.customers = SqlCustomers(self.engine)
@@ -73,7 +73,7 @@ class Tenancy:
         )
         self.data_sources = SqlDataSources(self.engine, places)
         self.moves = SqlMoves(self.engine)
-        control.apply(USERS, bodies=TENANCY)
+        control.apply(USERS, bodies=bodies)
 
     def create(self, provided_id: str, group: str = PRODUCTION, **fields: Any) -> CustomerView:
         mapping = {schema: Named(id=id_) for schema, id_ in fields.pop("mapping", {}).items()}
