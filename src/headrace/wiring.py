@@ -44,7 +44,6 @@ from headrace.definition.loader import load
 from headrace.definition.location import Location, location_of
 from headrace.definition.models import App, DataSource
 from headrace.definition.secrets import resolve
-from headrace.domain.events import RejectCode
 from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
 from headrace.errors import ConfigurationError, DataSourceDriftedError
@@ -224,7 +223,7 @@ class Application:
             if not store.error and store.data_source_id in drifted:
                 self.drift.forget(store.data_source_id)
         # Rows held for a customer whom nobody knew: these definitions may know it.
-        self.runs.replay(code=RejectCode.CUSTOMER_REFUSED.value)
+        self.runs.replay_held()
         with self._lock:
             self._asked_at = float("-inf")
         return report
@@ -402,6 +401,12 @@ class Application:
             raise
         self._move.advance(data_source_id)
         return report
+
+    def fetch_held(self, customer: str | None = None) -> None:
+        """Rows that were held for a customer (`provided_id`; None: any) who leads somewhere now are fetched
+        again, by whoever polls next."""
+        for feed_id in self.runs.replay_held(customer):
+            self.nudge.poll(feed_id)
 
     def schedule_tick(self) -> int:
         """See `SweepStep.tick`."""

@@ -10,6 +10,8 @@ import pytest
 
 from headrace.errors import LeaseLostError
 from headrace.ports import Routing
+from headrace.steps import feed_writer
+from headrace.steps.page import cut
 from tests.integration.world import ACCOUNTS, USERS, Seen, prepared, world_of
 from tests.properties.history import NOW
 
@@ -47,6 +49,19 @@ def test_a_page_is_resolved_again_when_routing_changed_meanwhile(world: Seen) ->
     world.reconcile(USERS, full=True)
     world.merge()
     assert world.user_names()["e", 1] == "Ann"
+
+
+def test_a_page_is_not_cut_again_when_routing_changed_for_others(
+    world: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = []
+    monkeypatch.setattr(feed_writer, "cut", lambda *page: cuts.append(page) or cut(*page))
+    world.user(1, "Ann", T1)
+    world.app._fetch = replace(world.app._fetch, routes=Changing(world.app.routes, 30))
+    world.poll(USERS)
+    world.merge()
+    assert world.user_names()["e", 1] == "Ann"
+    assert len(cuts) == 1
 
 
 def test_a_page_is_not_journalled_while_routing_never_rests(world: Seen) -> None:

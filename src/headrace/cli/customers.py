@@ -117,6 +117,7 @@ def create(
             asked=_asked(app.data_sources, group_id, data_source or ()),
         )
         view, made = app.customers.create(group_id, new, actor=me())
+        app.fetch_held(view.provided_id)
     if not made and not json:
         typer.echo(f"{provided_id} exists already.", err=True)
     _print(view, as_json_=json)
@@ -167,6 +168,7 @@ def update(
             print_impact(app.customers.foresee(group_id, customer_name(customer), change), as_json=json)
             return
         view = app.customers.update(group_id, customer_name(customer), change, actor=me())
+        app.fetch_held(view.provided_id)
     _print(view, as_json_=json)
 
 

@@ -257,6 +257,7 @@ def activate(data_source: _Id, config: Config = None, json: Json = False) -> Non
     with applied(config) as app:
         id_ = app.data_sources.named(data_source).id
         app.registering.activate(id_, actor=me(), within=None)
+        app.fetch_held()
         view = app.data_sources.get(id_)
     _print(view, as_json_=json)
 
@@ -313,6 +314,7 @@ def default(
         impact = app.data_sources.foresee_default(group_id, schema, id_)
         if not dry_run:
             app.data_sources.set_default(group_id, schema, id_, actor=me())
+            app.fetch_held()
     print_impact(impact, as_json=json)
 
 

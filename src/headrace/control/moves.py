@@ -25,7 +25,7 @@ from headrace.control.move_tables import MoveState, move, move_feed, residence
 from headrace.control.move_target import check_target
 from headrace.control.new_id import new_uuid
 from headrace.control.routes import routes_of
-from headrace.control.routing_change import changing_routing
+from headrace.control.routing_change import changing_moves
 from headrace.control.slices import slices
 from headrace.control.tables import batch, binding, customer, feed, feed_log
 from headrace.control.types import now
@@ -122,7 +122,7 @@ class SqlMoves:
             row = _row(connection, move_id)
             if row.state != MoveState.READING.value:
                 raise RefusedError(Refusal.MOVE_ENDED, f"the move is over: the customer has {row.state}")
-            with changing_routing(connection, whom=[row.customer_id]) as version:
+            with changing_moves(connection, whom=[row.customer_id]) as version:
                 who = movers(connection, row.customer_id, row.schema)
                 _stay(connection, row)
                 drop_rows(
@@ -189,7 +189,7 @@ class SqlMoves:
             # Nothing is journalled while the feeds are locked: what is merged now is all that there is.
             if row.state != MoveState.READING.value or not _is_read(connection, row):
                 return ()
-            with changing_routing(connection, whom=[row.customer_id]) as version:
+            with changing_moves(connection, whom=[row.customer_id]) as version:
                 who = movers(connection, row.customer_id, row.schema)
                 _flip(connection, row, who)
                 models = drop_rows(
@@ -221,7 +221,7 @@ def begin_move(
             f"{asked.route.refusal}: there is nothing to move from; give the customer another data source "
             "with switch_only",
         )
-    with changing_routing(connection, whom=[customer_id]):
+    with changing_moves(connection, whom=[customer_id]):
         made = _bind(connection, asked, data_source_id=asked.source, state="moving", moving_to=to)
         who = movers(connection, customer_id, schema)
         if has_residents(connection, customer_id, schema):
@@ -245,7 +245,7 @@ def switch_only(
 ) -> str:
     """See `SqlMoves.switch`; the caller holds the feeds (`lock_feeds`). Gives the id of the move."""
     asked = _asked(connection, customer_id, schema, to)
-    with changing_routing(connection, whom=[customer_id]):
+    with changing_moves(connection, whom=[customer_id]):
         _bind(connection, asked, data_source_id=to, state="active", moving_to=None)
         who = movers(connection, customer_id, schema)
         _reside(connection, customer_id, schema, who, to)

@@ -26,6 +26,10 @@ from headrace.domain.vocabulary import DataSourceId
 from headrace.errors import RefusedError
 
 _SHOWN = 10
+_Place = tuple[str, str, str]
+"""Visibility group, schema, and a customer's `provided_id`."""
+
+_MOVING = sa.select(binding.c.customer_id).where(binding.c.moving_to.is_not(None)).limit(1)
 
 _LOCK = sa.select(routing_version.c.version).with_for_update()
 _RAISE = sa.update(routing_version).values(version=routing_version.c.version + 1)
@@ -67,13 +71,42 @@ def changing_routing(connection: sa.Connection, *, whom: Collection[str] | None 
             them; None: anybody's.
 
     Raises:
-        RefusedError: `customer_has_records`: somebody would be led away from its records. The caller's
-            transaction must end with it.
+        RefusedError: `customer_has_records`: somebody would be led away from its records;
+            `move_under_way`: somebody with records would enter or leave a move. The caller's transaction must
+            end with it.
     """
+    with changing_moves(connection, whom=whom) as version:
+        before = movers_of(connection, whom)
+        yield version
+        if before != movers_of(connection, whom):
+            raise RefusedError(Refusal.MOVE_UNDER_WAY, ENTERS_OR_LEAVES)
+
+
+ENTERS_OR_LEAVES = (
+    "a customer with records would enter or leave a move that is under way, for which rows of those alone "
+    "are read who were in it from the start: wait for the move, or cancel it"
+)
+
+
+@contextmanager
+def changing_moves(connection: sa.Connection, *, whom: Collection[str] | None) -> Iterator[int]:
+    """As `changing_routing`, for who begins, ends or cancels a move."""
     version = int(connection.execute(_LOCK).scalar_one()) + 1
     yield version
     refuse_strays(strays(connection, whom))
     connection.execute(_RAISE)
+
+
+def movers_of(connection: sa.Connection, whom: Collection[str] | None = None) -> dict[_Place, DataSourceId]:
+    """Of these customers and whoever is below them: who has records and is being moved, and where to."""
+    if connection.execute(_MOVING).first() is None:
+        return {}
+    return {
+        (group, schema, name): route.moving_to
+        for (group, schema), homes in _homes(connection, whom).items()
+        for name, route in routes_of(connection, schema, group, sorted(homes)).items()
+        if route.moving_to is not None
+    }
 
 
 def refuse_strays(found: Sequence[Stray]) -> None:
@@ -92,11 +125,8 @@ def refuse_strays(found: Sequence[Stray]) -> None:
 def strays(connection: sa.Connection, whom: Collection[str] | None = None) -> list[Stray]:
     """Those of these customers, and of whoever is below them, who have records elsewhere than where they are
     led now."""
-    homes: dict[tuple[str, str], dict[str, str]] = {}
-    for group, schema, name, home in _residents(connection, whom):
-        homes.setdefault((group, schema), {})[name] = home
     found = []
-    for (group, schema), of_customers in sorted(homes.items()):
+    for (group, schema), of_customers in sorted(_homes(connection, whom).items()):
         routes = routes_of(connection, schema, group, sorted(of_customers))
         for name, home in sorted(of_customers.items()):
             route = routes.get(name)
@@ -105,6 +135,14 @@ def strays(connection: sa.Connection, whom: Collection[str] | None = None) -> li
             if target != home:
                 found.append(Stray(group, schema, name, DataSourceId(home), target))
     return found
+
+
+def _homes(connection: sa.Connection, whom: Collection[str] | None) -> dict[tuple[str, str], dict[str, str]]:
+    """Where they have records, by (visibility group, schema) and `provided_id`."""
+    homes: dict[tuple[str, str], dict[str, str]] = {}
+    for group, schema, name, home in _residents(connection, whom):
+        homes.setdefault((group, schema), {})[name] = home
+    return homes
 
 
 def _residents(connection: sa.Connection, whom: Collection[str] | None) -> Iterator[Any]:

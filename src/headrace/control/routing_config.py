@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from headrace.control.config_bindings import write_bindings
 from headrace.control.engine import insert_or
-from headrace.control.routing_change import routing_rows, strays
+from headrace.control.routing_change import ENTERS_OR_LEAVES, movers_of, routing_rows, strays
 from headrace.control.tables import (
     batch,
     binding,
@@ -63,7 +63,10 @@ def change_routing(
     connection.execute(sa.select(routing_version.c.version).with_for_update())
     rows_before = routing_rows(connection)
     _write_data_sources(connection, bodies, groups)
+    moving = movers_of(connection)
     _write_customers(connection, customers, new_id=new_id)
+    if moving != movers_of(connection):
+        raise ConfigurationError(ENTERS_OR_LEAVES)
     write_bindings(connection, _bindings(connection, customers), residents=residents, new_id=new_id)
     _remove_data_sources(connection, bodies)
     if routing_rows(connection) != rows_before:

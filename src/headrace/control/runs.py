@@ -124,17 +124,32 @@ class SqlRuns:
         with reading(self._engine) as connection:
             return [_rejected(row) for row in connection.execute(oldest)]
 
+    def replay_held(self, customer: str | None = None) -> list[FeedId]:
+        """As `replay`, of rows held for a customer who led nowhere: for this one (`provided_id`), or all."""
+        return self.replay(code=RejectCode.CUSTOMER_REFUSED.value, naming=customer)
+
     def replay(
-        self, *, source_id: str | None = None, code: str | None = None, ids: Sequence[int] = ()
+        self,
+        *,
+        source_id: str | None = None,
+        code: str | None = None,
+        ids: Sequence[int] = (),
+        naming: str | None = None,
     ) -> list[FeedId]:
         """Ask for the keys of open rejected rows to be fetched again; the feeds to nudge.
 
         What is fetched closes them, once it is merged where a data source had refused it. A row whose key
         has a null cannot be fetched, and stays. A line that was no row has no key: for it the feed is asked
         to read its source whole.
+
+        Args:
+            naming: only rows that have this text among their values, and perhaps some others.
         """
         of_row = (rejected_row.c.feed_id, rejected_row.c.key, rejected_row.c.code)
         open_rows = _open_rows(source_id, code, ids).add_columns(*of_row).order_by(rejected_row.c.id)
+        if naming is not None:
+            as_written = json.dumps(naming, ensure_ascii=False)
+            open_rows = open_rows.where(rejected_row.c.raw.contains(as_written, autoescape=True))
         with writing(self._engine) as connection:
             keys: dict[FeedId, list[tuple[str, ...]]] = {}
             whole: set[FeedId] = set()

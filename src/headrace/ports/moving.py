@@ -42,7 +42,7 @@ class Moves(Protocol):
     def note_dated(self, move_id: str) -> None: ...
 
     def flip(self, move_id: str) -> Sequence[tuple[DataSourceId, ModelId]]:
-        """The customers' binding is the new one, and what they have in the old data source is journalled to be
-        dropped, in one transaction; gives what is to be merged then. Nothing of it, and nothing given, while
-        the new data source may be behind the old one, or when the move ended meanwhile."""
+        """The customers' binding is the new one, and what they have in the old data source is journalled to
+        be dropped, in one transaction; gives what is to be merged then. Nothing of it, and nothing given,
+        while the new data source may be behind the old one, or when the move ended meanwhile."""
         ...

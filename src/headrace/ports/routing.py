@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from headrace.domain.vocabulary import DataSourceId
@@ -42,6 +42,10 @@ class Routing:
     refused: Mapping[str, str]
     moving: Mapping[str, DataSourceId] = field(default_factory=dict)
     newcomers: Mapping[str, Newcomer] = field(default_factory=dict)
+
+    def leads_as(self, other: Routing) -> bool:
+        """A page that was cut by the other is cut as by this one."""
+        return replace(self, version=0, newcomers={}) == replace(other, version=0, newcomers={})
 
 
 class Routes(Protocol):

@@ -29,11 +29,11 @@ from headrace.ports import (
     Routes,
 )
 from headrace.steps.limits import Limits, Progress
-from headrace.steps.page import CutPage, cut, row_batches, seen_keys
+from headrace.steps.page import CutPage, cut, resolved, row_batches, seen_keys
 
 log = logs.get(__name__)
 
-_ROUTING_TRIES = 10
+_ROUTING_TRIES = 50
 
 
 class Noted(TypedDict, total=False):
@@ -114,21 +114,29 @@ class FeedWriter:
             finished: the reconciliation that ends with this page.
             move: how far a move is read with this page.
         """
+        page = cut(rows, self.plan, self.routes)
+        batches = batches_of(page)
         for _ in range(_ROUTING_TRIES):
-            page = cut(rows, self.plan, self.routes)
             try:
                 self.append(
-                    batches_of(page),
+                    batches,
                     state,
                     rejected=page.rejected,
                     seen_keys=seen_keys(page.accepted, self.plan, self.open_rejected),
                     rows_read=rows.num_rows,
-                    routing_version=page.routing_version,
-                    newcomers=page.newcomers,
+                    routing_version=page.routing.version,
+                    newcomers=tuple(page.routing.newcomers.values()),
                     finished_reconcile=finished,
                     move=move,
                 )
             except RoutingChangedError:
+                # Mostly it changed for others: then only its version is another.
+                routing = resolved(page.customers, self.plan, self.routes)
+                if not routing.leads_as(page.routing):
+                    page = cut(rows, self.plan, self.routes)
+                    batches = batches_of(page)
+                    continue
+                page = replace(page, routing=routing)
                 continue
             self._count(page)
             return

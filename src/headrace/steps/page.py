@@ -15,7 +15,7 @@ from headrace.domain.arrow import Array
 from headrace.domain.coercion import canonical_text, coerce
 from headrace.domain.events import RejectCode, SetAside, coerce_page, key_json, set_aside
 from headrace.domain.vocabulary import CUSTOMER, INVALID, BatchKind, DataSourceId
-from headrace.ports import FeedPlan, NewBatch, Newcomer, RejectedRow, Routes, Routing
+from headrace.ports import FeedPlan, NewBatch, RejectedRow, Routes, Routing
 
 Key = tuple[str, ...]
 """The parts of a key as texts, in the order of the plan's."""
@@ -28,14 +28,14 @@ class CutPage:
     Attributes:
         events: those of a customer who moves are in two data sources.
         accepted: the source's own rows of all events, in order.
-        newcomers: customers of whom no row was journalled yet.
+        customers: whose rows it has.
     """
 
     events: dict[DataSourceId, pa.Table]
     rejected: tuple[RejectedRow, ...]
-    routing_version: int
     accepted: pa.Table
-    newcomers: tuple[Newcomer, ...] = ()
+    customers: tuple[str, ...]
+    routing: Routing
 
     @property
     def invalid(self) -> int:
@@ -64,12 +64,8 @@ def cut(rows: pa.Table, plan: FeedPlan, routes: Routes) -> CutPage:
     )
     accepted = rows.take(page.kept) if page.rejected else rows
     customers = page.events.column(CUSTOMER)
-    routing = routes.resolve(
-        schema=plan.schema,
-        visibility_group=plan.visibility_group,
-        customers=pc.unique(customers).to_pylist(),
-        create_unknown=plan.create_unknown_customers,
-    )
+    named = tuple(pc.unique(customers).to_pylist())
+    routing = resolved(named, plan, routes)
     held = _held(accepted, customers, plan, routing.refused)
     return CutPage(
         events=_by_data_source(page.events, routing),
@@ -77,9 +73,19 @@ def cut(rows: pa.Table, plan: FeedPlan, routes: Routes) -> CutPage:
             RejectedRow(key=r.key, code=str(r.code), reason=r.reason, raw=r.raw)
             for r in (*page.rejected, *held)
         ),
-        routing_version=routing.version,
         accepted=accepted,
-        newcomers=tuple(routing.newcomers.values()),
+        customers=named,
+        routing=routing,
+    )
+
+
+def resolved(customers: Sequence[str], plan: FeedPlan, routes: Routes) -> Routing:
+    """Where rows of these customers go now."""
+    return routes.resolve(
+        schema=plan.schema,
+        visibility_group=plan.visibility_group,
+        customers=customers,
+        create_unknown=plan.create_unknown_customers,
     )
 
 

@@ -227,7 +227,9 @@ def create(
 ) -> CreatedCustomer:
     """Found by its `provided_id`: one that exists must be bound as is asked for, and is told as it is."""
     view, made = app.customers.create(staff.visibility_group, body.as_new(), actor=staff.actor)
-    if not made:
+    if made:
+        app.fetch_held(view.provided_id)
+    else:
         response.status_code = 200
     fields = _fields(view)
     if not app.vault.has_keys:
@@ -249,6 +251,7 @@ def update(app: App, staff: StaffWriter, customer: CustomerPath, body: CustomerP
     """A change that would lead it, or who is below it, away from records is refused: move it."""
     view = app.customers.update(staff.visibility_group, customer, body.as_change(), actor=staff.actor)
     app.token_subjects.forget()
+    app.fetch_held(view.provided_id)
     return CustomerAnswer.of(view)
 
 

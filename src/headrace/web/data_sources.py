@@ -25,7 +25,8 @@ from headrace.web.texts import Answer, Body, Id, IdPath, Namespace, Text, Url
 router = APIRouter(prefix=STAFF_PATH, tags=["data sources"])
 
 _TRYING = (Refusal.HOST_REFUSED, Refusal.CONNECTION_FAILED)
-_CHANGING = (Refusal.DATA_SOURCE_EXISTS, Refusal.OWNED_BY_CONFIG, Refusal.CUSTOMER_HAS_RECORDS)
+_ROUTING = (Refusal.CUSTOMER_HAS_RECORDS, Refusal.MOVE_UNDER_WAY)
+_CHANGING = (Refusal.DATA_SOURCE_EXISTS, Refusal.OWNED_BY_CONFIG, *_ROUTING)
 
 
 class TrialBody(Body):
@@ -202,7 +203,7 @@ def update(app: App, staff: StaffWriter, data_source: IdPath, body: DataSourcePa
 @router.delete(
     "/data-sources/{data_source}",
     summary="Delete a data source",
-    responses=problems(Refusal.DATA_SOURCE_IN_USE, Refusal.OWNED_BY_CONFIG),
+    responses=problems(Refusal.DATA_SOURCE_IN_USE, Refusal.OWNED_BY_CONFIG, *_ROUTING),
 )
 def delete(
     app: App,
@@ -224,7 +225,7 @@ def delete(
         Refusal.DATA_SOURCE_IN_USE,
         Refusal.DATA_SOURCE_UNFIT,
         Refusal.OWNED_BY_CONFIG,
-        Refusal.CUSTOMER_HAS_RECORDS,
+        *_ROUTING,
     ),
 )
 def drain(app: App, staff: StaffWriter, data_source: IdPath, body: DrainBody | None = None) -> DrainAnswer:
@@ -248,6 +249,7 @@ def activate(app: App, staff: StaffWriter, data_source: IdPath) -> DataSourceAns
     """Its tables are made or changed as the models want them."""
     id_, group = DataSourceId(data_source), staff.visibility_group
     app.registering.activate(id_, actor=staff.actor, within=group)
+    app.fetch_held()
     return DataSourceAnswer.of(app.data_sources.get(id_, within=group))
 
 

@@ -61,7 +61,12 @@ def get(app: App, staff: Staff, schema: IdPath) -> SchemaAnswer:
 @router.put(
     "/schemas/{schema}/default",
     summary="Set the default data source of a schema",
-    responses=problems(Refusal.OWNED_BY_CONFIG, Refusal.DATA_SOURCE_UNFIT, Refusal.CUSTOMER_HAS_RECORDS),
+    responses=problems(
+        Refusal.OWNED_BY_CONFIG,
+        Refusal.DATA_SOURCE_UNFIT,
+        Refusal.CUSTOMER_HAS_RECORDS,
+        Refusal.MOVE_UNDER_WAY,
+    ),
 )
 def set_default(
     app: App,
@@ -75,6 +80,7 @@ def set_default(
     impact = ImpactAnswer.of(app.data_sources.foresee_default(group, schema, id_))
     if not preview:
         app.data_sources.set_default(group, schema, id_, actor=staff.actor)
+        app.fetch_held()
     return DefaultAnswer(schema_=schema, data_source_id=id_, preview=preview, impact=impact)
 
 

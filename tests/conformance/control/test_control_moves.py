@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from headrace.control.customers import CustomerChange, NewCustomer, SqlCustomers
 from headrace.control.move_tables import MoveState
 from headrace.control.moves import Move, SqlMoves
+from headrace.domain.assignment import Asked
 from headrace.domain.refusal import Refusal
 from headrace.domain.vocabulary import BatchKind, DataSourceId
-from headrace.errors import RefusedError, RoutingChangedError
+from headrace.errors import ConfigurationError, RefusedError, RoutingChangedError
 from headrace.ports import MoveProgress, Routing
 from tests.conformance.control.project import (
     BODIES,
@@ -264,6 +266,41 @@ def test_one_move_at_a_time(control: Control) -> None:
     settle(control)
     start(control)
     assert refusal(lambda: start(control, to=DataSourceId("third"))) == Refusal.MOVE_UNDER_WAY
+
+
+def test_nobody_with_records_enters_or_leaves_a_move_that_is_under_way(control: Control) -> None:
+    """Its rows would not be read for it, or stay in the new data source for ever."""
+    main = {"data_sources": {"shop": "main"}}
+    files = {
+        "customers__top": {"name": "Top"} | main,
+        "customers__other": {"name": "Other"} | main,
+        "customers__child": {"name": "Child", "parent": "top"},
+        "customers__guest": {"name": "Guest", "parent": "other"},
+    }
+    control.apply(USERS, PURCHASES, bodies=bodies(**files))
+    settle(control, "top", "other", "child", "guest")
+    start(control, "top")
+    leaves = {"customers__child": {"name": "Child", "parent": "other"}}
+    enters = {"customers__guest": {"name": "Guest", "parent": "top"}}
+    for change in (leaves, enters):
+        with pytest.raises(ConfigurationError, match="enter or leave a move"):
+            control.apply(USERS, PURCHASES, bodies=bodies(**files | change))
+    made_below = {"customers__new": {"name": "New", "parent": "top"}}
+    control.apply(USERS, PURCHASES, bodies=bodies(**files | made_below))
+    assert routing(control, "new").moving == {"new": SIDE}
+
+
+def test_an_api_customer_does_not_enter_a_move_either(control: Control) -> None:
+    settle(control, "top")
+    customers = SqlCustomers(control.engine)
+    customers.create(
+        "production", NewCustomer(provided_id="guest", asked=Asked(data_source_id="main")), actor="test"
+    )
+    settle(control, "guest")
+    start(control, "top")
+    below = CustomerChange(parent="provided:top", unbound=("shop",))
+    asked = lambda: customers.update("production", "provided:guest", below, actor="test")  # noqa: E731
+    assert refusal(asked) == Refusal.MOVE_UNDER_WAY
 
 
 def test_no_data_source_gets_two_customers_of_one_name(control: Control) -> None:
