@@ -89,9 +89,9 @@ class Settings(BaseSettings):
     max_open_stores: Count = 50
     """Data sources that one process keeps connections to at a time."""
 
-    @field_validator("secret_keys", "allowed_hosts", mode="before")
+    @field_validator("http_origins", "secret_keys", "allowed_hosts", mode="before")
     @classmethod
-    def _split_keys(cls, value: Any) -> Any:
+    def _split_list(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value

@@ -77,6 +77,14 @@ def test_repr_masks_passwords_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [key.get_secret_value() for key in loaded.secret_keys] == ["key-one", "key-two"]
 
 
+@pytest.mark.parametrize("name", ["http_origins", "allowed_hosts"])
+def test_a_setting_of_several_texts_is_separated_by_commas(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"HEADRACE_{name.upper()}", "http://one.test:8000 , https://two.test")
+    assert getattr(settings.load(), name) == ("http://one.test:8000", "https://two.test")
+
+
 def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings.load().lease_s = 1  # type: ignore[misc]
