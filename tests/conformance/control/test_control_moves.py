@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from headrace.control.customers import CustomerChange, NewCustomer, SqlCustomers
 from headrace.control.move_tables import MoveState
 from headrace.control.moves import Move, SqlMoves
-from headrace.domain.assignment import Asked
 from headrace.domain.refusal import Refusal
 from headrace.domain.vocabulary import BatchKind, DataSourceId
 from headrace.errors import ConfigurationError, RefusedError, RoutingChangedError
@@ -290,17 +289,16 @@ def test_nobody_with_records_enters_or_leaves_a_move_that_is_under_way(control: 
     assert routing(control, "new").moving == {"new": SIDE}
 
 
-def test_an_api_customer_does_not_enter_a_move_either(control: Control) -> None:
-    settle(control, "top")
+def test_a_customer_of_the_api_does_not_enter_a_move_either(control: Control) -> None:
+    settle(control, "top", "other")
     customers = SqlCustomers(control.engine)
-    customers.create(
-        "production", NewCustomer(provided_id="guest", asked=Asked(data_source_id="main")), actor="test"
-    )
+    customers.create("production", NewCustomer(provided_id="guest", parent="provided:other"), actor="test")
     settle(control, "guest")
     start(control, "top")
-    below = CustomerChange(parent="provided:top", unbound=("shop",))
-    asked = lambda: customers.update("production", "provided:guest", below, actor="test")  # noqa: E731
-    assert refusal(asked) == Refusal.MOVE_UNDER_WAY
+    below = CustomerChange(parent="provided:top")
+    with pytest.raises(RefusedError) as refused:
+        customers.update("production", "provided:guest", below, actor="test")
+    assert refused.value.code == Refusal.MOVE_UNDER_WAY
 
 
 def test_no_data_source_gets_two_customers_of_one_name(control: Control) -> None:
