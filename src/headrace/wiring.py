@@ -311,10 +311,11 @@ class Application:
 
     def _connect_record_reader(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> OpenReader:
         if body.get("origin") == "api":
+            urls = self.data_sources.urls_of(data_source_id)
             return open_record_reader(
                 data_source_id=data_source_id,
-                url=_kept_secret(self.data_sources.url_of(data_source_id)),
-                read_url=None,
+                url=_kept_secret(urls.url),
+                read_url=None if urls.read_url is None else _kept_secret(urls.read_url),
                 namespace=body["namespace"],
                 workspace=self.workspace(),
                 schema=body["schema"],
@@ -332,9 +333,12 @@ class Application:
 
     def _connect_registered(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> OpenStore:
         """Of a data source that the API made: where it leads is checked at each connect."""
+        urls = self.data_sources.urls_of(data_source_id)
         return open_store(
             data_source_id=data_source_id,
-            url=_kept_secret(self.data_sources.url_of(data_source_id)),
+            url=_kept_secret(urls.url),
+            read_url=None if urls.read_url is None else _kept_secret(urls.read_url),
+            shared=body["isolation"] == "shared",
             namespace=body["namespace"],
             workspace=self.workspace(),
             schema=body["schema"],

@@ -176,3 +176,28 @@ def test_the_audit_tells_who_did_what_and_what_was_refused(here: Path, headrace:
     assert lines[0]["detail"]["code"] == "customer_exists_with_different_mapping"
     assert headrace("audit", "--group", "testing", "--json").json == []
     assert "customer.create" in headrace("audit").out
+
+
+def test_a_file_takes_no_database_that_was_added(here: Path, headrace: Command) -> None:
+    url = f"sqlite:///{here}/new.db"
+    headrace("data-sources", "add", "New", "--schema", "shop", *IN, "--url", url)
+    store = (here / "config/data_sources/eu.json").read_text()
+    (here / "config/data_sources/mine.json").write_text(
+        store.replace("/eu.db", "/new.db").replace('"eu-1"', '"mine"')
+    )
+    ended = headrace("apply")
+    assert ended.code == 1
+    assert "mine.json: the tables belong to data source 'api_" in ended.err
+
+
+def test_an_added_data_source_whose_file_is_gone_is_told_and_stops_no_other(
+    here: Path, headrace: Command
+) -> None:
+    added = ("data-sources", "add", "New", "--schema", "shop", *IN, "--json")
+    id_ = headrace(*added, "--url", f"sqlite:///{here}/new.db").json["id"]
+    (here / "new.db").unlink()
+    (here / "new.db").mkdir()
+    ended = headrace("apply")
+    assert ended.code == 1
+    assert f"data source {id_}:" in ended.err
+    assert "config" not in ended.err

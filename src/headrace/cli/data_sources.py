@@ -97,6 +97,9 @@ def add(
     url: _Url,
     schema: _Schema,
     provided_id: Annotated[str | None, typer.Option(help="Its id in your own systems; else its id.")] = None,
+    read_url: Annotated[
+        str | None, typer.Option(help="The same database for a role that only reads, to read records with.")
+    ] = None,
     namespace: _Namespace = "headrace",
     dedicated: Annotated[bool, typer.Option("--dedicated", help="It serves one customer alone.")] = False,
     group: _Groups = None,
@@ -121,6 +124,7 @@ def add(
             visibility_groups=tuple(group or (group_of(app, None),)),
             type=_type_of(read := _read(url)),
             url=read,
+            read_url=None if read_url is None else _read(read_url),
             namespace=namespace,
             isolation=isolation,
         )
@@ -175,6 +179,7 @@ def update(
     nickname: Annotated[str | None, typer.Option(help="What people call it.")] = None,
     provided_id: Annotated[str | None, typer.Option(help="Its id in your own systems.")] = None,
     url: Annotated[str | None, typer.Option(help="Another URL; - reads it from standard input.")] = None,
+    read_url: Annotated[str | None, typer.Option(help="Another one of the role that only reads.")] = None,
     group: _Groups = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell who would be led elsewhere.")] = False,
     config: Config = None,
@@ -195,6 +200,7 @@ def update(
             provided_id=provided_id,
             visibility_groups=None if group is None else tuple(group),
             url=None if url is None else _read(url),
+            read_url=None if read_url is None else _read(read_url),
         )
         id_ = app.data_sources.named(data_source).id
         if dry_run:

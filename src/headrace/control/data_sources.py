@@ -33,7 +33,7 @@ from headrace.control.engine import insert_or, reading, refusing_taken
 from headrace.control.impact import Impact, foreseen
 from headrace.control.paging import Page, page_of, place_of
 from headrace.control.routing_change import changing_routing
-from headrace.control.sharing import Places, with_known_password
+from headrace.control.sharing import Places, Urls, with_known_password
 from headrace.control.tables import batch, data_source, default_data_source, feed_log
 from headrace.definition.location import url_fault
 from headrace.domain.refusal import Refusal
@@ -124,22 +124,22 @@ class SqlDataSources:
         with reading(self._engine) as connection:
             return frozenset(DataSourceId(id_) for id_ in connection.execute(rows).scalars())
 
-    def url_of(self, data_source_id: str) -> str:
-        """The URL of one of the API: a secret.
+    def urls_of(self, data_source_id: str) -> Urls:
+        """The URLs of one of the API: secrets.
 
         Raises:
             RefusedError: `not_found`.
             ConfigurationError: none of our keys opens it.
         """
         with reading(self._engine) as connection:
-            return self._url_of(connection, data_source_id)
+            return self._urls_of(connection, data_source_id)
 
-    def _url_of(self, connection: sa.Connection, id_: str) -> str:
+    def _urls_of(self, connection: sa.Connection, id_: str) -> Urls:
         sealed = sa.select(data_source_secret.c.sealed_url).where(data_source_secret.c.data_source_id == id_)
         found = connection.execute(sealed).scalar_one_or_none()
         if found is None:
             raise RefusedError(Refusal.NOT_FOUND, "there is no such data source")
-        return self._places.vault.open(found, what=f"the URL of data source {id_}")
+        return Urls.opened(found, self._places.vault, what=f"the URL of data source {id_}")
 
     # --- registering ------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class SqlDataSources:
             self._check(connection, new, itself=None)
 
     def register(self, new: NewDataSource, *, actor: str, within: str | None) -> DataSourceId:
-        sealed = self._places.vault.seal(new.url)
+        sealed = Urls(new.url, new.read_url).sealed(self._places.vault)
         line = AuditLine(actor=actor, action="data_source.add", visibility_group=within, schema=new.schema)
         with acting(self._engine, line) as act:
             self._check(act.connection, new, itself=None)
@@ -205,9 +205,12 @@ class SqlDataSources:
     ) -> NewDataSource:
         """What it would be; refused for one of the config directory."""
         _refuse_config_owned(row)
-        url = self._url_of(connection, row.id)
+        urls = self._urls_of(connection, row.id)
+        url, read_url = urls.url, urls.read_url
         if change.url is not None:
             url = with_known_password(change.url, url)
+        if change.read_url is not None:
+            read_url = with_known_password(change.read_url, read_url)
         groups = change.visibility_groups
         return NewDataSource(
             nickname=change.nickname or row.nickname,
@@ -218,6 +221,7 @@ class SqlDataSources:
             else groups,
             type=row.body["type"],
             url=url,
+            read_url=read_url,
             namespace=row.body.get("namespace", "headrace"),
             isolation=row.isolation,
         )
@@ -262,10 +266,10 @@ class SqlDataSources:
         values: dict[str, Any] = dict(changed)
         if changed:
             values["body"] = {**row.body, **{k: v for k, v in changed.items() if k in row.body}}
-        if change.url is not None:
+        if change.url is not None or change.read_url is not None:
             changed["url"] = True
             values["config_version"] = data_source.c.config_version + 1
-            sealed = self._places.vault.seal(new.url)
+            sealed = Urls(new.url, new.read_url).sealed(self._places.vault)
             secret = sa.update(data_source_secret).where(data_source_secret.c.data_source_id == row.id)
             connection.execute(secret.values(sealed_url=sealed))
         if values:
@@ -398,8 +402,9 @@ class SqlDataSources:
             raise RefusedError(
                 Refusal.INVALID, f"visibility_groups: there is no {', '.join(unknown) or 'group in it'}"
             )
-        if fault := url_fault(new.type, new.url):
-            raise RefusedError(Refusal.INVALID, f"url: {fault}")
+        for name, url in (("url", new.url), ("read_url", new.read_url)):
+            if url is not None and (fault := url_fault(new.type, url)):
+                raise RefusedError(Refusal.INVALID, f"{name}: {fault}")
         taken = sa.select(data_source.c.id).where(
             sa.or_(data_source.c.provided_id == new.provided_id, data_source.c.id == new.provided_id)
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 import sqlalchemy as sa
@@ -16,6 +17,22 @@ from headrace.definition.secrets import resolve
 from headrace.domain.refusal import Refusal
 from headrace.errors import ConfigurationError, RefusedError
 from headrace.ports.registering import NewDataSource
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Those of a data source of the API: secrets."""
+
+    url: str = field(repr=False)
+    read_url: str | None = field(repr=False)
+
+    def sealed(self, vault: Vault) -> bytes:
+        return vault.seal(json.dumps([self.url, self.read_url]))
+
+    @classmethod
+    def opened(cls, sealed: bytes, vault: Vault, *, what: str) -> Urls:
+        """Raises ConfigurationError when no key opens them."""
+        return cls(*json.loads(vault.open(sealed, what=what)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +62,8 @@ class Places:
         location = self.given(new.url)
         if location is None:
             raise RefusedError(Refusal.INVALID, "url: it names no database")
+        if new.read_url is not None and (location.scheme == "sqlite" or self.given(new.read_url) != location):
+            raise RefusedError(Refusal.INVALID, "read_url: it must name the same PostgreSQL database as url")
         if location == location_of(self.control_url):
             raise RefusedError(
                 Refusal.DATA_SOURCE_EXISTS, "url: Headrace keeps its own tables there: give another database"
@@ -70,7 +89,8 @@ class Places:
             if row.origin == "config":
                 yield row.id, (self._defined(row.body["url"]), namespace)
             elif row.sealed_url is not None:
-                yield row.id, (self._located(self.vault.open(row.sealed_url)), namespace)
+                urls = Urls.opened(row.sealed_url, self.vault, what=f"the URL of data source {row.id}")
+                yield row.id, (self._located(urls.url), namespace)
 
     def _apps(self, connection: sa.Connection) -> set[Location | None]:
         apps = sa.select(definition.c.body).where(definition.c.kind == "apps")
@@ -93,14 +113,14 @@ def _namespace(type_: str, namespace: str) -> str:
     return "" if type_ == "sqlite" else namespace
 
 
-def with_known_password(url: str, known: str) -> str:
+def with_known_password(url: str, known: str | None) -> str:
     """The URL, with the password of the one that is known where it has none.
 
     Raises:
         RefusedError: it leads to another server, or as another user: a password is not sent anywhere that
             it was not given for.
     """
-    new, old = urlsplit(url), urlsplit(known)
+    new, old = urlsplit(url), urlsplit(known or "")
     if new.scheme == "sqlite" or new.password is not None or old.password is None:
         return url
     if (new.hostname, new.port, new.username) != (old.hostname, old.port, old.username):

@@ -17,6 +17,7 @@ class NewDataSource:
         provided_id: None: its id.
         type: `postgres` or `sqlite`.
         url: with its password; shown to nobody any more.
+        read_url: of the same database, for a role that only reads; None: the owner reads.
     """
 
     nickname: str
@@ -25,6 +26,7 @@ class NewDataSource:
     visibility_groups: tuple[str, ...]
     type: str
     url: str = field(repr=False)
+    read_url: str | None = field(default=None, repr=False)
     namespace: str = "headrace"
     isolation: Literal["shared", "dedicated"] = "shared"
 
@@ -46,13 +48,14 @@ class DataSourceChange:
     """What is to change of a data source; None: it stays.
 
     Attributes:
-        url: without a password, the one that is known is kept, if server and user are the same.
+        url, read_url: without a password, the one that is known is kept, if server and user are the same.
     """
 
     nickname: str | None = None
     provided_id: str | None = None
     visibility_groups: tuple[str, ...] | None = None
     url: str | None = field(default=None, repr=False)
+    read_url: str | None = field(default=None, repr=False)
 
 
 class Registrations(Protocol):

@@ -75,11 +75,11 @@ class RegisterStep:
         self, data_source_id: DataSourceId, change: DataSourceChange, *, actor: str, within: str | None
     ) -> Mapping[str, Any]:
         """It is as the change says; where it is another database now, its tables are there."""
-        if change.url is None:
+        if change.url is None and change.read_url is None:
             return self.registrations.update(data_source_id, change, actor=actor, within=within)
         new = self.registrations.candidate(data_source_id, change, within=within)
         self.trial(new, data_source_id)
-        change = replace(change, url=new.url)
+        change = replace(change, url=new.url, read_url=new.read_url)
         done = self.registrations.update(data_source_id, change, actor=actor, within=within)
         self.changed()
         self.prepare(data_source_id, new.schema)

@@ -53,6 +53,10 @@ class DataSourceBody(TrialBody):
 
     nickname: Text
     provided_id: Annotated[Text | None, Field(description="Your own id for it; else its id.")] = None
+    read_url: Annotated[
+        Url | None,
+        Field(description="The same database for a role that only reads, which records are read with."),
+    ] = None
     isolation: Annotated[
         Literal["shared", "dedicated"], Field(description="dedicated: it serves one customer alone.")
     ] = "shared"
@@ -65,6 +69,7 @@ class DataSourceBody(TrialBody):
             visibility_groups=(group,),
             type=self.type,
             url=self.url,
+            read_url=self.read_url,
             namespace=self.namespace,
             isolation=self.isolation,
         )
@@ -80,8 +85,12 @@ class DataSourcePatch(Body):
         Field(description="Without a password, the known one is kept if server and user are the same."),
     ] = None
 
+    read_url: Annotated[Url | None, Field(description="Of the role that only reads; likewise.")] = None
+
     def as_change(self) -> DataSourceChange:
-        return DataSourceChange(nickname=self.nickname, provided_id=self.provided_id, url=self.url)
+        return DataSourceChange(
+            nickname=self.nickname, provided_id=self.provided_id, url=self.url, read_url=self.read_url
+        )
 
 
 class DrainBody(Body):

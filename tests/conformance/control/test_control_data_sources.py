@@ -38,7 +38,7 @@ def test_a_registered_data_source_serves_and_never_tells_its_url(tenancy: Tenanc
     view = tenancy.data_sources.get(id_, within=PRODUCTION)
     assert (view.provided_id, view.origin, view.state, view.schema) == ("new-1", "api", State.ACTIVE, "shop")
     assert "s3cret" not in repr(view) + repr(tenancy.data_sources.registered()) + repr(tenancy.audited())
-    assert tenancy.data_sources.url_of(id_) == URL
+    assert tenancy.data_sources.urls_of(id_).url == URL
     made = tenancy.create("acme", mapping={"shop": id_})
     assert (tenancy.route("acme"), made.via["shop"]) == (id_, Via.OWN)
     with tenancy.engine.connect() as connection:
@@ -116,16 +116,21 @@ def test_a_changed_url_is_another_version_and_keeps_the_password_for_the_same_se
 ) -> None:
     id_ = tenancy.add(URL)
     _change(tenancy, id_, url="postgresql://me@db.example.com/other")
-    assert tenancy.data_sources.url_of(id_) == "postgresql://me:s3cret@db.example.com/other"
+    assert tenancy.data_sources.urls_of(id_).url == "postgresql://me:s3cret@db.example.com/other"
     assert tenancy.data_sources.get(id_).config_version == 2
     for url in ("postgresql://me@evil.example.com/other", "postgresql://you@db.example.com/other"):
         with refused(Refusal.INVALID):
             _change(tenancy, id_, url=url)
     _change(tenancy, id_, url="postgresql://me:new@evil.example.com/other")
-    assert tenancy.data_sources.url_of(id_) == "postgresql://me:new@evil.example.com/other"
+    assert tenancy.data_sources.urls_of(id_).url == "postgresql://me:new@evil.example.com/other"
+    _change(tenancy, id_, read_url="postgresql://reader:r3ad@evil.example.com/other")
+    assert tenancy.data_sources.urls_of(id_).read_url == "postgresql://reader:r3ad@evil.example.com/other"
+    for url in ("postgresql://reader@evil.example.com/shop", "postgresql://reader:r3ad@db.example.com/other"):
+        with refused(Refusal.INVALID):
+            _change(tenancy, id_, read_url=url)
     _change(tenancy, id_, nickname="Renamed", provided_id="given")
     view = tenancy.data_sources.get(id_)
-    assert (view.nickname, view.provided_id, view.config_version) == ("Renamed", "given", 3)
+    assert (view.nickname, view.provided_id, view.config_version) == ("Renamed", "given", 4)
 
 
 def test_what_the_config_defines_is_read_only_but_for_its_state(tenancy: Tenancy) -> None:
