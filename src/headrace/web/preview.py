@@ -27,6 +27,8 @@ router = APIRouter(
 
 MOST_ROWS = 100
 _MOST_SIBLINGS = 1000
+_NOBODY = ""
+"""No customer's `provided_id`."""
 
 Rows = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows to show, at most.")]
 OfCustomer = Annotated[
@@ -137,10 +139,14 @@ def _rows(
 ) -> PreviewRows:
     """Raises RefusedError: `not_found`; `invalid_request` where rows of another group's would be shown."""
     named = None if customer is None else app.customers.get(staff.visibility_group, customer).provided_id
-    if named is None and len(app.data_sources.get(view.id).visibility_groups) > 1:
-        raise RefusedError(
-            Refusal.INVALID, "customer: the data source serves other visibility groups too: name a customer"
-        )
+    if len(app.data_sources.get(view.id).visibility_groups) > 1:
+        if named is None:
+            raise RefusedError(
+                Refusal.INVALID,
+                "customer: the data source serves other visibility groups too: name a customer",
+            )
+        if not _resides(app, staff, view, named):
+            named = _NOBODY  # a customer of another group may have the same provided_id, and records here
     try:
         found = _preview(app, view).rows(table, limit=limit, customer=named)
     except ConfigurationError as error:
@@ -148,6 +154,14 @@ def _rows(
     if found is None:
         raise RefusedError(Refusal.NOT_FOUND, "the data source has no such table")
     return found
+
+
+def _resides(app: Application, staff: StaffContext, view: DataSourceView, customer: str) -> bool:
+    try:
+        route = app.route_cache.resolve(staff.visibility_group, customer, view.schema)
+    except RefusedError:
+        return False
+    return route.resident and route.data_source == view.id
 
 
 def _preview(app: Application, view: DataSourceView) -> Preview:
