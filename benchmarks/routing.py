@@ -19,6 +19,7 @@ from benchmarks.outcome import Outcome, Result
 from headrace.control.engine import control_engine, reading, writing
 from headrace.control.route_cache import RouteCache
 from headrace.control.schema import upgrade
+from headrace.control.move_tables import residence
 from headrace.control.tables import binding, customer, data_source, data_source_group
 
 CUSTOMERS = 100_000
@@ -167,6 +168,18 @@ def _fill(connection: sa.Connection) -> None:
                 "schema": _SCHEMA,
                 "data_source_id": sources[place % DATA_SOURCES],
                 "origin": "explicit",
+            }
+            for place, name in enumerate(names)
+        ],
+    )
+    connection.execute(
+        sa.insert(residence),
+        [
+            {
+                "customer_id": f"id-{name}",
+                "schema": _SCHEMA,
+                "data_source_id": sources[place % DATA_SOURCES],
+                "provided_id": name,
             }
             for place, name in enumerate(names)
         ],

@@ -22,7 +22,7 @@ import pyarrow as pa
 from headrace import logs
 from headrace.control.customers import NewCustomer
 from headrace.control.data_source_view import DataSourceView
-from headrace.control.probes import probe_customers
+from headrace.control.probes import probe_customers, settle_probe, unsettle_probes
 from headrace.domain.assignment import Asked
 from headrace.domain.probe import CUSTOMER_PREFIX, KEYS, MODEL, NOTES, RECORDS
 from headrace.domain.record_query import RecordQuery
@@ -41,7 +41,7 @@ from headrace.domain.vocabulary import (
     ModelId,
 )
 from headrace.errors import HeadraceError, RefusedError, StoreUnavailableError
-from headrace.ports import FeedScope
+from headrace.ports import FeedScope, Newcomer
 from headrace.steps.records import Reading
 from headrace.wiring import Application
 from workers.isolation_http import EmbedReader
@@ -214,7 +214,16 @@ class _Run:
     ) -> Probe:
         probe = self._new(group, data_source, kind)
         new = NewCustomer(provided_id=probe.provided_id, parent=parent, asked=asked or Asked())
-        self.app.customers.create(group, new, actor=ACTOR)
+        view, _ = self.app.customers.create(group, new, actor=ACTOR)
+        settle_probe(
+            self.app.engine,
+            Newcomer(
+                customer_id=view.id,
+                schema=probe.schema,
+                data_source_id=probe.lives_in,
+                pinned=asked is None and parent is None,
+            ),
+        )
         self._keep(probe)
         return probe
 
@@ -335,6 +344,7 @@ class _Run:
 
     def _clean_up(self, touched: Sequence[DataSourceId]) -> int:
         """Nothing is left, of this run or of one before; gives the customers that were removed."""
+        unsettle_probes(self.app.engine)
         left = probe_customers(self.app.engine)
         for customer in left:
             self.app.customers.delete(customer.visibility_group, customer.id, actor=ACTOR)

@@ -190,6 +190,7 @@ def test_a_read_that_meets_a_move_resolves_again(site: Site, acme: WebClient) ->
                 " VALUES ('c-acme', 'shop', 'own', 'explicit')"
             )
         )
+        connection.execute(sa.text("UPDATE residence SET data_source_id = 'own' WHERE provided_id = 'acme'"))
         connection.execute(sa.text("UPDATE routing_version SET version = version + 1"))
         version = connection.execute(sa.text("SELECT version FROM routing_version")).scalar_one()
     model = shape(site)
@@ -209,8 +210,9 @@ def test_a_change_through_this_process_is_seen_by_the_next_request(
     site.application.route_cache.look()
     assert names(acme.get(EMBED))[0] == "acme 1"
     with site.client() as writer:
-        changed = writer.patch("/api/v1/customers/c-acme", json={"mapping": {"shop": {"id": "own"}}})
-        assert changed.status_code == 200, changed.text
+        asked = {"schema": "shop", "to": "own", "mode": "switch_only"}
+        changed = writer.post("/api/v1/customers/c-acme/move", json=asked)
+        assert changed.status_code == 202, changed.text
     assert names(acme.get(EMBED)) == ["acme in globex's"]
 
 

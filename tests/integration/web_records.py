@@ -11,8 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from headrace.control.engine import writing
-from headrace.control.tables import binding
+from headrace.control.engine import insert_or, writing
+from headrace.control.move_tables import residence
+from headrace.control.tables import binding, customer
 from headrace.definition.loader import load
 from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import DataSourceId, ModelId
@@ -82,8 +83,11 @@ def shape(site: Site) -> ModelShape:
     return site.application.catalogue().model(ModelId("users"))
 
 
-def put(site: Site, data_source: str, customer: str, *rows: dict[str, Any]) -> None:
-    """Records of a customer, merged as a feed's would be."""
+def put(
+    site: Site, data_source: str, customer: str, *rows: dict[str, Any], group: str = "production"
+) -> None:
+    """Records of a customer, merged as a feed's would be; it resides where its first ones were put."""
+    _settle(site, data_source, customer, group)
     model = shape(site)
     with site.application.stores.open(DataSourceId(data_source)).merging(model) as merge:
         assert merge is not None
@@ -95,6 +99,17 @@ def put(site: Site, data_source: str, customer: str, *rows: dict[str, Any]) -> N
         )
         merge.apply_rows(of, batch(model.primary, [{"org": "a", **row} for row in rows], customer))
         merge.recompute()
+
+
+def _settle(site: Site, data_source: str, provided_id: str, group: str) -> None:
+    with writing(site.application.engine) as connection:
+        of_group = sa.and_(customer.c.provided_id == provided_id, customer.c.visibility_group == group)
+        home = sa.select(
+            customer.c.id, sa.literal("shop"), sa.literal(data_source), customer.c.provided_id
+        ).where(of_group)
+        columns = ["customer_id", "schema", "data_source_id", "provided_id"]
+        insert = insert_or(connection, residence).from_select(columns, home)
+        connection.execute(insert.on_conflict_do_nothing())
 
 
 def bind(site: Site, customer_id: str, data_source: str) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from headrace import logs
 from headrace.control.engine import reading
+from headrace.control.move_tables import residence
 from headrace.control.routes import table_of
 from headrace.control.tables import (
     binding,
@@ -57,6 +58,7 @@ _USUAL = (
         _DEFAULT.c.state,
         _DEFAULT.c.config_version,
         _DEFAULT_GROUP.c.visibility_group,
+        residence.c.data_source_id,
     )
     .select_from(routing_version)
     .outerjoin(
@@ -68,6 +70,10 @@ _USUAL = (
     )
     .outerjoin(
         binding, sa.and_(binding.c.customer_id == customer.c.id, binding.c.schema == sa.bindparam("schema"))
+    )
+    .outerjoin(
+        residence,
+        sa.and_(residence.c.customer_id == customer.c.id, residence.c.schema == sa.bindparam("schema")),
     )
     .outerjoin(data_source, data_source.c.id == binding.c.data_source_id)
     .outerjoin(
@@ -102,6 +108,9 @@ class RouteCache:
 
     Nothing is remembered unless `watch` runs: it asks routing's version every `ASK_EVERY_S`, and drops all
     when it is another one. When it could not ask for `TRUSTED_S`, each route is resolved afresh.
+
+    The route of a customer without records is not remembered: its first row changes no version, and until it is
+    seen the customer finds nothing.
 
     Invariant: a route that was resolved before a version was seen, or before `invalidate`, is not given out
     after it, also when the resolving ends later (tests/conformance/control/test_route_cache.py).
@@ -192,7 +201,8 @@ class RouteCache:
         if found is None:
             found = self._asked(group, customer, schema)
         with self._lock:
-            if trusted and generation == self._generation and found.version == self._version:
+            current = generation == self._generation and found.version == self._version
+            if trusted and current and found.resident:
                 self._keep(key, found)
         return found
 
@@ -214,7 +224,13 @@ class RouteCache:
                 return _inherited(connection, row, group, customer, schema)
         route = routing.resolve(customer, schema, _usual_table(row, group, customer, schema))
         bound = row[3] is not None
-        return _told(route, version=row[0], customer_id=row[1], config_version=row[7] if bound else row[12])
+        return _told(
+            route,
+            version=row[0],
+            customer_id=row[1],
+            config_version=row[7] if bound else row[12],
+            home=row[14],
+        )
 
 
 def _usual_table(row: Any, group: str, customer: str, schema: str) -> RoutingTable:
@@ -253,10 +269,12 @@ def _inherited(connection: sa.Connection, row: Any, group: str, customer: str, s
     config_version = 0
     if route.data_source is not None:
         config_version = connection.execute(_CONFIG_VERSION, {"id": route.data_source}).scalar_one()
-    return _told(route, version=row[0], customer_id=row[1], config_version=config_version)
+    return _told(route, version=row[0], customer_id=row[1], config_version=config_version, home=row[14])
 
 
-def _told(route: Route, *, version: int, customer_id: str, config_version: int) -> ResolvedRoute:
+def _told(
+    route: Route, *, version: int, customer_id: str, config_version: int, home: str | None
+) -> ResolvedRoute:
     """The answer, or the refusal that it is: which never names a data source to who may not see it."""
     if route.data_source is not None and route.via is not None:
         return ResolvedRoute(
@@ -266,6 +284,7 @@ def _told(route: Route, *, version: int, customer_id: str, config_version: int) 
             version=version,
             config_version=config_version,
             customer_id=customer_id,
+            resident=home == route.data_source,
         )
     if route.via is None:
         raise RefusedError(

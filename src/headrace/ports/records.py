@@ -21,6 +21,8 @@ class ResolvedRoute:
         version: routing's, by which it was resolved.
         config_version: the data source's; another one may be another database.
         customer_id: control's own.
+        resident: rows of the customer were journalled there. Else what is stored there under its name is
+            another one's: nothing of it is the customer's.
     """
 
     data_source: DataSourceId
@@ -29,6 +31,7 @@ class ResolvedRoute:
     version: int
     config_version: int
     customer_id: str
+    resident: bool
 
 
 class CustomerRoutes(Protocol):

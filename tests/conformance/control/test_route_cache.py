@@ -22,12 +22,18 @@ CHILD = {"name": "Child", "parent": "parent"}
 GRANDCHILD = {"name": "Grandchild", "parent": "child"}
 OWN = {"name": "Own", "parent": "parent", "data_sources": {"shop": "main"}}
 CUSTOMERS = {"parent": PARENT, "child": CHILD, "grandchild": GRANDCHILD, "own": OWN, "free": {"name": "Free"}}
+RESIDE = (
+    "INSERT INTO residence (customer_id, schema, data_source_id, provided_id)"
+    " SELECT id, 'shop', CASE WHEN provided_id IN ('own', 'free') THEN 'main' ELSE 'side' END, provided_id"
+    " FROM customer WHERE provided_id NOT IN (SELECT provided_id FROM residence)"
+)
 RAISE = "UPDATE routing_version SET version = version + 1"
 
 
 @pytest.fixture
 def routed(bare: Control) -> Control:
     bare.apply(USERS, bodies=BODIES | {("customers", name): body for name, body in CUSTOMERS.items()})
+    bare.write(RESIDE)
     return bare
 
 
@@ -84,6 +90,21 @@ def test_the_usual_customer_costs_one_statement_and_then_none(routed: Control, c
         del asked[:]
         assert led(cache, name) == led(cache, name)
         assert len(asked) == 1
+
+
+def test_whoever_has_no_records_there_is_told_so_and_asked_about_again(
+    routed: Control, cache: RouteCache
+) -> None:
+    cache.look()
+    routed.write("DELETE FROM residence")
+    for name in ("own", "grandchild"):
+        assert not cache.resolve("production", name, "shop").resident
+    routed.write(RESIDE)
+    for name in ("own", "grandchild"):
+        assert cache.resolve("production", name, "shop").resident
+    routed.write("UPDATE residence SET data_source_id = 'side' WHERE provided_id = 'own'")
+    cache.invalidate()
+    assert not cache.resolve("production", "own", "shop").resident
 
 
 def test_routes_of_another_version_are_forgotten_when_it_is_seen(routed: Control, cache: RouteCache) -> None:
@@ -161,6 +182,7 @@ def test_it_is_bounded_and_keeps_what_is_used(routed: Control) -> None:
         routed.routes.resolve(
             schema="shop", visibility_group="production", customers=[f"c{n}"], create_unknown=True
         )
+    routed.write(RESIDE.replace("IN ('own', 'free')", "NOT IN ('parent')"))
     asked = statements(routed)
     led(small, "own")
     for n in range(20):
