@@ -48,7 +48,7 @@ from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
 from headrace.errors import ConfigurationError, DataSourceDriftedError
 from headrace.ports import Nudge, Residents, SourceReader
-from headrace.ports.registering import NewDataSource
+from headrace.ports.registering import ConnectionFacts, NewDataSource
 from headrace.settings import Settings
 from headrace.sources.connect import open_reader
 from headrace.sources.pool import ReaderPool
@@ -66,7 +66,7 @@ from headrace.steps.registering import RegisterStep
 from headrace.steps.sweep import SweepStep
 from headrace.stores.allowed_host import AllowedHosts
 from headrace.stores.connect import open_record_reader, open_store
-from headrace.stores.connection_test import ConnectionFacts, check_connection
+from headrace.stores.connection_test import check_connection
 from headrace.stores.expectation import open_expectation
 from headrace.stores.pool import OpenReader, OpenStore, StorePool
 

@@ -58,6 +58,25 @@ class DataSourceChange:
     read_url: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionFacts:
+    """What a trial of a data source found.
+
+    Attributes:
+        server_version: as people write it: `15.4`.
+        encrypted: the connection is TLS; None of a file.
+        namespace_exists: else it can be made.
+        stamped: its tables are this data source's already.
+        foreign_tables: tables in the namespace that Headrace did not make, by name.
+    """
+
+    server_version: str
+    encrypted: bool | None
+    namespace_exists: bool
+    stamped: bool
+    foreign_tables: tuple[str, ...]
+
+
 class Registrations(Protocol):
     """The registered data sources, in the control database. `within` is the only visibility group that the
     asker may see and change; None: all."""

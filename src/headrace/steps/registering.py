@@ -8,28 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from headrace.domain.refusal import Refusal
 from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import DataSourceId
 from headrace.errors import HeadraceError, RefusedError
 from headrace.ports import Stores
-from headrace.ports.registering import DataSourceChange, NewDataSource, Registrations
+from headrace.ports.registering import ConnectionFacts, DataSourceChange, NewDataSource, Registrations
 
 NOBODY = DataSourceId("")
 """Whom a data source would be stamped for that has no id yet: no stamp is its own."""
 
-Facts_co = TypeVar("Facts_co", covariant=True)
 
-
-class Trial(Protocol[Facts_co]):
+class Trial(Protocol):
     """Tries a data source as it was given, and leaves nothing there.
 
     Errors: `RefusedError`: `connection_failed`, `host_not_allowed`.
     """
 
-    def __call__(self, new: NewDataSource, data_source_id: DataSourceId) -> Facts_co: ...
+    def __call__(self, new: NewDataSource, data_source_id: DataSourceId) -> ConnectionFacts: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class RegisterStep:
     registrations: Registrations
     stores: Stores
     models_of: Callable[[str], Sequence[ModelShape]]
-    trial: Trial[object]
+    trial: Trial
     changed: Callable[[], None]
 
     def add(self, new: NewDataSource, *, actor: str, within: str | None) -> DataSourceId:

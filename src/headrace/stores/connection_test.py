@@ -20,6 +20,7 @@ import psycopg
 
 from headrace.domain.refusal import Refusal
 from headrace.errors import RefusedError, StoreUnavailableError
+from headrace.ports.registering import ConnectionFacts
 from headrace.stores.layout import IDENTITY
 from headrace.stores.ownership import Identity
 from headrace.stores.postgres import SESSION_SETTINGS, connect
@@ -38,25 +39,6 @@ _REASONS: Final = (
     ("timeout expired", "there is no answer in time: see host, port and firewalls"),
 )
 _NO_ANSWER: Final = "no PostgreSQL answers there: see host, port and firewalls"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionFacts:
-    """What was found.
-
-    Attributes:
-        server_version: as people write it: `15.4`.
-        encrypted: the connection is TLS; None of a file.
-        namespace_exists: else it can be made.
-        stamped: its tables are this data source's already.
-        foreign_tables: tables in the namespace that Headrace did not make, by name.
-    """
-
-    server_version: str
-    encrypted: bool | None
-    namespace_exists: bool
-    stamped: bool
-    foreign_tables: tuple[str, ...]
 
 
 def check_connection(

@@ -11,9 +11,8 @@ from headrace.control.data_source_view import DataSourceView
 from headrace.control.draining import drain as drain_data_source
 from headrace.domain.refusal import Refusal
 from headrace.domain.vocabulary import DataSourceId
-from headrace.ports.registering import DataSourceChange, NewDataSource
+from headrace.ports.registering import ConnectionFacts, DataSourceChange, NewDataSource
 from headrace.steps.registering import NOBODY
-from headrace.stores.connection_test import ConnectionFacts
 from headrace.web.auth import STAFF_PATH, Staff, StaffWriter
 from headrace.web.context import App
 from headrace.web.customers import MoveAnswer
