@@ -116,10 +116,12 @@ class RefusedError(HeadraceError):
         code: stable, from a closed list (`domain.refusal`): programs decide by it.
         detail: for a person: what is wrong and what would be right; names nothing that the asker may not see.
         members: more that a program may want, as JSON values (`{"bound": [...]}`).
+        audited: the audit has a line of it.
     """
 
     def __init__(self, code: str, detail: str, **members: Any) -> None:
         self.code, self.detail, self.members = code, detail, members
+        self.audited = False
         super().__init__(detail)
 
 

@@ -113,6 +113,7 @@ def add(
     """
     from headrace.cli.group import group_of, me
     from headrace.cli.session import applied
+    from headrace.control.audit import AuditLine, telling_refusals
     from headrace.ports.registering import NewDataSource
 
     isolation: Literal["dedicated", "shared"] = "dedicated" if dedicated else "shared"
@@ -128,7 +129,14 @@ def add(
             namespace=namespace,
             isolation=isolation,
         )
-        id_ = app.registering.add(new, actor=me(), within=None)
+        line = AuditLine(
+            actor=me(),
+            action="data_source.add",
+            visibility_group=new.visibility_groups[0] if len(new.visibility_groups) == 1 else None,
+            schema=schema,
+        )
+        with telling_refusals(app.audit, line):
+            id_ = app.registering.add(new, actor=me(), within=None)
         view = app.data_sources.get(id_)
     _print(view, as_json_=json)
 

@@ -102,6 +102,7 @@ def acting(engine: sa.Engine, line: AuditLine) -> Iterator[Act]:
     except RefusedError as error:
         with writing(engine) as connection:
             append_audit(connection, (act.line if act else line).refused(error))
+        error.audited = True
         raise
 
 
@@ -172,9 +173,11 @@ def _entry(row: sa.Row[Any]) -> AuditEntry:
 
 @contextmanager
 def telling_refusals(audit_log: SqlAudit, line: AuditLine) -> Iterator[None]:
-    """What the block is refused has this line; what it does writes its own."""
+    """What the block is refused has this line, unless it has one already; what it does writes its own."""
     try:
         yield
     except RefusedError as error:
-        audit_log.append(line.refused(error))
+        if not error.audited:
+            audit_log.append(line.refused(error))
+            error.audited = True
         raise

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from headrace.control.audit import AuditLine, telling_refusals
 from headrace.control.data_source_view import DataSourceView
 from headrace.control.draining import drain as drain_data_source
 from headrace.domain.refusal import Refusal
 from headrace.domain.vocabulary import DataSourceId
 from headrace.ports.registering import ConnectionFacts, DataSourceChange, NewDataSource
 from headrace.steps.registering import NOBODY
-from headrace.web.auth import STAFF_PATH, Staff, StaffWriter
+from headrace.web.auth import STAFF_PATH, Staff, StaffContext, StaffWriter
 from headrace.web.context import App
 from headrace.web.customers import MoveAnswer
 from headrace.web.impact import ImpactAnswer
@@ -176,8 +177,9 @@ def list_data_sources(
 def try_it(app: App, staff: StaffWriter, body: TrialBody) -> TrialAnswer:
     """It is connected to, and a table is made there and rolled back. Nothing is kept."""
     new = body.as_new(staff.visibility_group)
-    app.data_sources.check(new)
-    return TrialAnswer.of(app.try_data_source(new, NOBODY))
+    with telling_refusals(app.audit, _line(staff, "data_source.try", schema=new.schema)):
+        app.data_sources.check(new)
+        return TrialAnswer.of(app.try_data_source(new, NOBODY))
 
 
 @router.post(
@@ -189,7 +191,8 @@ def try_it(app: App, staff: StaffWriter, body: TrialBody) -> TrialAnswer:
 def add(app: App, staff: StaffWriter, body: DataSourceBody) -> DataSourceAnswer:
     """It is tried as it is given, its tables are made, and it serves."""
     group = staff.visibility_group
-    id_ = app.registering.add(body.as_new(group), actor=staff.actor, within=group)
+    with telling_refusals(app.audit, _line(staff, "data_source.add", schema=body.schema_)):
+        id_ = app.registering.add(body.as_new(group), actor=staff.actor, within=group)
     return DataSourceAnswer.of(app.data_sources.get(id_, within=group))
 
 
@@ -204,7 +207,8 @@ def get(app: App, staff: Staff, data_source: IdPath) -> DataSourceAnswer:
 def update(app: App, staff: StaffWriter, data_source: IdPath, body: DataSourcePatch) -> DataSourceAnswer:
     """With another URL it is tried first. Where that is another database, all is read anew into it."""
     group, id_ = staff.visibility_group, DataSourceId(data_source)
-    app.registering.update(id_, body.as_change(), actor=staff.actor, within=group)
+    with telling_refusals(app.audit, _line(staff, "data_source.update", data_source_id=id_)):
+        app.registering.update(id_, body.as_change(), actor=staff.actor, within=group)
     return DataSourceAnswer.of(app.data_sources.get(id_, within=group))
 
 
@@ -240,7 +244,8 @@ def drain(app: App, staff: StaffWriter, data_source: IdPath, body: DrainBody | N
     """It takes no more customers; with `to`, those bound to it move there."""
     to = None if body is None or body.to is None else DataSourceId(body.to)
     id_, group = DataSourceId(data_source), staff.visibility_group
-    drained = drain_data_source(app.data_sources, app.moves, id_, to=to, actor=staff.actor, within=group)
+    with telling_refusals(app.audit, _line(staff, "data_source.drain", data_source_id=id_)):
+        drained = drain_data_source(app.data_sources, app.moves, id_, to=to, actor=staff.actor, within=group)
     return DrainAnswer(
         data_source=DataSourceAnswer.of(app.data_sources.get(id_, within=group)),
         moves=tuple(MoveAnswer.of(move) for move in drained.moves),
@@ -256,7 +261,8 @@ def drain(app: App, staff: StaffWriter, data_source: IdPath, body: DrainBody | N
 def activate(app: App, staff: StaffWriter, data_source: IdPath) -> DataSourceAnswer:
     """Its tables are made or changed as the models want them."""
     id_, group = DataSourceId(data_source), staff.visibility_group
-    app.registering.activate(id_, actor=staff.actor, within=group)
+    with telling_refusals(app.audit, _line(staff, "data_source.activate", data_source_id=id_)):
+        app.registering.activate(id_, actor=staff.actor, within=group)
     app.fetch_held()
     return DataSourceAnswer.of(app.data_sources.get(id_, within=group))
 
@@ -265,3 +271,16 @@ def activate(app: App, staff: StaffWriter, data_source: IdPath) -> DataSourceAns
 def impact(app: App, staff: Staff, data_source: IdPath) -> ImpactAnswer:
     """Who would have no data source if it were disabled."""
     return ImpactAnswer.of(app.data_sources.foresee_disabled(data_source, within=staff.visibility_group))
+
+
+def _line(
+    staff: StaffContext, action: str, schema: str | None = None, data_source_id: str | None = None
+) -> AuditLine:
+    """Of what is refused before anything is written; what comes further writes its own line."""
+    return AuditLine(
+        actor=staff.actor,
+        action=action,
+        visibility_group=staff.visibility_group,
+        schema=schema,
+        data_source_id=data_source_id,
+    )
