@@ -26,6 +26,7 @@ from benchmarks.measured import Measured
 from benchmarks.outcome import Outcome, Result
 from headrace import settings, wiring
 from headrace.control.engine import writing
+from headrace.control.move_tables import residence
 from headrace.control.tables import customer
 from headrace.control.types import now
 from headrace.definition.loader import load
@@ -169,6 +170,8 @@ def _token(application: wiring.Application) -> str:
     with writing(application.engine) as connection:
         values = {**row, "properties": {}, "origin": "api"}
         connection.execute(sa.insert(customer).values(made_at=now(), **values))
+        home = {"customer_id": "c-acme", "schema": "shop", "data_source_id": "main", "provided_id": CUSTOMER}
+        connection.execute(sa.insert(residence).values(home))
     tokens = CustomerTokens(
         workspace=application.workspace, keys=application.signing_keys, subjects=application.token_subjects
     )

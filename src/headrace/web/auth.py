@@ -26,6 +26,7 @@ from headrace.web.limits import RateLimit
 
 STAFF_PATH: Final = "/api/v1"
 EMBED_PATH: Final = "/embed/v1"
+CUSTOMER_SCHEME: Final = "CustomerToken"
 _READING: Final = frozenset({"GET", "HEAD"})
 _STAFF: Final = "headrace.staff"
 _CUSTOMER: Final = "headrace.customer"
@@ -157,20 +158,25 @@ class _StaffWriterBearer(_StaffBearer):
         return staff
 
 
-class _CustomerBearer(SecurityBase):
-    """The customer that the gate let through, who may read records; the scheme `CustomerToken`."""
+def customer_of(request: Request) -> CustomerContext:
+    """The customer that the gate let through, who may read records."""
+    customer = request.scope.get(_CUSTOMER)
+    if customer is None:
+        raise RefusedError(Refusal.UNAUTHENTICATED, "a valid customer token is needed")
+    context = cast("CustomerContext", customer)
+    if READ_RECORDS not in context.scopes:
+        raise RefusedError(Refusal.FORBIDDEN, f"the token lacks the scope {READ_RECORDS}")
+    return context
 
-    scheme_name = "CustomerToken"
+
+class _CustomerBearer(SecurityBase):
+    """As `customer_of`; in the OpenAPI document, the scheme `CustomerToken`."""
+
+    scheme_name = CUSTOMER_SCHEME
     model = BearerModel(bearerFormat="JWT", description="A customer's token, minted by the staff's backend.")
 
     async def __call__(self, request: Request) -> CustomerContext:
-        customer = request.scope.get(_CUSTOMER)
-        if customer is None:
-            raise RefusedError(Refusal.UNAUTHENTICATED, "a valid customer token is needed")
-        context = cast("CustomerContext", customer)
-        if READ_RECORDS not in context.scopes:
-            raise RefusedError(Refusal.FORBIDDEN, f"the token lacks the scope {READ_RECORDS}")
-        return context
+        return customer_of(request)
 
 
 async def _not_a_browser(request: Request) -> None:

@@ -23,13 +23,10 @@ from headrace.steps.records import Reading
 from headrace.web.listing import After
 from headrace.wiring import Application
 
+_KEY_TEXT: Final = "The parts of the record's key, each percent-encoded, between slashes."
+_FIELDS_TEXT: Final = "What is told of each record: names between commas."
 ModelName = Annotated[str, Path(max_length=60, description="The id of a model.")]
-Key = Annotated[
-    str,
-    Path(
-        max_length=4000, description="The parts of the record's key, each percent-encoded, between slashes."
-    ),
-]
+Key = Annotated[str, Path(max_length=4000, description=_KEY_TEXT)]
 Filters = Annotated[
     list[str] | None,
     Query(
@@ -45,9 +42,7 @@ SortBy = Annotated[
     str | None,
     Query(max_length=1000, description="Properties between commas; `-` before one: from the greatest."),
 ]
-Fields = Annotated[
-    str | None, Query(max_length=4000, description="What is told of each record: names between commas.")
-]
+Fields = Annotated[str | None, Query(max_length=4000, description=_FIELDS_TEXT)]
 PageLimit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Records on the page, at most.")]
 LIMIT: Final = DEFAULT_LIMIT
 
@@ -59,6 +54,21 @@ _RECORD: Final[Mapping[str, Any]] = {
 ONE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The record", "content": {"application/json": {"schema": _RECORD}}}
 }
+ONE_PARAMETERS: Final[list[dict[str, Any]]] = [
+    {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "description": description,
+        "schema": {"type": "string"},
+    }
+    for name, place, description in (
+        ("model", "path", "The id of a model."),
+        ("key", "path", _KEY_TEXT),
+        ("fields", "query", _FIELDS_TEXT),
+    )
+]
+"""Those of `one_response`, for the document of an operation that reads them by itself."""
 PAGE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "A page of records; `next` is null at their end",
