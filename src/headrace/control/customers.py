@@ -25,6 +25,7 @@ from headrace.control.dropping import Feeds, drop_rows, lock_feeds
 from headrace.control.engine import insert_or, reading, refusing_taken
 from headrace.control.impact import Impact, foreseen
 from headrace.control.move_tables import residence
+from headrace.control.move_target import refuse_namesakes
 from headrace.control.new_id import new_uuid
 from headrace.control.paging import Page, page_of, place_of
 from headrace.control.routes import routes_of
@@ -241,6 +242,8 @@ class SqlCustomers:
             if new.parent is not None:
                 _put_below(connection, group, id_, new.parent)
             bind(connection, id_, wanted)
+            for data_source_id in wanted.values():
+                refuse_namesakes(connection, data_source_id, [id_])
         return True
 
 
@@ -295,6 +298,8 @@ def _rebind(connection: sa.Connection, group: str, customer_id: str, change: Cus
     changed = {schema for schema, id_ in wanted.items() if bound.get(schema) != id_}
     refuse_moving(bindings, changed | set(change.unbound))
     bind(connection, customer_id, wanted)
+    for schema in sorted(changed):
+        refuse_namesakes(connection, wanted[schema], with_descendants(connection, [customer_id]))
     unbind(connection, customer_id, change.unbound)
 
 

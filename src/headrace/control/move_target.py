@@ -40,7 +40,7 @@ def check_target(
         raise RefusedError(
             Refusal.DATA_SOURCE_DEDICATED, f"data source {to} is dedicated, and serves another customer"
         )
-    _refuse_namesakes(connection, to, family)
+    refuse_namesakes(connection, to, family)
 
 
 def _holders(connection: sa.Connection, to: str) -> set[str]:
@@ -52,8 +52,12 @@ def _holders(connection: sa.Connection, to: str) -> set[str]:
     return set(connection.execute(bound.union(residing)).scalars())
 
 
-def _refuse_namesakes(connection: sa.Connection, to: str, family: Collection[str]) -> None:
-    """Records are told apart by `provided_id`, which is unique in a visibility group alone."""
+def refuse_namesakes(connection: sa.Connection, to: str, family: Collection[str]) -> None:
+    """Raises RefusedError: records are told apart by `provided_id`, which is unique in a group alone.
+
+    Args:
+        family: control's ids of the customer and of all below it.
+    """
     names: list[Any] = []
     for some in slices(sorted(family)):
         own = sa.select(customer.c.provided_id).where(customer.c.id.in_(some))

@@ -98,6 +98,19 @@ def test_children_inherit_from_the_nearest_above(tenancy: Tenancy) -> None:
     assert tenancy.get("low").via["shop"] == Via.DEFAULT
 
 
+def test_no_data_source_gets_two_customers_of_one_provided_id(tenancy: Tenancy) -> None:
+    tenancy.create("acme", mapping={"desk": "desk"})
+    tenancy.create("low", parent="provided:acme")
+    for name in ("acme", "low"):
+        tenancy.journalled(name, schema="desk")
+    with refused(Refusal.DATA_SOURCE_CONFLICT):
+        tenancy.create("acme", group=TESTING, mapping={"desk": "desk"})
+    tenancy.create("top", group=TESTING)
+    tenancy.create("low", group=TESTING, parent="provided:top")
+    with refused(Refusal.DATA_SOURCE_CONFLICT):
+        tenancy.update("top", group=TESTING, mapping={"desk": "desk"})
+
+
 def test_parents_are_of_the_group_at_most_three_and_never_a_circle(tenancy: Tenancy) -> None:
     above = None
     for name in ("a", "b", "c", "d"):
