@@ -22,6 +22,7 @@ _TOLD_BY_COMMANDS = {
     "headrace.steps.fetch": logging.WARNING,
     "headrace.steps.sweep": logging.WARNING,
     "headrace.steps.log_run": logging.ERROR,
+    "headrace.stores.ownership": logging.ERROR,
 }
 """What these log is in what commands print: as log lines too it would be told twice."""
 
