@@ -49,10 +49,9 @@ def _exists(written: Written, kind: str, name: str) -> bool:
 
 
 def _unknown(written: Written, kind: str, name: str) -> str:
-    mend = suggestion(name, written.ids(kind))
-    if not mend or kind == "customers":
-        mend += f"; add {written.file(kind, name[:40])}" if not mend else ""
-    return f"no {_SINGULAR[kind]} {shown(name)}{mend}"
+    # Of customers a file asks for one of each that a definition names: the others are no choice.
+    mend = suggestion(name, written.ids(kind), listed=kind != "customers")
+    return f"no {_SINGULAR[kind]} {shown(name)}{mend or f'; add {written.file(kind, name[:40])}'}"
 
 
 def _items(body: dict[str, Any], key: str) -> Iterator[tuple[str, Any]]:
