@@ -44,6 +44,7 @@ def drain(
     refused: list[RefusedError] = []
     for customer_id in bound:
         try:
+            moves.refuse_owned_by_config(customer_id)
             begun.append(moves.start(customer_id, schema, to, actor=actor))
         except RefusedError as error:  # told: the others move all the same
             refused.append(error)

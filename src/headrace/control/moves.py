@@ -86,6 +86,22 @@ class SqlMoves:
         self._engine = engine
         self._new_id = new_id
 
+    def refuse_owned_by_config(self, customer_id: str) -> None:
+        """Asked before anybody but `apply` moves a customer: the next apply would lead it back, or refuse.
+
+        Raises:
+            RefusedError: `owned_by_config`: a file says who the customer is.
+        """
+        with reading(self._engine) as connection:
+            config_id = sa.select(customer.c.config_id).where(customer.c.id == customer_id)
+            file = connection.execute(config_id).scalar_one_or_none()
+        if file is not None:
+            raise RefusedError(
+                Refusal.OWNED_BY_CONFIG,
+                f"the customer is defined in customers/{file}.json: name its data source there, in data_sources, "
+                "and run `headrace apply --move`, or `--switch-only` to leave its records behind",
+            )
+
     def start(self, customer_id: str, schema: str, to: DataSourceId, *, actor: str) -> Move:
         """The customer, and whoever inherits its binding, is being moved; without records, has moved.
 
