@@ -17,9 +17,9 @@ from benchmarks.database import database
 from benchmarks.measured import Measured
 from benchmarks.outcome import Outcome, Result
 from headrace.control.engine import control_engine, reading, writing
+from headrace.control.move_tables import residence
 from headrace.control.route_cache import RouteCache
 from headrace.control.schema import upgrade
-from headrace.control.move_tables import residence
 from headrace.control.tables import binding, customer, data_source, data_source_group
 
 CUSTOMERS = 100_000

@@ -98,8 +98,8 @@ class SqlMoves:
         if file is not None:
             raise RefusedError(
                 Refusal.OWNED_BY_CONFIG,
-                f"the customer is defined in customers/{file}.json: name its data source there, in data_sources, "
-                "and run `headrace apply --move`, or `--switch-only` to leave its records behind",
+                f"the customer is defined in customers/{file}.json: change its data_sources there, and run "
+                "`headrace apply --move`, or `headrace apply --switch-only` to leave its records behind",
             )
 
     def start(self, customer_id: str, schema: str, to: DataSourceId, *, actor: str) -> Move:

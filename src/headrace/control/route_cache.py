@@ -109,8 +109,8 @@ class RouteCache:
     Nothing is remembered unless `watch` runs: it asks routing's version every `ASK_EVERY_S`, and drops all
     when it is another one. When it could not ask for `TRUSTED_S`, each route is resolved afresh.
 
-    The route of a customer without records is not remembered: its first row changes no version, and until it is
-    seen the customer finds nothing.
+    The route of a customer without records is not remembered: its first row changes no version, and until
+    it is seen the customer finds nothing.
 
     Invariant: a route that was resolved before a version was seen, or before `invalidate`, is not given out
     after it, also when the resolving ends later (tests/conformance/control/test_route_cache.py).
