@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from headrace.cli.customer_output import (
+    as_json,
+    move_as_json,
+    placed,
+    print_customer,
+    print_impact,
+    print_moves,
+)
 from headrace.cli.group import CustomerName, Group
 from headrace.cli.options import Config, Json
 
 if TYPE_CHECKING:
-    from headrace.control.customer_view import CustomerView
     from headrace.control.data_sources import SqlDataSources
-    from headrace.control.impact import Impact
-    from headrace.control.moves import Move
     from headrace.domain.assignment import Asked
 
 SHOWN: Final = 100
@@ -66,7 +71,7 @@ def list_customers(
     ]
     columns += [screen.Column(schema) for schema in schemas]
     rows = [
-        (view.provided_id, view.name, view.parent_provided_id, *(_placed(view, schema) for schema in schemas))
+        (view.provided_id, view.name, view.parent_provided_id, *(placed(view, schema) for schema in schemas))
         for view in page.items
     ]
     screen.print_table(columns, rows)
@@ -85,7 +90,7 @@ def show(customer: CustomerName, group: Group = None, config: Config = None, jso
 
     with applied(config) as app:
         view = app.customers.get(group_of(app, group), customer_name(customer))
-    _print(view, as_json_=json)
+    print_customer(view, as_json_=json)
 
 
 @commands.command()
@@ -120,7 +125,7 @@ def create(
         app.fetch_held(view.provided_id)
     if not made and not json:
         typer.echo(f"{provided_id} exists already.", err=True)
-    _print(view, as_json_=json)
+    print_customer(view, as_json_=json)
 
 
 @commands.command()
@@ -148,7 +153,7 @@ def update(
     """
     from headrace.cli.group import customer_name, group_of, me
     from headrace.cli.session import applied
-    from headrace.control.customers import UNCHANGED, CustomerChange
+    from headrace.control.customer_change import UNCHANGED, CustomerChange
     from headrace.errors import ConfigurationError
 
     if parent is not None and no_parent:
@@ -169,7 +174,7 @@ def update(
             return
         view = app.customers.update(group_id, customer_name(customer), change, actor=me())
         app.fetch_held(view.provided_id)
-    _print(view, as_json_=json)
+    print_customer(view, as_json_=json)
 
 
 @commands.command()
@@ -226,6 +231,7 @@ def move(
         )
         begin = app.moves.switch if switch_only else app.moves.start
         with telling_refusals(app.audit, line):
+            app.moves.refuse_owned_by_config(view.id)
             begun = begin(view.id, schema, target, actor=me())
     if json:
         screen.print_json(move_as_json(begun))
@@ -287,131 +293,6 @@ def cancel(
         screen.print_json(move_as_json(ended))
     else:
         print_moves([ended])
-
-
-def print_impact(impact: Impact, *, as_json: bool) -> None:
-    """Who would be led elsewhere."""
-    from headrace.cli import screen
-
-    if as_json:
-        screen.print_json(impact_as_json(impact))
-        return
-    screen.print_line(
-        f"{impact.changing:,} led elsewhere at once, {impact.staying:,} with records stay"
-        + (f"; {impact.held:,} have records and would have to move first: refused" if impact.held else "")
-        + "."
-    )
-    if impact.led:
-        names = ("group", "customer", "schema", "from", "to", "has records")
-        rows = [
-            (one.visibility_group, one.customer, one.schema, one.before, one.after, one.has_records)
-            for one in impact.led
-        ]
-        screen.print_table([screen.Column(name) for name in names], rows)
-
-
-def impact_as_json(impact: Impact) -> dict[str, Any]:
-    return {
-        "changing": impact.changing,
-        "held": impact.held,
-        "staying": impact.staying,
-        "customers": [
-            {
-                "group": one.visibility_group,
-                "customer": one.customer,
-                "schema": one.schema,
-                "from": one.before,
-                "to": one.after,
-                "has_records": one.has_records,
-            }
-            for one in impact.led
-        ],
-    }
-
-
-def print_moves(found: Sequence[Move]) -> None:
-    """Moves, a line each."""
-    from headrace.cli import screen
-
-    columns = [screen.Column(n) for n in ("move", "customer", "schema", "from", "to", "state")]
-    columns += [screen.Column("feeds read", right=True), screen.Column("rows", right=True)]
-    rows = [
-        (
-            m.id,
-            m.customer,
-            m.schema,
-            m.source,
-            m.target,
-            m.state.value,
-            f"{m.feeds_done}/{m.feeds}",
-            f"{m.rows:,}",
-        )
-        for m in found
-    ]
-    screen.print_table(columns, rows)
-
-
-def move_as_json(move: Move) -> dict[str, Any]:
-    return {
-        "move": move.id,
-        "customer": move.customer,
-        "schema": move.schema,
-        "from": move.source,
-        "to": move.target,
-        "state": move.state.value,
-        "started_at": move.started_at,
-        "ended_at": move.ended_at,
-        "feeds": move.feeds,
-        "feeds_done": move.feeds_done,
-        "rows": move.rows,
-    }
-
-
-def as_json(view: CustomerView) -> dict[str, Any]:
-    return {
-        "id": view.id,
-        "customer": view.provided_id,
-        "group": view.visibility_group,
-        "name": view.name,
-        "parent": view.parent_provided_id,
-        "properties": dict(view.properties),
-        "origin": view.origin,
-        "made_at": view.made_at,
-        "mapping": {schema: place.id for schema, place in view.mapping.items()},
-        "pinned": view.pinned,
-        "computed_mapping": {
-            schema: None if place is None else place.id for schema, place in view.computed_mapping.items()
-        },
-        "via": {schema: None if via is None else via.value for schema, via in view.via.items()},
-    }
-
-
-def _print(view: CustomerView, *, as_json_: bool) -> None:
-    from headrace.cli import screen
-
-    if as_json_:
-        screen.print_json(as_json(view))
-        return
-    shown = (
-        ("customer", view.provided_id),
-        ("id", view.id),
-        ("group", view.visibility_group),
-        ("name", view.name),
-        ("parent", view.parent_provided_id),
-        ("made by", {"config": "a file", "api": "a command or the API", "row": "a row"}[view.origin]),
-        *(("properties", dict(view.properties)) for _ in range(bool(view.properties))),
-        *((schema, _placed(view, schema)) for schema in view.computed_mapping),
-    )
-    screen.print_table([screen.Column("what"), screen.Column("is")], shown)
-
-
-def _placed(view: CustomerView, schema: str) -> str | None:
-    """The data source and why: `eu (own)`."""
-    place, via = view.computed_mapping.get(schema), view.via.get(schema)
-    if via is None:
-        return None
-    why = "pinned default" if schema in view.pinned else via.value
-    return f"{'none that serves' if place is None else place.id} ({why})"
 
 
 def _asked(data_sources: SqlDataSources, group: str, names: Sequence[str]) -> Asked:

@@ -73,7 +73,7 @@ def show(data_source: _Id, config: Config = None, json: Json = False) -> None:
     Example: headrace data-sources show eu
     """
     from headrace.cli import screen
-    from headrace.cli.customers import impact_as_json, print_impact
+    from headrace.cli.customer_output import impact_as_json, print_impact
     from headrace.cli.session import applied
 
     with applied(config) as app:
@@ -197,7 +197,7 @@ def update(
 
     Example: headrace data-sources update eu --nickname "Frankfurt"
     """
-    from headrace.cli.customers import print_impact
+    from headrace.cli.customer_output import print_impact
     from headrace.cli.group import me
     from headrace.cli.session import applied
     from headrace.ports.registering import DataSourceChange
@@ -235,7 +235,7 @@ def drain(
     Example: headrace data-sources drain old --to eu
     """
     from headrace.cli import screen
-    from headrace.cli.customers import move_as_json, print_moves
+    from headrace.cli.customer_output import move_as_json, print_moves
     from headrace.cli.group import me
     from headrace.cli.session import applied
     from headrace.control.draining import drain as drain_it
@@ -315,7 +315,7 @@ def default(
 
     Example: headrace data-sources default shop eu --dry-run
     """
-    from headrace.cli.customers import print_impact
+    from headrace.cli.customer_output import print_impact
     from headrace.cli.group import group_of, me
     from headrace.cli.session import applied
     from headrace.errors import ConfigurationError

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
 from headrace.control.applied_ids import schemas_of
-from headrace.control.assigning import bind, refuse_moving, unbind, wanted_bindings
+from headrace.control.assigning import bind, wanted_bindings
 from headrace.control.audit import Act, AuditLine, acting
-from headrace.control.customer_tree import with_descendants
+from headrace.control.customer_change import (
+    CustomerChange,
+    changed_names,
+    guarding,
+    homes_of,
+    mapped,
+    refuse_config_owned,
+    write_change,
+)
 from headrace.control.customer_view import (
     CUSTOMERS,
     CustomerView,
@@ -22,32 +29,21 @@ from headrace.control.customer_view import (
     own_bindings,
 )
 from headrace.control.dropping import Feeds, drop_rows, lock_feeds
-from headrace.control.engine import insert_or, reading, refusing_taken
+from headrace.control.engine import insert_or, reading
 from headrace.control.impact import Impact, foreseen
-from headrace.control.move_tables import residence
 from headrace.control.move_target import refuse_namesakes
 from headrace.control.new_id import new_uuid
 from headrace.control.paging import Page, page_of, place_of
+from headrace.control.parents import find_parent, put_below
 from headrace.control.routes import routes_of
 from headrace.control.routing_change import changing_routing
 from headrace.control.tables import customer
 from headrace.control.types import now
 from headrace.domain.assignment import Asked, refuse_other_mapping
 from headrace.domain.refusal import Refusal
-from headrace.domain.routing import MAX_ANCESTORS, Route
+from headrace.domain.routing import Route
 from headrace.domain.vocabulary import DataSourceId, ModelId
 from headrace.errors import RefusedError
-
-
-class Unchanged(Enum):
-    """Said of what a change leaves as it is, where None says something."""
-
-    UNCHANGED = "unchanged"
-
-
-UNCHANGED: Final = Unchanged.UNCHANGED
-
-_TAKEN: Final = "another customer has this provided_id: give another one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,23 +60,6 @@ class NewCustomer:
     parent: str | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CustomerChange:
-    """What is to change of a customer.
-
-    Attributes:
-        parent: None: it has none any more.
-        unbound: schemas in which it shall inherit.
-    """
-
-    name: str | None = None
-    provided_id: str | None = None
-    properties: Mapping[str, Any] | None = None
-    parent: str | Unchanged | None = UNCHANGED
-    asked: Asked = field(default_factory=Asked)
-    unbound: tuple[str, ...] = ()
 
 
 class SqlCustomers:
@@ -158,10 +137,10 @@ class SqlCustomers:
         """
         line = AuditLine(actor=actor, action="customer.update", visibility_group=group, customer=name)
         with _acting_on(self._engine, line, name) as (act, found):
-            with _guarded(act.connection, change, found.id):
-                _write(act.connection, group, found.id, change)
+            with guarding(act.connection, change, found.id):
+                write_change(act.connection, group, found.id, change)
             view = _view(act.connection, group, found.id)
-            act.note(detail={"changed": _changed(change), **_mapped(change, view)})
+            act.note(detail={"changed": changed_names(change), **mapped(change, view)})
         return view
 
     def foresee(self, group: str, name: str, change: CustomerChange) -> Impact:
@@ -174,7 +153,7 @@ class SqlCustomers:
             found = find_customer(connection, group, name)
         return foreseen(
             self._engine,
-            lambda connection: _write(connection, group, found.id, change),
+            lambda connection: write_change(connection, group, found.id, change),
             group=group,
             whom=[found.id],
         )
@@ -204,7 +183,7 @@ class SqlCustomers:
         """It is journalled that its rows go from wherever it has some."""
         return [
             (DataSourceId(home), model)
-            for home in _homes(connection, found.id)
+            for home in homes_of(connection, found.id)
             for model in drop_rows(
                 connection,
                 held,
@@ -240,7 +219,7 @@ class SqlCustomers:
             if done.first() is None:
                 return False
             if new.parent is not None:
-                _put_below(connection, group, id_, new.parent)
+                put_below(connection, group, id_, new.parent)
             bind(connection, id_, wanted)
             for data_source_id in wanted.values():
                 refuse_namesakes(connection, data_source_id, [id_])
@@ -256,55 +235,8 @@ def _acting_on(engine: sa.Engine, line: AuditLine, name: str) -> Iterator[tuple[
         yield act, found
 
 
-@contextmanager
-def _guarded(connection: sa.Connection, change: CustomerChange, customer_id: str) -> Iterator[None]:
-    routes = change.parent is not UNCHANGED or change.asked != Asked() or change.unbound
-    if not routes and change.provided_id is None:
-        yield
-        return
-    with changing_routing(connection, whom=[customer_id]):
-        yield
-
-
-def _write(connection: sa.Connection, group: str, customer_id: str, change: CustomerChange) -> None:
-    # Again, now that nobody else changes routing.
-    found = find_customer(connection, group, customer_id)
-    _refuse_config_owned(found)
-    values: dict[str, Any] = {}
-    if change.name is not None:
-        values["name"] = change.name
-    if change.properties is not None:
-        values["properties"] = dict(change.properties)
-    if change.provided_id is not None and change.provided_id != found.provided_id:
-        _check_renaming(connection, found, change.provided_id)
-        values["provided_id"] = change.provided_id
-    if values:
-        with refusing_taken(Refusal.CUSTOMER_EXISTS, _TAKEN):
-            connection.execute(sa.update(customer).where(customer.c.id == customer_id).values(values))
-    if change.parent is not UNCHANGED:
-        _put_below(connection, group, customer_id, change.parent)
-    _rebind(connection, group, customer_id, change)
-
-
-def _rebind(connection: sa.Connection, group: str, customer_id: str, change: CustomerChange) -> None:
-    bindings = own_bindings(connection, customer_id)
-    bound = {schema: DataSourceId(row.data_source_id) for schema, row in bindings.items()}
-    wanted = wanted_bindings(connection, group, change.asked, customer_id=customer_id, bound=bound)
-    both = sorted(wanted.keys() & set(change.unbound))
-    if both:
-        raise RefusedError(
-            Refusal.DATA_SOURCE_CONFLICT, f"{', '.join(both)}: bound and unbound at once: say one"
-        )
-    changed = {schema for schema, id_ in wanted.items() if bound.get(schema) != id_}
-    refuse_moving(bindings, changed | set(change.unbound))
-    bind(connection, customer_id, wanted)
-    for schema in sorted(changed):
-        refuse_namesakes(connection, wanted[schema], with_descendants(connection, [customer_id]))
-    unbind(connection, customer_id, change.unbound)
-
-
 def _refuse_deletion(connection: sa.Connection, found: sa.Row[Any]) -> None:
-    _refuse_config_owned(found)
+    refuse_config_owned(found)
     below = sa.select(sa.func.count()).where(customer.c.parent_id == found.id)
     if children := connection.execute(below).scalar_one():
         raise RefusedError(
@@ -334,93 +266,8 @@ def _agree(connection: sa.Connection, group: str, new: NewCustomer) -> None:
     refuse_other_mapping(
         wanted_bindings(connection, group, new.asked, customer_id=found.id, bound=bound), bound
     )
-    if new.parent is not None and _parent(connection, group, new.parent).id != found.parent_id:
+    if new.parent is not None and find_parent(connection, group, new.parent).id != found.parent_id:
         raise RefusedError(
             Refusal.CUSTOMER_EXISTS,
             "the customer exists, and has another parent: change it, or ask for it without naming one",
         )
-
-
-def _parent(connection: sa.Connection, group: str, name: str) -> sa.Row[Any]:
-    try:
-        return find_customer(connection, group, name)
-    except RefusedError:
-        raise RefusedError(Refusal.PARENT_UNFIT, "there is no such customer to be the parent") from None
-
-
-def _put_below(connection: sa.Connection, group: str, customer_id: str, parent: str | None) -> None:
-    """The customer is below this one; nobody has more than `MAX_ANCESTORS` above.
-
-    Raises:
-        RefusedError: `parent_unfit`.
-    """
-    parent_id = None if parent is None else str(_parent(connection, group, parent).id)
-    if parent_id is not None:
-        if parent_id in with_descendants(connection, [customer_id]):
-            raise RefusedError(Refusal.PARENT_UNFIT, "the parent is the customer itself, or below it")
-        if len(_above(connection, parent_id)) + 1 + _height(connection, customer_id) > MAX_ANCESTORS:
-            raise RefusedError(
-                Refusal.PARENT_UNFIT,
-                f"a customer would have more than {MAX_ANCESTORS} above it: name a parent higher up",
-            )
-    connection.execute(sa.update(customer).where(customer.c.id == customer_id).values(parent_id=parent_id))
-
-
-def _above(connection: sa.Connection, customer_id: str) -> list[str]:
-    found: list[str] = []
-    at: str | None = customer_id
-    while len(found) <= MAX_ANCESTORS + 1:
-        at = connection.execute(sa.select(customer.c.parent_id).where(customer.c.id == at)).scalar()
-        if at is None:
-            break
-        found.append(at)
-    return found
-
-
-def _height(connection: sa.Connection, customer_id: str) -> int:
-    """Levels below the customer."""
-    levels, level = 0, [customer_id]
-    while levels <= MAX_ANCESTORS:
-        below = sa.select(customer.c.id).where(customer.c.parent_id.in_(level))
-        level = list(connection.execute(below).scalars())
-        if not level:
-            break
-        levels += 1
-    return levels
-
-
-def _check_renaming(connection: sa.Connection, found: sa.Row[Any], provided_id: str) -> None:
-    if homes := _homes(connection, found.id):
-        raise RefusedError(
-            Refusal.CUSTOMER_HAS_RECORDS,
-            f"its records in {', '.join(homes)} carry its provided_id, which cannot change any more",
-        )
-    same = sa.select(customer.c.id).where(
-        customer.c.visibility_group == found.visibility_group, customer.c.provided_id == provided_id
-    )
-    if connection.execute(same).first() is not None:
-        raise RefusedError(Refusal.CUSTOMER_EXISTS, _TAKEN)
-
-
-def _homes(connection: sa.Connection, customer_id: str) -> list[str]:
-    of_it = sa.select(residence.c.data_source_id).where(residence.c.customer_id == customer_id)
-    return sorted(connection.execute(of_it).scalars())
-
-
-def _refuse_config_owned(found: sa.Row[Any]) -> None:
-    if found.origin == "config":
-        raise RefusedError(
-            Refusal.OWNED_BY_CONFIG,
-            f"the customer is defined in customers/{found.config_id}.json: change it there, and apply",
-        )
-
-
-def _changed(change: CustomerChange) -> list[str]:
-    names = [name for name in ("name", "provided_id", "properties") if getattr(change, name) is not None]
-    return names + ([] if change.parent is UNCHANGED else ["parent"])
-
-
-def _mapped(change: CustomerChange, view: CustomerView) -> dict[str, Any]:
-    if change.asked == Asked() and not change.unbound:
-        return {}
-    return {"mapping": {schema: place.id for schema, place in view.mapping.items()}}

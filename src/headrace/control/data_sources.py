@@ -29,7 +29,8 @@ from headrace.control.data_source_view import (
     in_group,
     write_groups,
 )
-from headrace.control.engine import insert_or, reading, refusing_taken
+from headrace.control.defaults import refuse_lost_defaults, write_default
+from headrace.control.engine import reading, refusing_taken
 from headrace.control.impact import Impact, foreseen
 from headrace.control.paging import Page, page_of, place_of
 from headrace.control.routing_change import changing_routing
@@ -278,7 +279,7 @@ class SqlDataSources:
         if set(new.visibility_groups) != groups_of_data_source(connection, row.id):
             changed["visibility_groups"] = sorted(new.visibility_groups)
             write_groups(connection, row.id, new.visibility_groups)
-            _refuse_lost_defaults(connection, row.id, new.visibility_groups)
+            refuse_lost_defaults(connection, row.id, new.visibility_groups)
         return changed
 
     # --- draining and removing ----------------------------------------------------------------------
@@ -411,56 +412,6 @@ class SqlDataSources:
         if new.provided_id is not None and set(connection.execute(taken).scalars()) - {itself}:
             raise RefusedError(Refusal.DATA_SOURCE_EXISTS, _TAKEN)
         self._places.refuse_shared(connection, new, itself=itself)
-
-
-def write_default(connection: sa.Connection, group: str, schema: str, id_: str | None) -> None:
-    """See `SqlDataSources.set_default`."""
-    if schema not in schemas_of(connection):
-        raise RefusedError(Refusal.NOT_FOUND, f"there is no schema {schema}")
-    own = sa.and_(default_data_source.c.visibility_group == group, default_data_source.c.schema == schema)
-    before = sa.select(data_source).join(default_data_source).where(own)
-    now = connection.execute(before).one_or_none()
-    if now is not None and now.origin == "config" and group in (now.body.get("default_for") or ()):
-        raise RefusedError(
-            Refusal.OWNED_BY_CONFIG,
-            f'data_sources/{now.id}.json says that it is the default: take {group} from its "default_for", '
-            "and apply",
-        )
-    if id_ is None:
-        connection.execute(sa.delete(default_data_source).where(own))
-        return
-    _check_default(find_data_source(connection, id_, within=group), schema)
-    insert = insert_or(connection, default_data_source).values(
-        visibility_group=group, schema=schema, data_source_id=id_
-    )
-    connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[default_data_source.c.visibility_group, default_data_source.c.schema],
-            set_={"data_source_id": insert.excluded.data_source_id},
-        )
-    )
-
-
-def _check_default(row: sa.Row[Any], schema: str) -> None:
-    fault = ""
-    if row.schema != schema:
-        fault = f"is of schema {row.schema}, not {schema}"
-    elif row.isolation == "dedicated":
-        fault = "is dedicated, and serves one customer alone"
-    elif row.state != State.ACTIVE.value:
-        fault = f"is {row.state}"
-    if fault:
-        raise RefusedError(Refusal.DATA_SOURCE_UNFIT, f"data source {row.id} {fault}: name another one")
-
-
-def _refuse_lost_defaults(connection: sa.Connection, id_: str, groups: tuple[str, ...]) -> None:
-    lost = sorted(set(holders(connection, id_).default_for) - set(groups))
-    if lost:
-        raise RefusedError(
-            Refusal.DATA_SOURCE_IN_USE,
-            f"it is the default of {', '.join(lost)}: give that another default first",
-            default_for=lost,
-        )
 
 
 def _refuse_config_owned(row: sa.Row[Any]) -> None:

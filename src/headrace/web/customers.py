@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field, model_validator
 
 from headrace.control.audit import AuditLine, telling_refusals
+from headrace.control.customer_change import UNCHANGED, CustomerChange
 from headrace.control.customer_view import CustomerView, Place
-from headrace.control.customers import UNCHANGED, CustomerChange, NewCustomer
+from headrace.control.customers import NewCustomer
 from headrace.control.moves import Move
 from headrace.domain.assignment import Asked, Named
 from headrace.domain.refusal import Refusal
@@ -297,6 +298,7 @@ def move(app: App, staff: StaffWriter, customer: CustomerPath, body: MoveBody) -
     )
     with telling_refusals(app.audit, line):
         view = app.customers.get(staff.visibility_group, customer)
+        app.moves.refuse_owned_by_config(view.id)
         begin = app.moves.start if body.mode == "move" else app.moves.switch
         return MoveAnswer.of(begin(view.id, body.schema_, DataSourceId(body.to), actor=staff.actor))
 

@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from headrace.control.audit import AuditEntry, SqlAudit
+from headrace.control.customer_change import CustomerChange
 from headrace.control.customer_view import CustomerView
-from headrace.control.customers import CustomerChange, NewCustomer, SqlCustomers
+from headrace.control.customers import NewCustomer, SqlCustomers
 from headrace.control.data_sources import SqlDataSources
 from headrace.control.engine import writing
 from headrace.control.move_tables import residence

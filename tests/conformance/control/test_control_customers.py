@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.control.customers import CustomerChange
+from headrace.control.customer_change import CustomerChange
 from headrace.control.paging import cursor_of
 from headrace.domain.assignment import Asked, Named
 from headrace.domain.refusal import Refusal

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from headrace.control.customers import CustomerChange, NewCustomer, SqlCustomers
+from headrace.control.customer_change import CustomerChange
+from headrace.control.customers import NewCustomer, SqlCustomers
 from headrace.control.move_tables import MoveState
 from headrace.control.moves import Move, SqlMoves
 from headrace.domain.refusal import Refusal
