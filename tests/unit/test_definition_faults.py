@@ -95,7 +95,6 @@ CASES = [
             "models/users:schema": "shpo",
             "sources/accounts:model": "user",
             "customers/acme:data_sources": {"shop": "man"},
-            "apps/crm_db:customer": "hooli",
             "apps/shop_db:customer": "acmee",
             "data_sources/main:visibility_groups": ["staging"],
             "data_sources/main:default_for": REMOVED,

@@ -88,6 +88,11 @@ def test_without_customer_files_customers_come_from_rows(tmp_path: Path) -> None
     assert definitions.primary_of(ModelId("users")) == USERS
 
 
+def test_beside_customers_with_files_there_may_be_others(tmp_path: Path) -> None:
+    definitions = loaded(tmp_path, {"apps/shop_db:customer": "hooli"})
+    assert definitions.customer_of(USERS, AppId("shop_db")) == "hooli"
+
+
 def test_rows_whose_customer_the_api_may_bind_need_no_default(tmp_path: Path) -> None:
     without = {
         "data_sources/main:default_for": REMOVED,

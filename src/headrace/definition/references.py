@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.definition.definitions import DEFAULT_CUSTOMER
 from headrace.definition.reading import Written
-from headrace.definition.wording import shown, suggestion
+from headrace.definition.wording import closest, shown, suggestion
 from headrace.errors import Fault
 
 _SINGULAR = {
@@ -34,23 +34,22 @@ def reference_faults(written: Written) -> Iterator[Fault]:
     for kind, find in finders.items():
         for id_, body in sorted(written.bodies[kind].items()):
             for path, target, name in find(body):
-                if isinstance(name, str) and not _exists(written, target, name):
+                if isinstance(name, str) and not _exists(written, target, name, path=path):
                     yield Fault(written.file(kind, id_), path, _unknown(written, target, name))
 
 
-def _exists(written: Written, kind: str, name: str) -> bool:
+def _exists(written: Written, kind: str, name: str, *, path: str) -> bool:
     ids = written.ids(kind)
     if kind == "visibility_groups" and not ids:
         return True  # one fault says that none is declared
-    if kind == "customers":
-        # Without customer files, customers come from rows and the API: nothing to check by.
-        return not ids or name == DEFAULT_CUSTOMER or name in ids
+    if kind == "customers" and path != "parent":
+        # Customers come from rows and the API too: what is like a file's id is taken for that, misspelt.
+        return name == DEFAULT_CUSTOMER or name in ids or closest(name, ids) is None
     return name in ids
 
 
 def _unknown(written: Written, kind: str, name: str) -> str:
-    # Of customers a file asks for one of each that a definition names: the others are no choice.
-    mend = suggestion(name, written.ids(kind), listed=kind != "customers")
+    mend = suggestion(name, written.ids(kind))
     return f"no {_SINGULAR[kind]} {shown(name)}{mend or f'; add {written.file(kind, name[:40])}'}"
 
 
