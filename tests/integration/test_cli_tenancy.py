@@ -66,6 +66,7 @@ def test_customers_are_made_shown_changed_and_deleted(here: Path, headrace: Comm
         (["customers", "update", "globex", "--name", "X", *IN], 1, "customers/globex.json"),
         (["customers", "update", "acme", "--data-source", "eu", *IN], 1, "headrace customers move"),
         (["customers", "move", "acme", "shop", "--to", "nowhere", *IN], 1, "there is no such data source"),
+        (["customers", "move", "globex", "shop", "--to", "main", *IN], 1, "headrace apply --move"),
         (["customers", "cancel", "none"], 1, "there is no such move"),
         (["data-sources", "show", "none"], 1, "there is no such data source"),
         (["data-sources", "default", "shop", *IN], 2, "--none"),

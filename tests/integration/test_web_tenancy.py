@@ -171,6 +171,8 @@ def test_customers_are_listed_changed_and_deleted(
         "customer_has_records",
     )
     assert ask.refused("PATCH", "/customers/provided:globex", {"name": "X"}) == (409, "owned_by_config")
+    elsewhere = {"schema": "shop", "to": "main"}
+    assert ask.refused("POST", "/customers/provided:globex/move", elsewhere) == (409, "owned_by_config")
     ask("DELETE", "/customers/provided:acme", expected=204)
     assert ask.refused("GET", "/customers/provided:acme") == (404, "not_found")
     assert not run_sync(application).failed
