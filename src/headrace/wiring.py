@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from headrace.control.feeds import SqlFeeds
 from headrace.control.journal import SqlJournal
 from headrace.control.moves import SqlMoves
 from headrace.control.registered import RegisteredBodies
+from headrace.control.remembered import Remembered
 from headrace.control.route_cache import RouteCache
 from headrace.control.routes import SqlRoutes
 from headrace.control.runs import SqlRuns
@@ -145,7 +146,8 @@ class Application:
             most=settings.max_open_stores,
         )
         self.route_cache = RouteCache(self.engine)
-        self.records = RecordsStep(self.route_cache, self.stores)
+        self._known_drift: Remembered[str, Collection[Target]] = Remembered()
+        self.records = RecordsStep(self.route_cache, self.stores, self._is_drifted)
         self.expectations = open_expectation
         self._applied: AppliedCatalogue | None = None
         self._asked_at = float("-inf")
@@ -178,7 +180,13 @@ class Application:
             random=random.Random(),  # noqa: S311 (jitter)
         )
         self._merge = MergeStep(merging=merging, catalogue=self.catalogue)
-        self._move = MoveStep(moves=self.moves, stores=self.stores, catalogue=self.catalogue, nudge=nudge)
+        self._move = MoveStep(
+            moves=self.moves,
+            stores=self.stores,
+            catalogue=self.catalogue,
+            nudge=nudge,
+            restored=self._merge.recognise_restored,
+        )
         self._sweep = SweepStep(
             move=self._move,
             schedule=SqlSchedule(self.engine, resend_after_s=settings.resend_after_s),
@@ -423,6 +431,11 @@ class Application:
     def recognise_restored(self) -> None:
         """See `SweepStep.recognise_restored`."""
         self._sweep.recognise_restored()
+
+    def _is_drifted(self, data_source_id: DataSourceId, model: ModelId) -> bool:
+        """As it was at most a second ago."""
+        found = self._known_drift.get("all", lambda: frozenset(self.drift.drifted()))
+        return (data_source_id, model) in (found or ())
 
     def targets(self) -> Sequence[Target]:
         """Every (data source, model) of what is applied and registered, but for what is disabled."""

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from headrace.control import route_cache
-from headrace.domain.vocabulary import DataSourceId
+from headrace.domain.vocabulary import DataSourceId, ModelId
 from tests.conformance.store_rows import scope
 from tests.integration.web_client import WebClient
 from tests.integration.web_records import bind, put, records_site, shape, sqlite_store
@@ -214,6 +214,19 @@ def test_a_change_through_this_process_is_seen_by_the_next_request(
         changed = writer.post("/api/v1/customers/c-acme/move", json=asked)
         assert changed.status_code == 202, changed.text
     assert names(acme.get(EMBED)) == ["acme in globex's"]
+
+
+def test_what_a_drifted_data_source_holds_is_told_to_nobody(
+    site: Site, acme: WebClient, globex: WebClient
+) -> None:
+    """A column of another type reads like any; whoever merges or sweeps has seen that it is."""
+    application = site.application
+    application.drift.note(DataSourceId("own"), ModelId("users"), ["users.total is text"])
+    assert code(globex.get(EMBED)) == (503, "data_source_unavailable")
+    assert names(acme.get(EMBED))
+    application.drift.forget(DataSourceId("own"))
+    application._known_drift.forget()
+    assert names(globex.get(EMBED))
 
 
 def test_the_document_says_what_records_are(site: Site) -> None:

@@ -19,7 +19,7 @@ data_source_drift = sa.Table(
     Column("model_id", Text, primary_key=True),
     Column("lacking", Json, nullable=False, comment="each part that is missing or of another type, in words"),
     Column("found_at", Timestamp, nullable=False),
-    comment="Told only: whoever reads or writes there has looked itself.",
+    comment="Told, and asked by whoever reads records; whoever merges has looked itself.",
 )
 
 

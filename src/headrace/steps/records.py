@@ -10,6 +10,7 @@ from headrace import logs
 from headrace.domain.record_query import RecordQuery
 from headrace.domain.refusal import Refusal
 from headrace.domain.shape import ModelShape
+from headrace.domain.vocabulary import DataSourceId, ModelId
 from headrace.errors import ConfigurationError, RefusedError, RouteMovedError
 from headrace.ports.records import CustomerRoutes, RecordPage, RecordReader, RecordReaders, ResolvedRoute
 
@@ -17,6 +18,7 @@ log = logs.get(__name__)
 
 T = TypeVar("T")
 
+_DOES_NOT_SERVE: Final = "the customer's data source does not serve now"
 _TRIES: Final = 5
 """Each meets a move that ended after its route was resolved."""
 
@@ -41,6 +43,8 @@ class RecordsStep:
 
     routes: CustomerRoutes
     readers: RecordReaders
+    is_drifted: Callable[[DataSourceId, ModelId], bool]
+    """The model's tables lack a part there, or have it in another type: what they hold is not to be told."""
 
     def page(self, reading: Reading, query: RecordQuery) -> tuple[ResolvedRoute, RecordPage]:
         """A page of records, and where it was read."""
@@ -79,6 +83,8 @@ class RecordsStep:
             # A mark is made after its flip: whoever resolves afresh and is older than it asks a control
             # database that was put back from a backup, by which the records are here again.
             routed_at = max(route.version, left.epoch)
+            if self.is_drifted(route.data_source, reading.model.id):
+                raise RefusedError(Refusal.DATA_SOURCE_UNAVAILABLE, _DOES_NOT_SERVE)
             try:
                 reader = self.readers.reader(route.data_source)
                 return route, read(reader, routed_at)
@@ -87,7 +93,5 @@ class RecordsStep:
                 self.routes.invalidate()
             except ConfigurationError as error:
                 log.error("data source cannot be read", data_source=route.data_source, error=str(error))
-                raise RefusedError(
-                    Refusal.DATA_SOURCE_UNAVAILABLE, "the customer's data source does not serve now"
-                ) from error
+                raise RefusedError(Refusal.DATA_SOURCE_UNAVAILABLE, _DOES_NOT_SERVE) from error
         raise left

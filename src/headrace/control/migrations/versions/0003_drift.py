@@ -28,5 +28,5 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("data_source_id", "model_id", name=op.f("data_source_drift_pkey")),
-        comment="Told only: whoever reads or writes there has looked itself.",
+        comment="Told, and asked by whoever reads records; whoever merges has looked itself.",
     )
