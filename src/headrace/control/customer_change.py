@@ -14,7 +14,7 @@ from headrace.control.assigning import bind, refuse_moving, unbind, wanted_bindi
 from headrace.control.customer_tree import with_descendants
 from headrace.control.customer_view import CustomerView, find_customer, own_bindings
 from headrace.control.engine import refusing_taken
-from headrace.control.move_tables import residence
+from headrace.control.move_tables import left_behind, residence
 from headrace.control.move_target import refuse_namesakes
 from headrace.control.parents import put_below
 from headrace.control.routing_change import changing_routing
@@ -115,8 +115,10 @@ def _check_renaming(connection: sa.Connection, found: sa.Row[Any], provided_id: 
 
 
 def homes_of(connection: sa.Connection, customer_id: str) -> list[str]:
-    of_it = sa.select(residence.c.data_source_id).where(residence.c.customer_id == customer_id)
-    return sorted(connection.execute(of_it).scalars())
+    """Where it has records, those included that a switch has left behind."""
+    tables = (residence, left_behind)
+    of_it = (sa.select(t.c.data_source_id).where(t.c.customer_id == customer_id) for t in tables)
+    return sorted(connection.execute(sa.union(*of_it)).scalars())
 
 
 def refuse_config_owned(found: sa.Row[Any]) -> None:

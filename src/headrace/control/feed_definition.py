@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control.engine import clock
+from headrace.control.feed_moves import join_moves, read_again_for_moves
 from headrace.control.feeds import end_run_of_lost_lease
 from headrace.control.journal import drop_pending, new_log_values
 from headrace.control.state import columns_of
@@ -88,6 +89,7 @@ def _make(
     if wanted.paused:
         values |= _pause()
     connection.execute(sa.insert(feed).values(values))
+    join_moves(connection, feed_id, wanted.model_id)
 
 
 def _change(
@@ -128,6 +130,7 @@ def _begin_anew(
         anew = values | {"model_id": row.model_id, "wants_reconcile": False}
         connection.execute(sa.update(feed_log).where(log).values(anew))
     drop_pending(connection, batch.c.feed_id == row.id)
+    read_again_for_moves(connection, FeedId(row.id))
     void = columns_of(FeedState()) | {"reconciliation_epoch": None, "source_seen": None}
     return void | {"reconcile_wanted": "full", "reconcile_asked_epoch": epoch}
 

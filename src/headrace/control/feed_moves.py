@@ -23,11 +23,13 @@ _OF_FEED = (
 )
 
 
+_LIVE = sa.select(move.c.id).where(move.c.state == MoveState.READING.value)
+
+
 def has_moves() -> sa.ColumnElement[bool]:
     """The feed of the statement around has rows to read for a move."""
     # Neither correlated nor joined: in what an UPDATE returns, SQLite's columns are named without tables.
-    live = sa.select(move.c.id).where(move.c.state == MoveState.READING.value)
-    undone = sa.select(move_feed.c.feed_id).where(sa.not_(move_feed.c.done), move_feed.c.move_id.in_(live))
+    undone = sa.select(move_feed.c.feed_id).where(sa.not_(move_feed.c.done), move_feed.c.move_id.in_(_LIVE))
     return feed.c.id.in_(undone)
 
 
@@ -55,3 +57,25 @@ def movers(connection: sa.Connection, customer_id: str, schema: str) -> tuple[st
     routes = routes_of(connection, schema, head.visibility_group, names)
     follow = {name for name, route in routes.items() if route.bound_by == head.provided_id}
     return tuple(name for name in names if name in follow or name == head.provided_id)
+
+
+def read_again_for_moves(connection: sa.Connection, feed_id: FeedId) -> None:
+    """What the feed has read for moves is void: not all of it was merged."""
+    again = (
+        sa.update(move_feed)
+        .where(move_feed.c.feed_id == feed_id, move_feed.c.move_id.in_(_LIVE))
+        .values(done=False, after_key=sa.null())
+    )
+    connection.execute(again)
+
+
+def join_moves(connection: sa.Connection, feed_id: FeedId, model_id: str) -> None:
+    """A feed that was made now reads for the moves that feeds of its model read for: it may have taken the
+    place of one, and then a part of what that one has read is void."""
+    moving = (
+        sa.select(move_feed.c.move_id, sa.literal(feed_id))
+        .join(feed, feed.c.id == move_feed.c.feed_id)
+        .where(move_feed.c.move_id.in_(_LIVE), feed.c.model_id == model_id)
+        .distinct()
+    )
+    connection.execute(sa.insert(move_feed).from_select(["move_id", "feed_id"], moving))

@@ -34,6 +34,16 @@ residence = sa.Table(
     "No change of routing may lead the customer elsewhere without moving them.",
 )
 
+left_behind = sa.Table(
+    "left_behind",
+    metadata,
+    Column("data_source_id", ForeignKey(_DATA_SOURCE, ondelete="CASCADE"), primary_key=True),
+    Column("provided_id", Text, primary_key=True),
+    Column("customer_id", ForeignKey(_CUSTOMER, ondelete="CASCADE"), nullable=False, index=True),
+    comment="Where a customer that was switched elsewhere has left its records: nobody else of that "
+    "provided_id may come there and find them.",
+)
+
 move = sa.Table(
     "move",
     metadata,

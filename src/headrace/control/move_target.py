@@ -19,12 +19,15 @@ from headrace.errors import RefusedError
 def check_target(
     connection: sa.Connection, to: DataSourceId, *, schema: str, group: str, family: Collection[str]
 ) -> None:
-    """Raises RefusedError: it may not have these customers.
+    """Raises RefusedError: it may not have these customers. It is locked until the commit: nobody else gets
+    it for its own meanwhile.
 
     Args:
         family: control's ids of the customer and of all below it.
     """
-    found = connection.execute(sa.select(data_source).where(data_source.c.id == to)).one_or_none()
+    # As `assigning` locks it.
+    named = sa.select(data_source).where(data_source.c.id == to).with_for_update(key_share=True)
+    found = connection.execute(named).one_or_none()
     served = sa.select(data_source_group.c.visibility_group).where(data_source_group.c.data_source_id == to)
     if found is None or group not in set(connection.execute(served).scalars()):
         raise RefusedError(Refusal.NOT_FOUND, "there is no such data source in the visibility group")

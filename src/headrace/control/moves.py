@@ -19,18 +19,26 @@ import sqlalchemy as sa
 from headrace.control.audit import AuditLine, append_audit
 from headrace.control.customer_tree import with_descendants
 from headrace.control.dropping import drop_rows, lock_feeds
-from headrace.control.engine import reading, writing
+from headrace.control.engine import insert_or, reading, writing
 from headrace.control.feed_moves import movers
-from headrace.control.move_tables import MoveState, move, move_feed, residence
+from headrace.control.move_tables import MoveState, left_behind, move, move_feed, residence
 from headrace.control.move_target import check_target
 from headrace.control.new_id import new_uuid
 from headrace.control.routes import routes_of
 from headrace.control.routing_change import changing_moves
 from headrace.control.slices import slices
-from headrace.control.tables import batch, binding, customer, feed, feed_log
+from headrace.control.tables import (
+    batch,
+    binding,
+    customer,
+    data_source,
+    data_source_group,
+    feed,
+    feed_log,
+)
 from headrace.control.types import now
 from headrace.domain.refusal import Refusal
-from headrace.domain.routing import Route
+from headrace.domain.routing import Route, State
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
 from headrace.errors import RefusedError
 from headrace.ports import MoveUnderWay
@@ -230,16 +238,17 @@ def begin_move(
     new_id: Callable[[], str] = new_uuid,
 ) -> str:
     """See `SqlMoves.start`; the caller holds the feeds (`lock_feeds`). Gives the id of the move."""
-    asked = _asked(connection, customer_id, schema, to)
-    if asked.route.data_source is None:
-        raise RefusedError(
-            Refusal.DATA_SOURCE_UNAVAILABLE,
-            f"{asked.route.refusal}: there is nothing to move from; give the customer another data source "
-            "with switch_only",
-        )
-    with changing_moves(connection, whom=[customer_id]):
+    with changing_moves(connection, whom=[customer_id]) as version:
+        asked = _asked(connection, customer_id, schema, to)
+        if asked.route.data_source is None:
+            raise RefusedError(
+                Refusal.DATA_SOURCE_UNAVAILABLE,
+                f"{asked.route.refusal}: there is nothing to move from; give the customer another data "
+                "source with switch_only",
+            )
         made = _bind(connection, asked, data_source_id=asked.source, state="moving", moving_to=to)
         who = movers(connection, customer_id, schema)
+        _drop_leftovers(connection, asked, who, version=version, new_id=new_id)
         if has_residents(connection, customer_id, schema):
             move_id = _insert(connection, asked, actor=actor, new_id=new_id, made_binding=made)
             _ask_feeds(connection, move_id, asked.source)
@@ -260,10 +269,11 @@ def switch_only(
     new_id: Callable[[], str] = new_uuid,
 ) -> str:
     """See `SqlMoves.switch`; the caller holds the feeds (`lock_feeds`). Gives the id of the move."""
-    asked = _asked(connection, customer_id, schema, to)
     with changing_moves(connection, whom=[customer_id]):
+        asked = _asked(connection, customer_id, schema, to)
         _bind(connection, asked, data_source_id=to, state="active", moving_to=None)
         who = movers(connection, customer_id, schema)
+        _leave_behind(connection, asked, who)
         _reside(connection, customer_id, schema, who, to)
         move_id = _insert(connection, asked, actor=actor, new_id=new_id, ended=MoveState.MOVED)
     _note(connection, asked, "customer.switch", actor=actor, customers=list(who), left_in=asked.route.names)
@@ -371,6 +381,51 @@ def _ask_feeds(connection: sa.Connection, move_id: str, source: str) -> None:
     connection.execute(sa.update(feed).where(feed.c.id.in_(asked), sa.not_(feed.c.paused)).values(again=True))
 
 
+def _leave_behind(connection: sa.Connection, asked: _Asked, who: Sequence[str]) -> None:
+    """It is known where these customers' records stay; those that they find again are theirs."""
+    family, leaving = sorted(with_descendants(connection, [asked.customer_id])), set(who)
+    for some in slices(family):
+        found = sa.and_(left_behind.c.data_source_id == asked.target, left_behind.c.customer_id.in_(some))
+        connection.execute(sa.delete(left_behind).where(found))
+        homes = connection.execute(
+            sa.select(residence.c.data_source_id, residence.c.provided_id, residence.c.customer_id).where(
+                residence.c.customer_id.in_(some), residence.c.schema == asked.schema
+            )
+        )
+        left = [dict(home._mapping) for home in homes if home.provided_id in leaving]  # noqa: SLF001
+        if left:
+            insert = insert_or(connection, left_behind)
+            connection.execute(insert.on_conflict_do_nothing(), left)
+
+
+def _drop_leftovers(
+    connection: sa.Connection,
+    asked: _Asked,
+    who: Sequence[str],
+    *,
+    version: int,
+    new_id: Callable[[], str],
+) -> None:
+    """What these customers once left behind where they move to is dropped: no log has told it of changes."""
+    family = sorted(with_descendants(connection, [asked.customer_id]))
+    names: list[str] = []
+    for some in slices(family):
+        found = sa.and_(left_behind.c.data_source_id == asked.target, left_behind.c.customer_id.in_(some))
+        gone = sa.delete(left_behind).where(found, left_behind.c.provided_id.in_(who))
+        names += connection.execute(gone.returning(left_behind.c.provided_id)).scalars()
+    if names:
+        # As they are now: an apply may have changed them in this transaction.
+        feeds = lock_feeds(connection)
+        drop_rows(
+            connection,
+            feeds,
+            data_source_id=asked.target,
+            customers=sorted(names),
+            version=version,
+            new_id=new_id,
+        )
+
+
 def _note(connection: sa.Connection, asked: _Asked, action: str, *, actor: str, **detail: Any) -> None:
     line = AuditLine(
         actor=actor,
@@ -391,8 +446,8 @@ def _note(connection: sa.Connection, asked: _Asked, action: str, *, actor: str, 
 
 def _is_read(connection: sa.Connection, row: Any) -> bool:
     """Every feed has read its rows, and all that was journalled for the new data source is merged, so that it
-    is not behind the old one."""
-    if _unread(connection, row.id):
+    is not behind the old one; and it serves."""
+    if _unread(connection, row.id) or not _serves(connection, row):
         return False
     waiting = sa.select(batch.c.id).where(batch.c.data_source_id == row.to_id, batch.c.state == "pending")
     if connection.execute(waiting.limit(1)).one_or_none() is not None:
@@ -401,6 +456,22 @@ def _is_read(connection: sa.Connection, row: Any) -> bool:
         feed_log.c.data_source_id == row.to_id, feed_log.c.wants_reconcile
     )
     return connection.execute(wanting.limit(1)).one_or_none() is None
+
+
+def _serves(connection: sa.Connection, row: Any) -> bool:
+    """The new data source is one that the customer may have, as it was when the move began."""
+    groups = sa.select(data_source_group.c.visibility_group).where(
+        data_source_group.c.data_source_id == row.to_id
+    )
+    own = sa.select(customer.c.visibility_group).where(
+        customer.c.id == row.customer_id, customer.c.visibility_group.in_(groups)
+    )
+    target = sa.select(data_source.c.id).where(
+        data_source.c.id == row.to_id,
+        data_source.c.schema == row.schema,
+        data_source.c.state != State.DISABLED.value,
+    )
+    return bool(connection.execute(own).first() and connection.execute(target).first())
 
 
 def _unread(connection: sa.Connection, move_id: str) -> list[FeedId]:

@@ -120,7 +120,8 @@ class SqlRoutes:
         apart by it."""
         by_target: dict[DataSourceId, list[str]] = {}
         for name, new in routing.newcomers.items():
-            by_target.setdefault(new.data_source_id, []).append(name)
+            for target in {new.data_source_id, routing.moving.get(name, new.data_source_id)}:
+                by_target.setdefault(target, []).append(name)
         refused: dict[str, str] = {}
         with reading(self._engine) as connection:
             for target, names in by_target.items():

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from headrace.control.config_bindings import write_bindings
 from headrace.control.engine import insert_or
+from headrace.control.move_tables import residence
 from headrace.control.routing_change import ENTERS_OR_LEAVES, movers_of, routing_rows, strays
 from headrace.control.tables import (
     batch,
@@ -62,8 +63,8 @@ def change_routing(
     # From here to the commit no page is journalled that was resolved by the old routing.
     connection.execute(sa.select(routing_version.c.version).with_for_update())
     rows_before = routing_rows(connection)
-    _write_data_sources(connection, bodies, groups)
     moving = movers_of(connection)
+    _write_data_sources(connection, bodies, groups)
     _write_customers(connection, customers, new_id=new_id)
     if moving != movers_of(connection):
         raise ConfigurationError(ENTERS_OR_LEAVES)
@@ -189,10 +190,15 @@ def _remove_data_sources(connection: sa.Connection, bodies: Bodies) -> None:
     kept = [id_ for id_, _ in _of_kind(bodies, "data_sources")]
     gone = sa.and_(data_source.c.origin == "config", data_source.c.id.not_in(kept))
     ids = connection.execute(sa.select(data_source.c.id).where(gone)).scalars().all()
-    bound = sa.select(binding.c.data_source_id).where(binding.c.data_source_id.in_(ids)).distinct()
+    places = (binding.c.data_source_id, binding.c.moving_to, residence.c.data_source_id)
+    held = sa.union(*(sa.select(place).where(place.in_(ids)) for place in places))
     faults = [
-        Fault(f"data_sources/{id_}.json", "", "customers are bound to it: bind them elsewhere first")
-        for id_ in connection.execute(bound).scalars()
+        Fault(
+            f"data_sources/{id_}.json",
+            "",
+            "customers are bound to it, move to it or have records in it: bind or move them elsewhere first",
+        )
+        for id_ in sorted(connection.execute(held).scalars())
     ]
     if faults:
         raise ConfigurationError(*faults)

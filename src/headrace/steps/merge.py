@@ -40,18 +40,22 @@ class MergeStep:
             if report.batches == 0 and not report.unfinished and ends(logs) == ends(before):
                 return total
 
-    def recognise_restored(self, data_source_id: DataSourceId, model_id: ModelId) -> None:
-        """Logs whose store or control was restored from a backup have begun anew, though nothing waits.
+    def recognise_restored(self, data_source_id: DataSourceId, model_id: ModelId) -> bool:
+        """Logs whose store or control was restored from a backup have begun anew, though nothing waits; tells
+        whether there are any.
 
         Looks without the lock first, so that a sweep of many stores disturbs none; what looks
         wrong is looked at again under it.
         """
         catalogue = self.catalogue()
         applied = self.merging.stores.open(data_source_id).applied(catalogue.model(model_id))
+        found = False
         for feed_log in self.merging.journal.logs(data_source_id, model_id):
             mark = applied.get(feed_log.feed_id)
             if self.merging.standing_of(feed_log, mark).restored is not None:
+                found = True
                 self._run(catalogue, feed_log)
+        return found
 
     def _visit(self, logs: Sequence[FeedLog]) -> MergeReport:
         """One run of each log of the model; what is in the way of one is not in that of others."""

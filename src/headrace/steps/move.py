@@ -6,7 +6,7 @@ again, by whoever comes next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -24,12 +24,18 @@ PAGE_RECORDS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveStep:
-    """Brings moves to their end."""
+    """Brings moves to their end.
+
+    Attributes:
+        restored: looks whether a data source has less of a model than control knows to be merged; then its
+            logs have begun anew.
+    """
 
     moves: Moves
     stores: Stores
     catalogue: Definitions
     nudge: Nudge
+    restored: Callable[[DataSourceId, ModelId], bool]
 
     def advance(self, into: DataSourceId) -> int:
         """Every move into this data source that can end has ended; how many.
@@ -47,16 +53,23 @@ class MoveStep:
             self.moves.ask_for(move.unread)
             for feed_id in move.unread:
                 self.nudge.poll(feed_id)
-            if move.read:
+            models = self._models(move.schema)
+            if move.read and models:
                 # Any model will do: whoever merges into the data source ends its moves.
-                self.nudge.merge(move.target, self._models(move.schema)[0])
+                self.nudge.merge(move.target, models[0])
+            elif move.read:
+                self._advance(move)
         return len(moves)
 
     def _advance(self, move: MoveUnderWay) -> int:
+        models = self._models(move.schema)
         if not move.dated:
-            if not all(self._date(move, model) for model in self._models(move.schema)):
+            if not all(self._date(move, model) for model in models):
                 return 0
             self.moves.note_dated(move.id)
+        # What was merged may be gone: the data source was put back from a backup, or is another one now.
+        if any(self.restored(move.target, model) for model in models):
+            return 0
         dropped = self.moves.flip(move.id)
         for data_source_id, model in dropped:
             self.nudge.merge(data_source_id, model)

@@ -23,22 +23,27 @@ from headrace.steps.page import row_batches
 log = logs.get(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class MoveReading:
     """Reads a feed for the moves that are under way.
 
     Attributes:
         poll: reads what was asked for or changed meanwhile; called between chunks. False: the visit must
             yield.
+        pages: times that rows were journalled: rows of any part may be among them.
+        waits: a data source takes no more now; the rest of the visit does not wait for the move into it.
     """
 
     writer: FeedWriter
     reader: SourceReader
     poll: Callable[[], bool]
+    pages: int = 0
+    waits: bool = False
 
     def read(self) -> bool:
-        """All rows of customers who move are journalled for where they move to; False: the visit must yield
-        before."""
+        """All rows of customers who move are journalled for where they move to, up to where that takes no
+        more; False: the visit must yield before."""
+        self.waits = False
         for move in self.writer.feeds.moves(self.writer.claimed.lease.feed_id):
             if not self._read(move):
                 return False
@@ -50,21 +55,26 @@ class MoveReading:
         if self.writer.plan.customer is not None and self.writer.plan.customer not in move.customers:
             self._note(move, after=None, done=True)
             return True
+        if self._is_full(move):
+            return True
         log.info("rows are read for a move", move=move.id, into=move.into)
         return self._chunks(move) if self.writer.plan.chunkable else self._whole(move)
 
     def _chunks(self, move: FeedMove) -> bool:
         order = KeyOrder(plan=self.writer.plan, reader=self.reader)
         after, last = move.after, False
-        while not last:
-            if move.into in self.writer.over_limit():
-                return False
+        while not last and not self._is_full(move):
             rows, last = order.rows_after(after, self.writer.plan.read)
             after = None if last else order.last_key(rows)
             self._journal(rows, move, after=after, done=last)
             if not self.poll() or (not last and self.writer.must_yield()):
                 return False
         return True
+
+    def _is_full(self, move: FeedMove) -> bool:
+        full = move.into in self.writer.over_limit()
+        self.waits |= full
+        return full
 
     def _whole(self, move: FeedMove) -> bool:
         """From one statement: of keys whose order is not known nobody can tell what comes after one."""
@@ -82,9 +92,11 @@ class MoveReading:
         if not own.num_rows:
             self.writer.append((), self.writer.state, move=progress)
             return
+        self.pages += 1
         self.writer.journal(
             own,
-            self.writer.state,
+            # Seen for the new data source alone: a part that is again as it was before must not be skipped.
+            self.writer.all_stale(),
             lambda page: row_batches(page, BatchKind.ROWS, only=move.into),
             move=progress,
         )

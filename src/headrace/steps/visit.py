@@ -75,7 +75,10 @@ class Visit:
             self.complete = self._requested.answer()
             return
         self.complete = (
-            self._poll() and (not writer.claimed.has_moves or self._moves.read()) and self._reconcile()
+            self._poll()
+            and (not writer.claimed.has_moves or self._moves.read())
+            and self._reconcile()
+            and not self._moves.waits
         )
         if self.complete and not self._leaves_rows():
             note_rest(self.rests, writer.claimed, self.reader, token=token, state=writer.state)
@@ -118,5 +121,5 @@ class Visit:
             source=KeyOrder(plan=self.writer.plan, reader=self.reader),
             # A long reconciliation keeps no customer from moving: what began meanwhile is read in between.
             poll=lambda: self._poll() and self._moves.read(),
-            answers=lambda: self._requested.answers,
+            answers=lambda: self._requested.answers + self._moves.pages,
         ).run()

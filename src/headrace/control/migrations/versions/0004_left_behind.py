@@ -1,0 +1,32 @@
+"""Where customers that were switched elsewhere have left their records."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "left_behind",
+        sa.Column("data_source_id", sa.Text(), nullable=False),
+        sa.Column("provided_id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["customer_id"],
+            ["customer.id"],
+            name=op.f("left_behind_customer_id_fkey"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["data_source_id"],
+            ["data_source.id"],
+            name=op.f("left_behind_data_source_id_fkey"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("data_source_id", "provided_id", name=op.f("left_behind_pkey")),
+        comment="Where a customer that was switched elsewhere has left its records: nobody else of that "
+        "provided_id may come there and find them.",
+    )
+    op.create_index("left_behind_customer_id_idx", "left_behind", ["customer_id"], unique=False)
