@@ -134,6 +134,12 @@ class Histories(RuleBasedStateMachine):
                 fit=self.model.takes(name, data_source),
             )
 
+    @rule(name=NAMES, data_source=IDS)
+    def assign_with_records(self, name: str, data_source: str) -> None:
+        """What is to be refused most of the time."""
+        self.journal(name)
+        self.assign(name, data_source)
+
     @rule(name=NAMES)
     def unbind(self, name: str) -> None:
         if name in self.model.bound:
