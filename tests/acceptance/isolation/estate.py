@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from headrace.control.customers import NewCustomer
 from headrace.definition.loader import load
 from headrace.domain.assignment import Asked, Named
-from tests.acceptance.isolation.markers import Asker, Customer, Markers
+from tests.acceptance.isolation.markers import Asker, Customer, Markers, found_in
+from tests.integration.web_client import WebClient
 from tests.integration.web_site import PASSPHRASE, Site, site_of
 from workers.sync import run_sync
 
@@ -35,6 +38,7 @@ SERVED = {
 }
 """Which groups each data source serves."""
 DEFAULT = {"production": "post_one", "testing": "post_one", "partners": "post_three"}
+READ_BY_ROLE = ("post_one", "post_three")
 BY_API = "partners"
 """The group whose default the API sets."""
 TURNS = {
@@ -43,6 +47,8 @@ TURNS = {
     "partners": ("lite_one", "post_three", "post_three"),
 }
 """Where the customers of a group are, in turn: those of one name are in different ones."""
+CHILD = ("production", "c8")
+"""It is below c7, and inherits."""
 EMPTY = "c9"
 """In each group a customer of this name: in production it has records in the default that testing shares; in
 the other groups it has none."""
@@ -51,6 +57,13 @@ the other groups it has none."""
 WHO_HAS_RECORDS = [
     (group, name) for group in GROUPS for name in (*NAMES, EMPTY) if name != EMPTY or group == GROUPS[0]
 ]
+
+
+def place_of(group: str, name: str) -> str:
+    if name == EMPTY:
+        return DEFAULT[group]
+    above = "c7" if (group, name) == CHILD else name
+    return TURNS[group][int(above[1:]) % 3]
 
 
 def app_of(group: str, name: str) -> str:
@@ -81,13 +94,24 @@ class Estate:
         token = self.site.customer_token(self.customers[who])
         return Asker("/".join(who), token, customer=who)
 
+    def found(self, client: WebClient, who: Customer) -> set[str]:
+        """The markers in all records that the customer is shown, which are its own or the test fails."""
+        headers = {"Authorization": f"Bearer {self.customer(who).token}"}
+        shown: set[str] = set()
+        for model in RECORDS:
+            answer = client.get(f"/embed/v1/records/{model}", headers=headers)
+            assert answer.status_code == 200, (who, answer.text)
+            shown |= found_in(answer.content)
+        assert shown <= self.markers.of(who), (who, shown - self.markers.of(who))
+        return shown
+
+    def in_place(self, data_source: str) -> list[Customer]:
+        """Those whose records are in the data source."""
+        return [who for who in self.resident() if place_of(*who) == data_source]
+
     def resident(self) -> list[Customer]:
         """Those who have records."""
         return [who for who in self.customers if self.markers.of(who)]
-
-
-def place_of(group: str, name: str) -> str:
-    return TURNS[group][int(name[1:]) % 3] if name != EMPTY else DEFAULT[group]
 
 
 @contextmanager
@@ -96,11 +120,22 @@ def estate(directory: Path, postgres_url: str, patch: pytest.MonkeyPatch, **chan
     markers = Markers()
     markers.secrets[PASSPHRASE] = "the passphrase that seals secrets"
     patch.setenv("SITE", str(directory))
-    where, user = postgres_url.split("@", 1)[1], "postgres"
+    with _role(postgres_url, markers) as read_url:
+        patch.setenv("READ_URL", read_url)
+        yield from _made(directory, postgres_url, patch, markers, changes)
+
+
+def _made(
+    directory: Path,
+    postgres_url: str,
+    patch: pytest.MonkeyPatch,
+    markers: Markers,
+    changes: dict[str, Any],
+) -> Iterator[Estate]:
     for place, body in _definitions(markers).items():
         if body.get("type") == "postgres":
             password = markers.make("a password of a data source")
-            patch.setenv(f"URL_{body['namespace'].upper()}", f"postgresql://{user}:{password}@{where}")
+            patch.setenv(f"URL_{body['namespace'].upper()}", with_user(postgres_url, "postgres", password))
         file = directory / "config" / f"{place}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(body))
@@ -115,6 +150,25 @@ def estate(directory: Path, postgres_url: str, patch: pytest.MonkeyPatch, **chan
         _make_customers(made)
         assert not run_sync(site.application).failed
         yield made
+
+
+@contextmanager
+def _role(postgres_url: str, markers: Markers) -> Iterator[str]:
+    """A role that only reads, as whom some of the data sources are read; its URL."""
+    name = f"headrace_reader_{secrets.token_hex(4)}"
+    password = markers.make("a password of a role")
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'".encode())
+    try:
+        yield with_user(postgres_url, name, password)
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(f"DROP OWNED BY {name}".encode())
+            connection.execute(f"DROP ROLE {name}".encode())
+
+
+def with_user(url: str, user: str, password: str) -> str:
+    return f"postgresql://{user}:{password}@{url.rpartition('@')[2]}"
 
 
 def _definitions(markers: Markers) -> dict[str, dict[str, Any]]:
@@ -135,6 +189,8 @@ def _definitions(markers: Markers) -> dict[str, dict[str, Any]]:
             if name.startswith("lite")
             else {"type": "postgres", "url": f"${{URL_{name.upper()}}}", "namespace": name}
         )
+        if name in READ_BY_ROLE:
+            place["read_url"] = "${READ_URL}"
         made[f"data_sources/{name}"] = {
             "nickname": markers.make("a nickname", groups=frozenset(groups)),
             "provided_id": markers.make("a provided_id of a data source", groups=frozenset(groups)),
@@ -176,7 +232,7 @@ def _fill_app(file: Path, who: Customer, markers: Markers) -> None:
 
 
 def _make_customers(made: Estate) -> None:
-    """c8 is below c7, and inherits; c9 takes the default."""
+    """c9 takes the default."""
     customers = made.site.application.customers
     for group in GROUPS:
         for name in (*NAMES, EMPTY):
@@ -185,8 +241,8 @@ def _make_customers(made: Estate) -> None:
                 provided_id=name,
                 name=made.markers.make("a customer's name", groups=frozenset({group})),
                 properties={"plan": made.markers.make("a customer's property", groups=frozenset({group}))},
-                parent="provided:c7" if name == "c8" and group == "production" else None,
-                asked=Asked() if name == EMPTY or (name == "c8" and group == "production") else bound,
+                parent="provided:c7" if (group, name) == CHILD else None,
+                asked=Asked() if name == EMPTY or (group, name) == CHILD else bound,
             )
             view, _ = customers.create(group, new, actor="cli:test")
             made.customers[group, name] = view.id

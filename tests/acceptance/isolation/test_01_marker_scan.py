@@ -7,15 +7,14 @@ import io
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 import structlog
 
 from headrace import logs
-from tests.acceptance.isolation.estate import GROUPS, RECORDS, Estate, estate
-from tests.acceptance.isolation.markers import Asker, Customer, found_in
+from tests.acceptance.isolation.estate import GROUPS, Estate
+from tests.acceptance.isolation.markers import Asker
 from tests.acceptance.isolation.requests import CHANGING, EMBED, READING, STAFF, Call, Calls, Targets
 from tests.integration.web_client import WebClient
 from workers.sync import run_sync
@@ -26,7 +25,7 @@ UNLISTED = {"GET /metrics", "GET /openapi.json"}
 MOVES = f"GET {STAFF}/moves/{{move_id}}"
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """All log lines of this process, as JSON."""
     root, before, stream = logging.getLogger(), structlog.get_config(), io.StringIO()
@@ -39,14 +38,6 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     logs._secrets.clear()
     logs._secrets.update(known)
     structlog.configure(**before)
-
-
-@pytest.fixture
-def made(
-    tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
-) -> Iterator[Estate]:
-    with estate(tmp_path, postgres_database, monkeypatch) as made:
-        yield made
 
 
 class Scan:
@@ -82,22 +73,11 @@ class Scan:
         if answer.status_code >= 500 and answer.status_code != 503:
             self.leaks.append(f"{operation} by {asker.name}: {call} is answered with {answer.text}")
 
-    def records(self, who: Customer) -> set[str]:
-        """The markers that the customer finds in all its records."""
-        asker = self.made.customer(who)
-        found: set[str] = set()
-        for model in RECORDS:
-            answer = self._sent("GET", asker, Call(f"{EMBED}/records/{model}"))
-            assert answer.status_code == 200, (who, answer.text)
-            found |= found_in(answer.content)
-        return found
-
 
 @pytest.fixture
-def scan(made: Estate) -> Iterator[Scan]:
+def scan(made: Estate, client: WebClient) -> Scan:
     made.site.application.route_cache.watch()
-    with WebClient(made.site.api) as client:
-        yield Scan(made, client)
+    return Scan(made, client)
 
 
 def document(made: Estate) -> set[str]:
@@ -112,7 +92,7 @@ def test_nobody_is_shown_what_is_anothers(scan: Scan, made: Estate, logged: io.S
     assert document(made) == (READING.keys() | CHANGING.keys()) - UNLISTED, "an operation nobody asked"
     assert len(made.resident()) >= 20
     for who in made.customers:
-        assert scan.records(who) == made.markers.of(who), who
+        assert made.found(scan.client, who) == made.markers.of(who), who
 
     askers = made.askers()
     read(scan, [asker for asker in askers if "write" not in asker.name])
@@ -120,7 +100,7 @@ def test_nobody_is_shown_what_is_anothers(scan: Scan, made: Estate, logged: io.S
     assert not run_sync(made.site.application).failed
     read(scan, [asker for asker in askers if "read" in asker.name])
     for who in set(made.customers) - set(VICTIMS.values()):
-        assert scan.records(who) == made.markers.of(who), who
+        assert made.found(scan.client, who) == made.markers.of(who), who
 
     assert scan.leaks == [], "\n".join(scan.leaks)
     assert scan.answers > 3_000
