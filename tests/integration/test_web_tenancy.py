@@ -153,6 +153,15 @@ def test_numbers_that_json_does_not_know_are_refused(ask: Asker) -> None:
         assert answer.status_code == 422
 
 
+def test_a_slip_of_a_request_is_told_with_what_would_be_right(ask: Asker) -> None:
+    untyped = ask.client.post(f"{API}/customers", content='{"provided_id": "a"}').json()
+    assert untyped["detail"] == (
+        "body: is no JSON object, or was not sent with Content-Type: application/json"
+    )
+    assert "provided:ID" in ask("GET", "/customers/acme", expected=404)["detail"]
+    assert "provided:ID" not in ask("GET", "/customers/provided:nobody", expected=404)["detail"]
+
+
 def test_customers_are_listed_changed_and_deleted(
     ask: Asker, application: Application, tmp_path: Path
 ) -> None:

@@ -73,7 +73,7 @@ def show(data_source: _Id, config: Config = None, json: Json = False) -> None:
     Example: headrace data-sources show eu
     """
     from headrace.cli import screen
-    from headrace.cli.customer_output import impact_as_json, print_impact
+    from headrace.cli.customer_output import impact_as_json
     from headrace.cli.session import applied
 
     with applied(config) as app:
@@ -87,8 +87,11 @@ def show(data_source: _Id, config: Config = None, json: Json = False) -> None:
     for word, names in held.items():
         if names:
             screen.print_line(f"{word.replace('_', ' ')}: {', '.join(names)}", markup=False)
-    screen.print_line("If it were disabled:")
-    print_impact(impact, as_json=False)
+    without = screen.counted(len(impact.led), "customer") if impact.led else "nobody"
+    names = ", ".join(one.customer for one in impact.led)
+    screen.print_line(
+        f"If it were disabled, {without} would be without one{names and f': {names}'}.", markup=False
+    )
 
 
 @commands.command()

@@ -77,7 +77,8 @@ def find_customer(connection: sa.Connection, group: str, name: str) -> sa.Row[An
         named = customer.c.id == name
     row = connection.execute(CUSTOMERS.where(customer.c.visibility_group == group, named)).one_or_none()
     if row is None:
-        raise RefusedError(Refusal.NOT_FOUND, "there is no such customer")
+        hint = "" if name.startswith(BY_PROVIDED_ID) else " id (a provided id is asked for as provided:ID)"
+        raise RefusedError(Refusal.NOT_FOUND, f"there is no such customer{hint}")
     return row
 
 

@@ -29,7 +29,7 @@ class Led:
     """A customer whom a change leads elsewhere in a schema; None: to no data source that serves.
 
     Attributes:
-        has_records: where it is led from: they would stay behind.
+        has_records: where it is led from; they would stay behind, or nobody could read them.
     """
 
     visibility_group: str
@@ -45,7 +45,7 @@ class Impact:
     """Who is affected by a change.
 
     Attributes:
-        changing: routes that change at once: those customers have no records.
+        changing: routes that change at once; of customers with records only where they come to be led nowhere.
         held: routes that would change although there are records: the change is refused until they moved.
         staying: customers with records that stay where they are.
         led: the first of them, those with records first.
@@ -91,7 +91,7 @@ def foreseen(
 
 def _compared(before: dict[_Key, Route], after: dict[_Key, Route], homes: dict[_Key, str]) -> Impact:
     led: list[Led] = []
-    staying = 0
+    staying = held = 0
     for key, route in sorted(after.items()):
         old = before.get(key)
         was = old.data_source if old is not None else None
@@ -99,7 +99,7 @@ def _compared(before: dict[_Key, Route], after: dict[_Key, Route], homes: dict[_
             staying += key in homes
             continue
         # One that serves no more holds the records all the same: they are not led away from.
-        away = key in homes and route.names != homes[key]
+        held += key in homes and route.names != homes[key]
         group, schema, name = key
         led.append(
             Led(
@@ -108,10 +108,9 @@ def _compared(before: dict[_Key, Route], after: dict[_Key, Route], homes: dict[_
                 customer=name,
                 before=was,
                 after=route.data_source,
-                has_records=away,
+                has_records=key in homes,
             )
         )
-    held = sum(one.has_records for one in led)
     led.sort(key=lambda one: not one.has_records)
     return Impact(changing=len(led) - held, held=held, staying=staying, led=tuple(led[:SHOWN]))
 

@@ -186,4 +186,6 @@ def _invalid(errors: Sequence[Any]) -> RefusedError:
 
 
 def _message(fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "model_attributes_type" and tuple(fault["loc"]) == ("body",):
+        return "is no JSON object, or was not sent with Content-Type: application/json"
     return str(fault["msg"]).removeprefix("Value error, ")

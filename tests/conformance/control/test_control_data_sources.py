@@ -241,6 +241,10 @@ def test_taking_a_group_away_leads_nobody_with_records_astray(tenancy: Tenancy) 
     assert [(one.customer, one.before, one.after) for one in impact.led] == [("acme", id_, None)]
     impact = tenancy.data_sources.foresee_disabled(id_, within=PRODUCTION)
     assert [(one.customer, one.has_records) for one in impact.led] == [("acme", False)]
+    tenancy.journalled("acme")
+    impact = tenancy.data_sources.foresee_disabled(id_, within=PRODUCTION)
+    assert [(one.customer, one.has_records) for one in impact.led] == [("acme", True)]
+    assert (impact.changing, impact.held) == (1, 0)
     _change(tenancy, id_, within=None, visibility_groups=(TESTING,))
     assert tenancy.get("acme").computed_mapping["shop"] is None
 
