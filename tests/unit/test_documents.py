@@ -6,13 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from headrace.cli.app import app
 from headrace.definition.parsing import CLASSES
 from headrace.definition.source import PrimarySource, SecondarySource
+from headrace.domain.refusal import Refusal
 from headrace.domain.vocabulary import Aggregation, FilterOp, PropertyType
 from headrace.settings import PREFIX, Settings
+from headrace.web import health
+from headrace.web.app import ROUTERS
+from headrace.web.problem import STATUS
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +68,24 @@ def test_every_command_is_documented_and_no_other() -> None:
     documented = set(re.findall(r"`headrace ([a-z][a-z-]*)", (ROOT / "docs" / "cli.md").read_text()))
     commands = {command.callback.__name__ for command in app.registered_commands if command.callback}
     assert documented == commands | {group.name for group in app.registered_groups}
+
+
+def test_every_operation_of_the_api_is_documented_and_no_other() -> None:
+    documented = re.findall(r"`([A-Z]+ /[^`? ]+)`", (ROOT / "docs" / "http-api.md").read_text())
+    operations = {
+        f"{method} {route.path.replace(':path', '')}"
+        for router in (*ROUTERS, health.router)
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert set(documented) == operations
+
+
+def test_every_code_of_a_problem_is_documented_with_its_status() -> None:
+    lines = re.findall(r"^\| `(\w+)` \| (\d+) \|", (ROOT / "docs" / "http-api.md").read_text(), re.MULTILINE)
+    assert {code: int(status) for code, status in lines} == {code.value: STATUS[code] for code in Refusal}
+    assert len(lines) == len(Refusal)
 
 
 @pytest.mark.parametrize(
