@@ -245,7 +245,7 @@ def move(
 
 @commands.command()
 def moves(
-    customer: Annotated[str | None, typer.Argument(metavar="[CUSTOMER]", help="Of this one alone.")] = None,
+    customer: Annotated[str | None, typer.Argument(metavar="CUSTOMER", help="Of this one alone.")] = None,
     group: Group = None,
     config: Config = None,
     json: Json = False,

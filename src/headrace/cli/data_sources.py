@@ -306,7 +306,7 @@ def delete(
 def default(
     schema: Annotated[str, typer.Argument(metavar="SCHEMA", help="The schema.")],
     data_source: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Its default from now on; none: --none.")
+        str | None, typer.Argument(metavar="ID", help="Its default from now on; none: --none.")
     ] = None,
     none: Annotated[bool, typer.Option("--none", help="It has no default any more.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell who would be led elsewhere.")] = False,

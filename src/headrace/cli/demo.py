@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to make it.")] = Path(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make it.")] = Path(
         "demo-headrace"
     ),
     fast: Annotated[bool, typer.Option("--fast", help="Do not wait for the reader.")] = False,

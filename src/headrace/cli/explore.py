@@ -32,7 +32,7 @@ def discover(
     app_id: Annotated[str, typer.Argument(metavar="APP", help="The id of an app: config/apps/<id>.json.")],
     table: Annotated[
         str | None,
-        typer.Argument(metavar="[TABLE]", help="Print a source definition of this table to start from."),
+        typer.Argument(metavar="TABLE", help="Print a source definition of this table to start from."),
     ] = None,
     config: Config = None,
     as_json: Json = False,

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 def records(
     model: Model,
-    key: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="The parts of one key.")] = None,
+    key: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="The parts of one key.")] = None,
     customer: Customer = None,
     limit: Annotated[
         int | None,
@@ -75,7 +75,7 @@ def records(
 
 def explain(
     model: Model,
-    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="The parts of the record's key.")],
+    key: Annotated[list[str], typer.Argument(metavar="KEY", help="The parts of the record's key.")],
     customer: Customer = None,
     config: Config = None,
     json: Json = False,

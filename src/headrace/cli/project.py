@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to start the project.")] = Path(),
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to start the project.")] = Path(),
     example: Annotated[
         bool, typer.Option("--example", help="With the demo's definitions and its two small databases.")
     ] = False,

@@ -22,7 +22,7 @@ _ANY_NUMBER: Final = 2**31 - 1
 commands = typer.Typer(help="Rows that were set aside, with the reason.", no_args_is_help=True)
 
 _Ids = Annotated[
-    list[int] | None, typer.Argument(metavar="[ID]...", help="Rows by their id, as `rejected list` has it.")
+    list[int] | None, typer.Argument(metavar="ID", help="Rows by their id, as `rejected list` has it.")
 ]
 _Source = Annotated[str | None, typer.Option("--source", metavar="ID", help="Of this source alone.")]
 
