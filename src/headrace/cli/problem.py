@@ -40,11 +40,7 @@ def with_mend(message: str) -> str:
 
 def faults_of(definitions: Definitions, report: ApplyReport) -> list[Fault]:
     """What an apply left out, or a plan would: apps, sources and data sources, one fault each."""
-    stores = [
-        Fault(_where(definitions, s.data_source_id), "", s.error)
-        for s in report.stores
-        if s.error
-    ]
+    stores = [Fault(_where(definitions, s.data_source_id), "", s.error) for s in report.stores if s.error]
     found = (*report.unavailable, *report.faults, *stores)
     return [Fault(f.file, f.path, with_mend(f.message)) for f in found]
 
