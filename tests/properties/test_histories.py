@@ -51,12 +51,16 @@ class Histories(RuleBasedStateMachine):
 
     template: Path
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(moving=st.sampled_from(["e", "w", None]))
+    def begin(self, moving: str | None) -> None:
+        """Most histories happen to a customer who is being moved."""
         self.directory = self.template.with_name(WORLD)
         copy_world(self.template, self.directory)
         self.world = World(self.directory)
         self.crashed_between = False
+        if moving is not None:
+            self.world.app.poll(self.world.feeds[-1])
+            self.world.move(moving)
         tally["histories"] += 1
 
     def _done(self, *, died: bool) -> None:
