@@ -11,8 +11,10 @@ import pytest
 
 from headrace.control.move_tables import MoveState
 from headrace.control.moves import Move
+from headrace.domain.record_query import RecordQuery
 from headrace.domain.vocabulary import DataSourceId, ModelId
 from headrace.errors import ConfigurationError
+from headrace.steps.records import Reading
 from tests.integration.test_steps_apply import apply, changed, define, with_column
 from tests.integration.world import ACCOUNTS, PURCHASES, USERS, Seen
 from tests.properties.history import NOW
@@ -229,3 +231,31 @@ def test_no_apply_takes_its_data_source_from_the_group_of_a_customer_who_moves(w
     )
     with pytest.raises(ConfigurationError, match="enter or leave a move"):
         apply(world)
+
+
+def test_a_data_source_that_is_away_keeps_only_moves_from_it_from_their_end(world: Seen) -> None:
+    move = start(world)
+    read(world)
+    world.app.stores.close()
+    east, away = world.directory / "east.db", world.directory / "away.db"
+    east.rename(away)
+    east.mkdir()
+    report = world.app.merge(WEST, MODEL)
+    assert report.batches
+    assert state(world, move) is MoveState.READING
+    east.rmdir()
+    away.rename(east)
+    world.settle()
+    assert state(world, move) is MoveState.MOVED
+
+
+def test_who_is_made_again_finds_nothing_of_what_is_still_to_be_dropped(world: Seen) -> None:
+    world.app.customers.delete("g", "provided:f", actor="test")
+    world.write(f"INSERT INTO users VALUES (9, 'f', NULL, 'New', {NOW})", ())
+    world.poll(USERS)
+    reading = Reading("g", "f", "s", world.app.catalogue().model(MODEL))
+    everything = RecordQuery(limit=10)
+    assert world.app.records.page(reading, everything)[1].items == ()
+    world.settle()
+    (record,) = world.app.records.page(reading, everything)[1].items
+    assert '"name":"New"' in record

@@ -6,13 +6,14 @@ Order of locks, here and everywhere: feed, routing_version, feed_log, batch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
+from headrace.control.being_dropped import being_dropped
 from headrace.control.engine import insert_in
 from headrace.control.move_tables import move_feed, residence
 from headrace.control.slices import slices
@@ -236,11 +237,23 @@ def note_newcomers(connection: sa.Connection, newcomers: Sequence[Newcomer]) -> 
     dialect = connection.dialect.name
     settled = {(new.customer_id, new.schema): _place_of(new) for new in newcomers}
     connection.execute(_settle(dialect), list(settled.values()))
+    for into in sorted({new.data_source_id for new in newcomers}):
+        if names := being_dropped(connection, into):
+            _await_drop(connection, newcomers, into, names)
     homes = _homes(connection, newcomers)
     if lost := [new.customer_id for new in newcomers if homes.get(new.customer_id) != new.data_source_id]:
         raise RoutingChangedError(f"customers {', '.join(lost[:3])} reside elsewhere by now")
     if pinned := [_place_of(new) for new in newcomers if new.pinned]:
         connection.execute(_pin(dialect), pinned)
+
+
+def _await_drop(
+    connection: sa.Connection, newcomers: Sequence[Newcomer], into: str, names: Collection[str]
+) -> None:
+    for ids in slices([new.customer_id for new in newcomers]):
+        of_them = sa.and_(residence.c.customer_id.in_(ids), residence.c.data_source_id == into)
+        waiting = sa.update(residence).where(of_them, residence.c.provided_id.in_(sorted(names)))
+        connection.execute(waiting.values(awaits_drop=True))
 
 
 def _place_of(new: Newcomer) -> dict[str, str]:

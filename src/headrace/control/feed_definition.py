@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from headrace.control.dropping import drop_again, drops_of
 from headrace.control.engine import clock
 from headrace.control.feed_moves import join_moves, read_again_for_moves
 from headrace.control.feeds import end_run_of_lost_lease
@@ -17,7 +18,7 @@ from headrace.control.tables import PausedBy, batch, feed, feed_log, key_request
 from headrace.control.types import from_now, now
 from headrace.domain.schedule import next_due
 from headrace.domain.vocabulary import FeedId
-from headrace.ports import AppliedFeed, FeedState
+from headrace.ports import AppliedFeed, FeedState, NewBatch
 
 _SHAPE = ("model_id", "fingerprint", "shape_fingerprint")
 _SCHEDULE = ("every_s", "cron")
@@ -109,11 +110,14 @@ def _change(
     if wanted.reread or any(name in values for name in _SHAPE):
         end_run_of_lost_lease(connection, FeedId(row.id))
         values |= {"epoch": row.epoch + 1, "lease_id": None, "lease_until": None, "again": True}
+    drops: Sequence[NewBatch] = ()
     if wanted.reread:
+        drops = drops_of(connection, row.id)
         values |= _begin_anew(connection, row, new_id=new_id)
     values |= _pausing(row, wanted)
     if values:
         connection.execute(sa.update(feed).where(feed.c.id == row.id).values(values))
+    drop_again(connection, row.id, drops, new_id=new_id)
     return bool(values)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from headrace.control.dropping import drop_again, drops_of
 from headrace.control.engine import reading, writing
 from headrace.control.feeds import new_uuid
 from headrace.control.key_requests import add_key_requests, set_again
@@ -208,7 +209,9 @@ class SqlJournal:
             if connection.execute(begin.values(values)).rowcount == 0:
                 connection.rollback()
                 return False
+            drops = drops_of(connection, log.feed_id, log.data_source_id)
             drop_pending(connection, batch.c.log_id == log.log_id)
+            drop_again(connection, log.feed_id, drops, new_id=self._new_id)
             return True
 
 

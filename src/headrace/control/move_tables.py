@@ -29,6 +29,7 @@ residence = sa.Table(
     Column(
         "provided_id", Text, nullable=False, comment="the customer's, which tells its records apart there"
     ),
+    flag("awaits_drop"),  # when it came there, records of another one of its name were still to be dropped
     sa.UniqueConstraint("data_source_id", "provided_id"),
     comment="The data source that rows of a customer were journalled to: written with the first of them. "
     "No change of routing may lead the customer elsewhere without moving them.",

@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control.audit import AuditLine, append_audit
+from headrace.control.being_dropped import being_dropped
 from headrace.control.customer_tree import with_descendants
 from headrace.control.dropping import drop_rows, lock_feeds
 from headrace.control.engine import insert_or, reading, writing
@@ -503,6 +504,7 @@ def _flip(connection: sa.Connection, row: Any, who: Sequence[str]) -> None:
 def _reside(connection: sa.Connection, customer_id: str, schema: str, who: Sequence[str], to: str) -> None:
     """Those of the customer's family who follow its binding, and have records, reside in `to`."""
     ids = sorted(with_descendants(connection, [customer_id]))
+    awaits = residence.c.provided_id.in_(sorted(being_dropped(connection, to)))
     for some in slices(ids):
         for names in slices(who):
             change = sa.update(residence).where(
@@ -510,7 +512,7 @@ def _reside(connection: sa.Connection, customer_id: str, schema: str, who: Seque
                 residence.c.schema == schema,
                 residence.c.provided_id.in_(names),
             )
-            connection.execute(change.values(data_source_id=to))
+            connection.execute(change.values(data_source_id=to, awaits_drop=awaits))
 
 
 def _arrive(connection: sa.Connection, asked: _Asked) -> None:

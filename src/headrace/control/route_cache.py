@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from headrace import logs
+from headrace.control.being_dropped import being_dropped
 from headrace.control.engine import reading
 from headrace.control.move_tables import residence
 from headrace.control.routes import table_of
@@ -59,6 +60,7 @@ _USUAL = (
         _DEFAULT.c.config_version,
         _DEFAULT_GROUP.c.visibility_group,
         residence.c.data_source_id,
+        residence.c.awaits_drop,
     )
     .select_from(routing_version)
     .outerjoin(
@@ -222,6 +224,7 @@ class RouteCache:
                 raise RefusedError(Refusal.NOT_FOUND, f"there is no customer {customer}")
             if row[3] is None and row[2] is not None:
                 return _inherited(connection, row, group, customer, schema)
+            home = _home(connection, row, customer)
         route = routing.resolve(customer, schema, _usual_table(row, group, customer, schema))
         bound = row[3] is not None
         return _told(
@@ -229,8 +232,16 @@ class RouteCache:
             version=row[0],
             customer_id=row[1],
             config_version=row[7] if bound else row[12],
-            home=row[14],
+            home=home,
         )
+
+
+def _home(connection: sa.Connection, row: Any, customer: str) -> str | None:
+    """Where the customer's records are; None too while those of another one of its name are there yet."""
+    home: str | None = row[14]
+    if row[15] and home is not None and customer in being_dropped(connection, home):
+        return None
+    return home
 
 
 def _usual_table(row: Any, group: str, customer: str, schema: str) -> RoutingTable:
@@ -269,7 +280,13 @@ def _inherited(connection: sa.Connection, row: Any, group: str, customer: str, s
     config_version = 0
     if route.data_source is not None:
         config_version = connection.execute(_CONFIG_VERSION, {"id": route.data_source}).scalar_one()
-    return _told(route, version=row[0], customer_id=row[1], config_version=config_version, home=row[14])
+    return _told(
+        route,
+        version=row[0],
+        customer_id=row[1],
+        config_version=config_version,
+        home=_home(connection, row, customer),
+    )
 
 
 def _told(

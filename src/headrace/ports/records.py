@@ -21,8 +21,9 @@ class ResolvedRoute:
         version: routing's, by which it was resolved.
         config_version: the data source's; another one may be another database.
         customer_id: control's own.
-        resident: rows of the customer were journalled there. Else what is stored there under its name is
-            another one's: nothing of it is the customer's.
+        resident: rows of the customer were journalled there, and none of another one of its `provided_id`
+            wait to be dropped. Else what is stored there under its name is another one's: nothing of it is
+            the customer's.
     """
 
     data_source: DataSourceId

@@ -15,6 +15,7 @@ from headrace import logs
 from headrace.domain.coercion import canonical_text
 from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import DataSourceId, ModelId
+from headrace.errors import ConfigurationError, StoreUnavailableError
 from headrace.ports import Definitions, Moves, MoveUnderWay, Nudge, Stores
 
 log = logs.get(__name__)
@@ -38,12 +39,16 @@ class MoveStep:
     restored: Callable[[DataSourceId, ModelId], bool]
 
     def advance(self, into: DataSourceId) -> int:
-        """Every move into this data source that can end has ended; how many.
-
-        Raises:
-            RetryableError: a database is away; what was done stays done.
-        """
-        return sum(self._advance(move) for move in self.moves.under_way(into=into) if move.read)
+        """Every move into this data source that can end has ended; how many. One whose other data source is
+        away waits, and keeps no other one from its end."""
+        ended = 0
+        for move in self.moves.under_way(into=into):
+            if move.read:
+                try:
+                    ended += self._advance(move)
+                except (StoreUnavailableError, ConfigurationError) as error:
+                    log.warning("a move cannot end now", move=move.id, source=move.source, error=str(error))
+        return ended
 
     def ask_feeds(self) -> int:
         """Feeds that have rows to read for a move are polled, and merges that may end one are nudged; gives

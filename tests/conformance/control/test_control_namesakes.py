@@ -4,6 +4,7 @@ dedicated data source never gets two, whatever moves, is switched or deleted."""
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +14,14 @@ from headrace.control.assigning import wanted_bindings
 from headrace.control.customers import NewCustomer, SqlCustomers
 from headrace.control.engine import insert_or, writing
 from headrace.control.moves import SqlMoves
+from headrace.control.route_cache import RouteCache
 from headrace.control.tables import binding, customer
 from headrace.control.types import now
 from headrace.domain.assignment import Asked
 from headrace.domain.refusal import Refusal
 from headrace.domain.vocabulary import BatchKind, DataSourceId
 from headrace.errors import RefusedError
-from headrace.ports import Routing
+from headrace.ports import MoveProgress, Routing
 from tests.conformance.control.project import BODIES, MAIN, PURCHASES, SIDE, USERS, USERS_MODEL, Control, rows
 
 PRODUCTION, TESTING = "production", "testing"
@@ -138,3 +140,64 @@ def test_a_move_and_a_new_customer_do_not_both_get_a_dedicated_data_source(contr
             connection.execute(bound)
     moving.join(timeout=10)
     assert refused == [Refusal.DATA_SOURCE_DEDICATED]
+
+
+# --- what is still to be dropped ----------------------------------------------------------------
+
+
+def moved_away(control: Control) -> None:
+    """Production's ann has moved from main to side; main has not dropped her rows yet."""
+    settle(control, "ann")
+    merge(control)
+    moves = SqlMoves(control.engine)
+    move = moves.start(id_of(control, "ann"), "shop", SIDE, actor="test")
+    claimed = control.claimed()
+    control.append(claimed, move=MoveProgress(move_id=move.id, after=None, done=True))
+    control.release(claimed)
+    assert moves.flip(move.id)
+
+
+def merge(control: Control) -> None:
+    for target in (MAIN, SIDE):
+        for log in control.journal.logs(target, USERS_MODEL):
+            waiting = control.journal.waiting(log, after_seq=log.merged_seq, max_batches=100, max_bytes=10**6)
+            control.journal.mark_merged([batch.id for batch in waiting], rows_changed=0)
+
+
+def first_batches(control: Control) -> list[tuple[BatchKind, Any]]:
+    """What waits for main, from the begin of its log."""
+    (log,) = control.journal.logs(MAIN, USERS_MODEL)
+    waiting = control.journal.waiting(log, after_seq=0, max_batches=10, max_bytes=10**6)
+    return [(batch.kind, batch.meta["customers"]) for batch in waiting]
+
+
+def test_a_namesake_finds_nothing_until_the_records_of_who_moved_away_are_dropped(control: Control) -> None:
+    moved_away(control)
+    new = NewCustomer(provided_id="ann", asked=Asked(data_source_id="main"))
+    SqlCustomers(control.engine).create(TESTING, new, actor="test")
+    settle(control, "ann", TESTING)
+    routes = RouteCache(control.engine)
+    assert not routes.resolve(TESTING, "ann", "shop").resident
+    merge(control)
+    assert routes.resolve(TESTING, "ann", "shop").resident
+
+
+def test_a_source_that_is_read_again_forgets_no_drop(control: Control) -> None:
+    moved_away(control)
+    control.apply(replace(USERS, reread=True), PURCHASES, bodies=TWO_GROUPS)
+    assert first_batches(control) == [(BatchKind.DROP, ["ann"])]
+
+
+def test_a_store_that_has_rows_again_drops_them_again(control: Control) -> None:
+    moved_away(control)
+    merge(control)
+    assert control.journal.begin_new_log(control.log(MAIN), "restored")
+    assert first_batches(control) == [(BatchKind.DROP, ["ann"])]
+
+
+def test_a_store_does_not_drop_again_who_has_come_back(control: Control) -> None:
+    moved_away(control)
+    merge(control)
+    SqlMoves(control.engine).switch(id_of(control, "ann"), "shop", MAIN, actor="test")
+    assert control.journal.begin_new_log(control.log(MAIN), "restored")
+    assert first_batches(control) == []

@@ -1,4 +1,7 @@
-"""Where customers that were switched elsewhere have left their records."""
+"""Where customers that were switched elsewhere have left their records, and who waits until those of another
+are dropped."""
+
+from typing import Literal
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +11,10 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
+    # SQLite's own ADD COLUMN would leave a definition that reads otherwise than that of a new table.
+    anew: Literal["always", "never"] = "always" if op.get_context().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table("residence", recreate=anew) as table:
+        table.add_column(sa.Column("awaits_drop", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.create_table(
         "left_behind",
         sa.Column("data_source_id", sa.Text(), nullable=False),
