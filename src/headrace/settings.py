@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     """Installations with different namespaces share a Redis or RabbitMQ without meeting."""
 
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Where hosts of data sources that the API adds may be: networks (CIDR), and names that are in them; comma-
+    """Where hosts of data sources that the API adds may be: networks (CIDR), and names in them; comma-
     separated. None: the API adds no PostgreSQL data source."""
     sqlite_dir: Path | None = None
     """Where files of SQLite data sources that the API adds may be. None: it adds none."""

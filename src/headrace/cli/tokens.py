@@ -72,8 +72,10 @@ def list_tokens(config: Config = None, json: Json = False) -> None:
     ]
     if json:
         screen.print_json([dict(zip(names, row, strict=True)) for row in rows])
-    else:
+    elif rows:
         screen.print_table([screen.Column(name.replace("_", " ")) for name in names], rows)
+    else:
+        screen.print_line("There are no tokens yet: `headrace tokens create` makes one.")
 
 
 @commands.command()

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from headrace.control.applied_ids import schemas_of
 from headrace.control.assigning import bind, refuse_moving, unbind, wanted_bindings
 from headrace.control.customer_tree import with_descendants
 from headrace.control.customer_view import CustomerView, find_customer, own_bindings
@@ -88,6 +89,8 @@ def _rebind(connection: sa.Connection, group: str, customer_id: str, change: Cus
     bindings = own_bindings(connection, customer_id)
     bound = {schema: DataSourceId(row.data_source_id) for schema, row in bindings.items()}
     wanted = wanted_bindings(connection, group, change.asked, customer_id=customer_id, bound=bound)
+    if unknown := sorted(set(change.unbound).difference(schemas_of(connection))):
+        raise RefusedError(Refusal.NOT_FOUND, f"there is no schema {', '.join(unknown)}")
     both = sorted(wanted.keys() & set(change.unbound))
     if both:
         raise RefusedError(

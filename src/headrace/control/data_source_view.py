@@ -60,6 +60,10 @@ class Holders:
     def __bool__(self) -> bool:
         return bool(self.bound or self.residing or self.default_for or self.moves)
 
+    def __str__(self) -> str:
+        held = {name.replace("_", " "): names for name, names in self.as_members().items() if names}
+        return "; ".join(f"{word}: {', '.join(names)}" for word, names in held.items())
+
     def as_members(self) -> dict[str, list[str]]:
         return {name: list(getattr(self, name)) for name in ("bound", "residing", "default_for", "moves")}
 

@@ -332,7 +332,7 @@ class SqlDataSources:
             if held:
                 raise RefusedError(
                     Refusal.DATA_SOURCE_IN_USE,
-                    "it is in use: drain it, wait for the moves, and delete it then",
+                    f"it is in use ({held}): drain it, wait for the moves, and delete it then",
                     **held.as_members(),
                 )
             _remove(connection, data_source_id)

@@ -45,7 +45,7 @@ class Impact:
     """Who is affected by a change.
 
     Attributes:
-        changing: routes that change at once; of customers with records only where they come to be led nowhere.
+        changing: routes that change at once; of customers with records only if they are then led nowhere.
         held: routes that would change although there are records: the change is refused until they moved.
         staying: customers with records that stay where they are.
         led: the first of them, those with records first.

@@ -136,6 +136,8 @@ def test_a_binding_without_records_changes_at_once_with_a_new_epoch(tenancy: Ten
     assert tenancy.version() > before
     tenancy.update("acme", mapping={"shop": "main"})
     assert tenancy.epoch("acme") == 2
+    with refused(Refusal.NOT_FOUND):
+        tenancy.update("acme", unbound=("nowhere",))
     assert tenancy.update("acme", unbound=("shop",)).mapping == {}
 
 
