@@ -54,6 +54,11 @@ def start(world: Seen, to: DataSourceId = WEST, customer: str = "f") -> Move:
     return world.app.moves.start(customer_id, "s", to, actor="test")
 
 
+def customers(world: Seen) -> list[str]:
+    """The names of customers' files."""
+    return [f"customers/{file.stem}" for file in sorted((world.directory / "config/customers").iterdir())]
+
+
 def state(world: Seen, move: Move) -> MoveState:
     return world.app.moves.get(move.id).state
 
@@ -189,7 +194,8 @@ def test_what_a_switch_left_behind_does_not_come_back_with_a_move(world: Seen) -
 
 def test_a_removed_target_of_a_move_is_told_and_nothing_is_applied(world: Seen) -> None:
     start(world)
-    define(world, "customers/w", None)
+    for file in customers(world):
+        define(world, file, None)
     define(world, "data_sources/west", None)
     with pytest.raises(ConfigurationError, match="move to it"):
         apply(world)
@@ -223,7 +229,8 @@ def test_no_apply_takes_its_data_source_from_the_group_of_a_customer_who_moves(w
     start(world)
     (world.directory / "config/visibility_groups/other.json").write_text('{"name": "Other"}')
     define(world, "apps/app", changed("apps/app", visibility_group="g"))
-    define(world, "customers/w", changed("customers/w", visibility_group="g"))
+    for file in customers(world):
+        define(world, file, changed(file, visibility_group="g"))
     west = changed("data_sources/west", visibility_groups=["g"])
     define(world, "data_sources/west", west)
     define(
