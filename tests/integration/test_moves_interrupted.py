@@ -158,7 +158,7 @@ def test_what_came_and_went_while_a_move_read_it_is_not_left_behind(world: Seen)
     """A source without a cursor is as it was journalled last, but not as it was read for the move."""
     move = start(world)
     world.account(2, "brief", "f")
-    seen = []
+    seen: list[Any] = []
 
     def told(name: str, args: tuple[Any, ...]) -> None:
         if name == "append" and args[1].move is not None and not seen:
@@ -213,13 +213,13 @@ def test_a_move_of_a_schema_that_lost_its_models_ends(world: Seen) -> None:
 
 def test_a_customer_does_not_move_into_what_was_disabled_meanwhile(world: Seen) -> None:
     move = start(world)
-    world.app.data_sources.disable("west", actor="test", within=None)
+    world.app.data_sources.disable(WEST, actor="test", within=None)
     read(world)
     for target in (EAST, WEST):
         world.app.merge(target, MODEL)
     assert state(world, move) is MoveState.READING
     assert world.home("f") == EAST
-    world.app.registering.activate("west", actor="test", within=None)
+    world.app.registering.activate(WEST, actor="test", within=None)
     world.settle()
     assert state(world, move) is MoveState.MOVED
 
