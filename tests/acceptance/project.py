@@ -64,15 +64,15 @@ class Project:
         )
         return done.stdout
 
-    def start(self, module: str, *, name: str) -> Process:
-        """Start `python -m module` in the background, its output in `<name>.log`."""
+    def start(self, module: str, *arguments: str, name: str) -> Process:
+        """Start `python -m module ...` in the background, its output in `<name>.log`."""
         log = self.root / f"{name}.log"
         if self.warm:
-            forked = warm.Forked(module, cwd=self.root, env=self._whole_environment(), log=log)
+            forked = warm.Forked(module, *arguments, cwd=self.root, env=self._whole_environment(), log=log)
             return Process(module, name, log, forked)
         with log.open("ab") as output:
             popen = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-m", module, *arguments],
                 cwd=self.root,
                 env=self._whole_environment(),
                 stdin=subprocess.DEVNULL,

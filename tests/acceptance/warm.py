@@ -54,10 +54,11 @@ def _server(_purpose: Literal["commands", "processes"]) -> _Server:
 class Forked:
     """A process that runs `module`'s `main`; as `subprocess.Popen`, as far as tests use it."""
 
-    def __init__(self, module: str, *, cwd: Path, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, module: str, *arguments: str, cwd: Path, env: Mapping[str, str], log: Path) -> None:
         self._server = _server("processes")
         self._module = module
-        self.pid = self._server.order(module=module, cwd=str(cwd), env=dict(env), out=str(log), err=str(log))
+        place = {"cwd": str(cwd), "env": dict(env), "out": str(log), "err": str(log)}
+        self.pid = self._server.order(module=module, arguments=arguments, **place)
         self._descriptor = os.pidfd_open(self.pid)  # it stays a zombie, and its number its own, until reaped
         self.returncode: int | None = None
 
@@ -107,6 +108,8 @@ def _serve() -> None:
         if "reap" in order:
             print(_reaped(order["reap"]), flush=True)
             continue
+        if "web" in order.get("arguments", ()):
+            import headrace.web.server  # noqa: F401 (as above, where it is needed)
         child = os.fork()
         if child == 0:
             _run(_process if "module" in order else _command, order)
@@ -126,7 +129,7 @@ def _command(order: Mapping[str, Any]) -> int:
 
 
 def _process(order: Mapping[str, Any]) -> int:
-    sys.argv = [order["module"]]
+    sys.argv = [order["module"], *order["arguments"]]
     code: int = importlib.import_module(order["module"]).main()
     return code
 
