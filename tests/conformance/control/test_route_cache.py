@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,6 +138,18 @@ def test_nothing_is_remembered_while_nobody_asks_the_version(
     led(cache, "own")
     led(cache, "own")
     assert len(asked) == 5
+
+
+def test_a_known_route_is_asked_for_again_when_its_version_could_not_be(
+    routed: Control, cache: RouteCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.look()
+    assert led(cache, "own") == led(cache, "own")
+    routed.write("UPDATE binding SET data_source_id = 'side', epoch = 2 WHERE data_source_id = 'main'")
+    assert led(cache, "own")[0] == "main"
+    later = time.monotonic() + route_cache.TRUSTED_S
+    monkeypatch.setattr(route_cache.time, "monotonic", lambda: later)
+    assert led(cache, "own")[0] == "side"
 
 
 def test_a_route_that_was_resolved_before_a_change_is_not_kept_after_it(
