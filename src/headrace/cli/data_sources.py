@@ -88,7 +88,7 @@ def show(data_source: _Id, config: Config = None, json: Json = False) -> None:
         if names:
             screen.print_line(f"{word.replace('_', ' ')}: {', '.join(names)}", markup=False)
     without = screen.counted(len(impact.led), "customer") if impact.led else "nobody"
-    names = ", ".join(one.customer for one in impact.led)
+    affected = ", ".join(one.customer for one in impact.led)
     screen.print_line(
         f"If it were disabled, {without} would be without one{names and f': {names}'}.", markup=False
     )
