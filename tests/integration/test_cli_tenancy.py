@@ -130,6 +130,8 @@ def test_data_sources_are_added_changed_drained_and_deleted(
     shown = headrace("data-sources", "show", "new-1", "--json").json
     assert shown["holders"] == {"bound": ["acme"], "residing": ["acme"], "default_for": [], "moves": []}
     assert shown["if_disabled"]["held"] == 0
+    told = "If it were disabled, 1 customer would be without one: acme."
+    assert told in headrace("data-sources", "show", "new-1").out
     refused = headrace("data-sources", "delete", id_)
     assert (refused.code, "in use" in refused.err) == (1, True)
     drained = headrace("data-sources", "drain", id_, "--to", "main", "--json").json

@@ -87,10 +87,10 @@ def show(data_source: _Id, config: Config = None, json: Json = False) -> None:
     for word, names in held.items():
         if names:
             screen.print_line(f"{word.replace('_', ' ')}: {', '.join(names)}", markup=False)
-    without = screen.counted(len(impact.led), "customer") if impact.led else "nobody"
+    without = screen.counted(impact.changing, "customer") if impact.changing else "nobody"
     affected = ", ".join(one.customer for one in impact.led)
     screen.print_line(
-        f"If it were disabled, {without} would be without one{names and f': {names}'}.", markup=False
+        f"If it were disabled, {without} would be without one{affected and f': {affected}'}.", markup=False
     )
 
 
