@@ -100,6 +100,8 @@ def test_a_token_that_only_reads_changes_nothing(site: Site) -> None:
         for method, path in site.operations():
             if method != "GET" and path.startswith("/api/"):
                 assert code(reader.request(method, path)) == (403, "forbidden"), (method, path)
+        # Whether there is such an operation or not.
+        assert code(reader.post(f"/api/v1{NOWHERE}")) == (403, "forbidden")
         assert reader.get("/api/v1/signing-keys").status_code == 200
 
 

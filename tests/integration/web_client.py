@@ -7,13 +7,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 
 class WebClient:
     """Asks the API as a program would, with this token where a request has no Authorization of its own."""
 
-    def __init__(self, api: FastAPI, token: str | None = None) -> None:
+    def __init__(self, api: ASGIApp, token: str | None = None) -> None:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._loop = asyncio.Runner()
         transport = httpx.ASGITransport(app=api)

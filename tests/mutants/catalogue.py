@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants.mutant import Mutant
+from tests.mutants.routing import ROUTING
 
 _FENCE = "src/headrace/sources/postgres_fence.py"
 _MEMORY = "src/headrace/sources/fence_memory.py"
@@ -512,16 +513,6 @@ MERGING: Final = (
         before='_RESOLVE_VANISHED.where(rejected_row.c.refused_by == "")',
         after="_RESOLVE_VANISHED",
         killed_by=(f"{_REJECTED_TESTS}::test_only_a_merge_closes_what_a_data_source_refused",),
-    ),
-)
-
-ROUTING: Final = (
-    Mutant(
-        name="a wrong route falls back to the default",
-        file="src/headrace/domain/routing.py",
-        before="        if bound is not None:\n            via =",
-        after="        if bound is not None and bound in table.data_sources:\n            via =",
-        killed_by=("tests/properties/test_routing.py",),
     ),
 )
 

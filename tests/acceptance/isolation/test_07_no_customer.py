@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from headrace.domain.record_query import RecordQuery
 from headrace.domain.vocabulary import DataSourceId, ModelId
@@ -12,7 +14,7 @@ from headrace.errors import InvariantError, RefusedError
 from headrace.ports.records import RecordReader
 from headrace.steps.records import Reading
 from headrace.web.app import create_app
-from headrace.web.auth import Gate
+from headrace.web.auth import Gate, StaffContext
 from tests.acceptance.isolation.estate import SERVED, Estate
 from tests.acceptance.isolation.markers import found_in
 from tests.integration.web_client import WebClient
@@ -50,15 +52,48 @@ def test_staff_name_a_customer_of_their_group_or_are_refused(made: Estate, clien
             assert found_in(answer.content) == set()
 
 
-def test_a_handler_that_is_reached_past_the_gate_finds_nobody_who_asks(made: Estate) -> None:
+def past_the_gate(made: Estate) -> FastAPI:
+    """The API as it were if its gate were forgotten."""
     api = create_app(made.site.application)
     layers: list[Any] = api.user_middleware
     kept = [layer for layer in layers if layer.cls is not Gate]
     assert len(kept) == len(layers) - 1
     api.user_middleware = kept
+    return api
+
+
+def test_a_handler_that_is_reached_past_the_gate_finds_nobody_who_asks(made: Estate) -> None:
     headers = {"Authorization": f"Bearer {made.site.staff_token()}"}
-    with WebClient(api) as past:
+    with WebClient(past_the_gate(made)) as past:
         for method, path in made.site.operations():
             answer = past.request(method, path, headers=headers)
             assert answer.status_code in {401, 422}, (method, path)
             assert found_in(answer.content) == set()
+
+
+def test_a_handler_that_changes_things_asks_for_itself_whether_the_token_may(made: Estate) -> None:
+    reader = StaffContext(token_id="t", visibility_group="production", may_write=False, actor="token:t")
+    api = past_the_gate(made)
+
+    async def let_in(scope: Scope, receive: Receive, send: Send) -> None:
+        await api({**scope, "headrace.staff": reader}, receive, send)
+
+    with WebClient(let_in) as past:
+        assert past.get("/api/v1/customers").status_code == 200
+        for method, path in made.site.operations():
+            if method != "GET":
+                assert past.request(method, path).status_code in {403, 422}, (method, path)
+        for method, path, body in (
+            ("POST", "/api/v1/customers", {"provided_id": "new"}),
+            ("PATCH", "/api/v1/customers/provided:c1", {"name": "new"}),
+            ("POST", "/api/v1/customers/provided:c1/impact", {"name": "new"}),
+            ("POST", "/api/v1/customers/provided:c1/move", {"schema": "shop", "to": "post_one"}),
+            ("PUT", "/api/v1/schemas/shop/default", {"data_source_id": None}),
+            ("PATCH", "/api/v1/data-sources/post_two", {"nickname": "new"}),
+            ("POST", "/api/v1/data-sources", NEW | {"nickname": "new"}),
+            ("POST", "/api/v1/data-sources/test", NEW),
+        ):
+            assert past.request(method, path, json=body).status_code == 403, path
+
+
+NEW = {"schema": "shop", "type": "sqlite", "url": "sqlite:///new.db"}

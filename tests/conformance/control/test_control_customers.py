@@ -9,6 +9,7 @@ from headrace.control.paging import cursor_of
 from headrace.domain.assignment import Asked, Named
 from headrace.domain.refusal import Refusal
 from headrace.domain.routing import Via
+from headrace.domain.vocabulary import DataSourceId
 from tests.conformance.control.project import rows
 from tests.conformance.control.tenancy import ACTOR, PRODUCTION, TESTING, Tenancy, refused, tenancy
 
@@ -139,6 +140,34 @@ def test_a_binding_without_records_changes_at_once_with_a_new_epoch(tenancy: Ten
     with refused(Refusal.NOT_FOUND):
         tenancy.update("acme", unbound=("nowhere",))
     assert tenancy.update("acme", unbound=("shop",)).mapping == {}
+
+
+def test_each_change_of_routing_is_another_version(tenancy: Tenancy) -> None:
+    """By which who remembers a route, or has resolved a page, knows that it is another one now."""
+    tenancy.create("above", mapping={"shop": "eu"})
+    tenancy.create("acme")
+    acme = tenancy.get("acme").id
+    seen = [tenancy.version()]
+    for change in (
+        lambda: tenancy.update("acme", mapping={"shop": "eu"}),
+        lambda: tenancy.update("acme", unbound=("shop",)),
+        lambda: tenancy.update("acme", parent="provided:above"),
+        lambda: tenancy.update("acme", provided_id="acme 2"),
+        lambda: tenancy.create("below", parent="provided:above"),
+        lambda: tenancy.moves.start(acme, "shop", DataSourceId("main"), actor=ACTOR),
+        lambda: tenancy.moves.switch(acme, "shop", DataSourceId("eu"), actor=ACTOR),
+        lambda: tenancy.data_sources.set_default(TESTING, "shop", "test", actor=ACTOR),
+        lambda: tenancy.data_sources.disable("own", actor=ACTOR, within=None),
+        lambda: tenancy.data_sources.activate("own", actor=ACTOR, within=None),
+        lambda: tenancy.data_sources.drain("own", to=None, actor=ACTOR, within=None),
+        lambda: tenancy.customers.delete(PRODUCTION, acme, actor=ACTOR),
+    ):
+        change()
+        seen.append(tenancy.version())
+        assert seen[-1] > seen[-2], change
+    tenancy.create("free")
+    tenancy.update("free", name="Another name")
+    assert tenancy.version() == seen[-1]
 
 
 def test_no_change_leads_a_customer_away_from_its_records(tenancy: Tenancy) -> None:
