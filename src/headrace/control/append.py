@@ -6,24 +6,20 @@ Order of locks, here and everywhere: feed, routing_version, feed_log, batch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from headrace.control.being_dropped import being_dropped
 from headrace.control.engine import insert_in
-from headrace.control.move_tables import move_feed, residence
 from headrace.control.slices import slices
 from headrace.control.state import columns_of, key_list, reconciliation
 from headrace.control.tables import (
     RunState,
     batch,
     batch_payload,
-    binding,
-    customer,
     feed,
     feed_log,
     key_request,
@@ -31,11 +27,11 @@ from headrace.control.tables import (
     routing_version,
     run,
 )
-from headrace.control.types import Json, from_now, now, seconds_named
+from headrace.control.types import from_now, now, seconds_named
 from headrace.domain.events import RejectCode
 from headrace.domain.vocabulary import BatchId, DataSourceId, FeedId, LogId
 from headrace.errors import LeaseLostError, RoutingChangedError
-from headrace.ports import JournalEntry, Lease, NewBatch, Newcomer, Reconciliation
+from headrace.ports import JournalEntry, Lease, NewBatch, Reconciliation
 
 # Statements are built once: building one and finding it in SQLAlchemy's cache by its structure costs
 # four times what running it does.
@@ -222,105 +218,6 @@ def _batch_row(
         "shape_fingerprint": held.shape_fingerprint,
         "run_id": run_id,
     }
-
-
-def note_newcomers(connection: sa.Connection, newcomers: Sequence[Newcomer]) -> None:
-    """It is known where each of them resides, and a default that led there is its own binding.
-
-    Routing is held: nobody who resolved otherwise writes at the same time.
-
-    Raises:
-        RoutingChangedError: another customer of the same `provided_id` came to reside there meanwhile.
-    """
-    if not newcomers:
-        return
-    dialect = connection.dialect.name
-    settled = {(new.customer_id, new.schema): _place_of(new) for new in newcomers}
-    connection.execute(_settle(dialect), list(settled.values()))
-    for into in sorted({new.data_source_id for new in newcomers}):
-        if names := being_dropped(connection, into):
-            _await_drop(connection, newcomers, into, names)
-    homes = _homes(connection, newcomers)
-    if lost := [new.customer_id for new in newcomers if homes.get(new.customer_id) != new.data_source_id]:
-        raise RoutingChangedError(f"customers {', '.join(lost[:3])} reside elsewhere by now")
-    if pinned := [_place_of(new) for new in newcomers if new.pinned]:
-        connection.execute(_pin(dialect), pinned)
-
-
-def _await_drop(
-    connection: sa.Connection, newcomers: Sequence[Newcomer], into: str, names: Collection[str]
-) -> None:
-    for ids in slices([new.customer_id for new in newcomers]):
-        of_them = sa.and_(residence.c.customer_id.in_(ids), residence.c.data_source_id == into)
-        waiting = sa.update(residence).where(of_them, residence.c.provided_id.in_(sorted(names)))
-        connection.execute(waiting.values(awaits_drop=True))
-
-
-def _place_of(new: Newcomer) -> dict[str, str]:
-    return {"of_customer": new.customer_id, "of_schema": new.schema, "into": new.data_source_id}
-
-
-def _homes(connection: sa.Connection, newcomers: Sequence[Newcomer]) -> dict[str, str]:
-    """All of one schema: that of the feed."""
-    found: dict[str, str] = {}
-    for ids in slices([new.customer_id for new in newcomers]):
-        some = {"ids": ids, "of_schema": newcomers[0].schema}
-        found |= {row.customer_id: row.data_source_id for row in connection.execute(_HOMES, some)}
-    return found
-
-
-_HOMES = sa.select(residence.c.customer_id, residence.c.data_source_id).where(
-    residence.c.customer_id.in_(sa.bindparam("ids", expanding=True)),
-    residence.c.schema == sa.bindparam("of_schema"),
-)
-
-
-@cache
-def _settle(dialect: str) -> sa.Executable:
-    which = sa.select(
-        customer.c.id,
-        sa.bindparam("of_schema", type_=sa.Text()),
-        sa.bindparam("into", type_=sa.Text()),
-        customer.c.provided_id,
-    ).where(customer.c.id == sa.bindparam("of_customer"))
-    columns = ["customer_id", "schema", "data_source_id", "provided_id"]
-    return insert_in(dialect, residence).from_select(columns, which).on_conflict_do_nothing()
-
-
-@cache
-def _pin(dialect: str) -> sa.Executable:
-    values = {
-        "customer_id": sa.bindparam("of_customer"),
-        "schema": sa.bindparam("of_schema"),
-        "data_source_id": sa.bindparam("into"),
-        "origin": "pinned_default",
-    }
-    return insert_in(dialect, binding).values(values).on_conflict_do_nothing()
-
-
-def note_move(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -> None:
-    """How far the feed has read for a move, with the rows that it has read."""
-    if entry.move is None:
-        return
-    read = {
-        "of_feed": feed_id,
-        "of_move": entry.move.move_id,
-        "after_key": None if entry.move.after is None else list(entry.move.after),
-        "done": entry.move.done,
-        "more": entry.rows_read,
-    }
-    connection.execute(_NOTE_MOVE, read)
-
-
-_NOTE_MOVE = (
-    sa.update(move_feed)
-    .where(move_feed.c.feed_id == sa.bindparam("of_feed"), move_feed.c.move_id == sa.bindparam("of_move"))
-    .values(
-        after_key=sa.bindparam("after_key", type_=Json),
-        done=sa.bindparam("done", type_=sa.Boolean()),
-        rows=move_feed.c.rows + sa.bindparam("more", type_=sa.BigInteger()),
-    )
-)
 
 
 def set_aside(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -> None:

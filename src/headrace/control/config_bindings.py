@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control.engine import insert_or
-from headrace.control.moves import begin_move, has_residents, switch_only
+from headrace.control.move_begin import begin_move, has_residents, switch_only
 from headrace.control.tables import binding
 from headrace.domain.vocabulary import DataSourceId
 from headrace.errors import ConfigurationError, RefusedError

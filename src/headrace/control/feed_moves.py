@@ -11,8 +11,9 @@ from headrace.control.move_tables import MoveState, move, move_feed
 from headrace.control.routes import routes_of
 from headrace.control.slices import slices
 from headrace.control.tables import customer, feed
+from headrace.control.types import Json
 from headrace.domain.vocabulary import DataSourceId, FeedId
-from headrace.ports import FeedMove
+from headrace.ports import FeedMove, JournalEntry
 
 _UNDONE = sa.and_(sa.not_(move_feed.c.done), move.c.state == MoveState.READING.value)
 _OF_FEED = (
@@ -79,3 +80,28 @@ def join_moves(connection: sa.Connection, feed_id: FeedId, model_id: str) -> Non
         .distinct()
     )
     connection.execute(sa.insert(move_feed).from_select(["move_id", "feed_id"], moving))
+
+
+def note_move(connection: sa.Connection, feed_id: FeedId, entry: JournalEntry) -> None:
+    """How far the feed has read for a move, with the rows that it has read."""
+    if entry.move is None:
+        return
+    read = {
+        "of_feed": feed_id,
+        "of_move": entry.move.move_id,
+        "after_key": None if entry.move.after is None else list(entry.move.after),
+        "done": entry.move.done,
+        "more": entry.rows_read,
+    }
+    connection.execute(_NOTE_MOVE, read)
+
+
+_NOTE_MOVE = (
+    sa.update(move_feed)
+    .where(move_feed.c.feed_id == sa.bindparam("of_feed"), move_feed.c.move_id == sa.bindparam("of_move"))
+    .values(
+        after_key=sa.bindparam("after_key", type_=Json),
+        done=sa.bindparam("done", type_=sa.Boolean()),
+        rows=move_feed.c.rows + sa.bindparam("more", type_=sa.BigInteger()),
+    )
+)

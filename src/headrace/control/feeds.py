@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from headrace.control import append
 from headrace.control.append import HOLDS, RENEW, holder
 from headrace.control.engine import reading, writing
-from headrace.control.feed_moves import feed_moves, has_moves
+from headrace.control.feed_moves import feed_moves, has_moves, note_move
 from headrace.control.new_id import new_uuid as new_uuid
+from headrace.control.newcomers import note_newcomers
 from headrace.control.state import feed_class_of, state_of
 from headrace.control.tables import (
     PausedBy,
@@ -184,11 +185,11 @@ class SqlFeeds:
             held = append.open_entry(connection, lease, lease_s=lease_s)
             if entry.routing_version is not None:
                 append.hold_routing(connection, entry.routing_version)
-            append.note_newcomers(connection, entry.newcomers)
+            note_newcomers(connection, entry.newcomers)
             ids = append.append_batches(
                 connection, held, entry.batches, run_id=entry.run_id, new_id=self._new_id
             )
-            append.note_move(connection, lease.feed_id, entry)
+            note_move(connection, lease.feed_id, entry)
             append.set_aside(connection, lease.feed_id, entry)
             append.answer_requests(connection, lease.feed_id, entry.answered_requests)
             append.count_run(connection, held, entry)

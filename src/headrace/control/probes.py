@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from headrace.control.append import note_newcomers
 from headrace.control.engine import reading, writing
 from headrace.control.move_tables import residence
+from headrace.control.newcomers import note_newcomers
 from headrace.control.tables import customer
 from headrace.domain.probe import CUSTOMER_PREFIX
 from headrace.ports import Newcomer
