@@ -29,10 +29,11 @@ CREATE TABLE users (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, account_id INT
 CREATE TABLE purchases (id INTEGER PRIMARY KEY, buyer_id INTEGER, amount TEXT, item TEXT,
                         tenant TEXT NOT NULL, updated_at TEXT DEFAULT ({NOW}));
 CREATE TABLE accounts (id INTEGER PRIMARY KEY, name TEXT, tenant TEXT NOT NULL);
--- Rows that stay, in each data source: a table that lost all of its rows would trip the breaker.
-INSERT INTO users (id, tenant) VALUES (100, 'e'), (101, 'w');
-INSERT INTO purchases (id, tenant) VALUES (100, 'e'), (101, 'w');
-INSERT INTO accounts (id, tenant) VALUES (100, 'e'), (101, 'w');
+-- Rows that stay, in each data source, of customers who never move: a table that lost all rows would trip
+-- the breaker.
+INSERT INTO users (id, tenant) VALUES (100, 'e'), (101, 'w'), (102, 'east'), (103, 'west');
+INSERT INTO purchases (id, tenant) VALUES (100, 'e'), (101, 'w'), (102, 'east'), (103, 'west');
+INSERT INTO accounts (id, tenant) VALUES (100, 'e'), (101, 'w'), (102, 'east'), (103, 'west');
 """
 
 ORACLE = """
@@ -77,6 +78,7 @@ PREPARED: dict[str, Any] = {
         "nickname": "West", "schema": "s", "type": "sqlite", "url": "sqlite:///${WORLD}/west.db",
     },
     "customers/w.json": {"name": "W", "data_sources": {"s": "west"}},
+    "customers/west.json": {"name": "Stays", "data_sources": {"s": "west"}},
     "models/users.json": {"name": "Users", "schema": "s"},
     "sources/users.json": {
         "name": "Users", "model": "users", "primary": True, "app": "app", "table": "users",

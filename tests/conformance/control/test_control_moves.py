@@ -23,6 +23,7 @@ from tests.conformance.control.project import (
     USERS,
     USERS_MODEL,
     Control,
+    rejected,
     rows,
 )
 
@@ -153,6 +154,18 @@ def test_a_move_does_not_end_while_the_new_data_source_begins_its_log_anew(contr
     merge(control)
     assert control.journal.begin_new_log(control.log(SIDE), "restored")
     assert not moves.flip(move.id)
+
+
+def test_a_move_does_not_end_while_rows_that_the_new_data_source_refused_are_open(control: Control) -> None:
+    settle(control)
+    moves, move = SqlMoves(control.engine), start(control)
+    read(control, move, "users", rows(SIDE))
+    (waiting,) = control.journal.waiting(control.log(SIDE), after_seq=0, max_batches=9, max_bytes=10**6)
+    control.journal.set_aside(waiting.id, [rejected()])
+    merge(control)
+    assert not moves.flip(move.id)
+    control.runs.discard(actor="test")
+    assert moves.flip(move.id)
 
 
 # --- its end ------------------------------------------------------------------------------------
