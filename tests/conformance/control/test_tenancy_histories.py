@@ -1,4 +1,4 @@
-"""Random assignments, defaults, parents, first rows, deletions and queries against a model of twenty lines:
+"""Random assignments, defaults, parents, first rows, moves, deletions and queries against a small model:
 every customer is led where the model says, and nobody ever away from records."""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from headrace.domain.refusal import Refusal
+from headrace.domain.vocabulary import DataSourceId
 from headrace.errors import RefusedError
 from tests.conformance.control.project import Control
 from tests.conformance.control.tenancy import ACTOR, PRODUCTION, Tenancy, data_source_body
@@ -31,7 +32,13 @@ BODIES: dict[tuple[str, str], Any] = {
     ("data_sources", "alone"): data_source_body("shop", [PRODUCTION], isolation="dedicated"),
 }
 EMPTY = (
-    *("DELETE FROM residence", "DELETE FROM binding", "UPDATE customer SET parent_id = NULL"),
+    *(
+        "DELETE FROM move",
+        "DELETE FROM left_behind",
+        "DELETE FROM residence",
+        "DELETE FROM binding",
+        "UPDATE customer SET parent_id = NULL",
+    ),
     *("DELETE FROM customer", "DELETE FROM default_data_source", "UPDATE data_source SET state = 'active'"),
 )
 
@@ -59,6 +66,19 @@ class Model:
     def route(self, name: str) -> tuple[str | None, str | None]:
         found, via = self.named(name)
         return (None if found in self.disabled else found), via
+
+    def move(self, name: str, to: str) -> None:
+        self.bound[name] = to
+        for who in self.bound:
+            led = next((one for one in self.line(who) if self.bound[one] is not None), None)
+            if led == name and self.home[who] is not None:
+                self.home[who] = to
+
+    def admits(self, name: str, data_source: str) -> bool:
+        """May it move there, with all below it?"""
+        family = {who for who in self.parent if name in self.line(who)}
+        holders = {who for who in self.bound if data_source in {self.bound[who], self.home[who]}}
+        return data_source not in self.disabled and not (data_source == "alone" and holders - family)
 
     def astray(self) -> bool:
         return any(home is not None and self.named(name)[0] != home for name, home in self.home.items())
@@ -150,6 +170,23 @@ class Histories(RuleBasedStateMachine):
                 model.bound[name] = model.bound[name] if stays else None
 
             self.change(unbind, lambda: self.tenancy.update(name, unbound=("shop",)))
+
+    @rule(name=NAMES, to=IDS, how=st.sampled_from(["move", "switch"]))
+    def move(self, name: str, to: str, how: str) -> None:
+        """To the end of the move: whoever follows the binding moves along."""
+        model = self.model
+        if name not in model.bound:
+            return
+        here, _ = model.named(name)
+        leaves = here is not None and here != to and (how == "switch" or here not in model.disabled)
+
+        def move() -> None:
+            moves, customer_id = self.tenancy.moves, self.tenancy.get(name).id
+            begin = moves.start if how == "move" else moves.switch
+            moves.flip(begin(customer_id, "shop", DataSourceId(to), actor=ACTOR).id)
+
+        self.change(lambda after: after.move(name, to), move, fit=leaves and model.admits(name, to))
+        self.tally[how] += here != to and self.model.bound[name] == to
 
     @rule(name=NAMES, parent=st.none() | NAMES)
     def put_below(self, name: str, parent: str | None) -> None:
@@ -244,4 +281,4 @@ def test_customers_are_led_as_the_model_says_whatever_changes(bare: Control) -> 
         ),
     )
     print(Bound.tally)
-    assert min(Bound.tally[what] for what in ("done", "astray", "unfit")) > 10, Bound.tally
+    assert min(Bound.tally[what] for what in ("done", "astray", "unfit", "move", "switch")) > 10, Bound.tally
