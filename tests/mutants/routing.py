@@ -349,7 +349,7 @@ ASKING: Final = (
     ),
     Mutant(
         name="staff see moves of other groups",
-        file="src/headrace/web/customers.py",
+        file="src/headrace/web/moves.py",
         before="    if found.visibility_group != staff.visibility_group:\n",
         after="    if False:\n",
         killed_by=(f"{_TENANCY_TESTS}::test_moves_of_another_group_are_not_there",),
