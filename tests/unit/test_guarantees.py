@@ -1,4 +1,4 @@
-"""docs/guarantees.md names tests; a name that no longer leads to one is a promise nobody keeps."""
+"""Documents name tests; a name that no longer leads to one is a promise nobody keeps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NAMED = re.findall(
-    r"`(tests/[a-z0-9_/]+\.py)(?:::([A-Za-z0-9_]+))?`", (ROOT / "docs" / "guarantees.md").read_text()
-)
+NAMED = [
+    found
+    for document in ("guarantees.md", "isolation.md")
+    for found in re.findall(
+        r"`(tests/[a-z0-9_/]+\.py)(?:::([A-Za-z0-9_]+))?`", (ROOT / "docs" / document).read_text()
+    )
+]
 
 
 @pytest.mark.parametrize(("file", "name"), sorted(set(NAMED)), ids="::".join)
