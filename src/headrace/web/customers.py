@@ -1,4 +1,4 @@
-"""Customers: created or found, listed, changed, moved, deleted."""
+"""Customers: created or found, listed, changed, deleted."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field, model_validator
 
-from headrace.control.audit import AuditLine, telling_refusals
 from headrace.control.customer_change import UNCHANGED, CustomerChange
 from headrace.control.customer_view import CustomerView, Place
 from headrace.control.customers import NewCustomer
-from headrace.control.moves import Move
 from headrace.domain.assignment import Asked, Named
 from headrace.domain.refusal import Refusal
-from headrace.domain.vocabulary import DataSourceId
-from headrace.errors import RefusedError
-from headrace.web.auth import STAFF_PATH, NotABrowser, Staff, StaffContext, StaffWriter
+from headrace.web.auth import STAFF_PATH, NotABrowser, Staff, StaffWriter
 from headrace.web.context import App, Minting
 from headrace.web.impact import ImpactAnswer
 from headrace.web.listing import After, Limit, Listed
 from headrace.web.problem import problems
-from headrace.web.texts import Answer, Body, CustomerPath, Id, IdPath, Properties, Reference, Text
-from headrace.wiring import Application
+from headrace.web.texts import Answer, Body, CustomerPath, Id, Properties, Reference, Text
 
 router = APIRouter(prefix=STAFF_PATH, tags=["customers"])
 
@@ -34,12 +29,13 @@ _ASSIGNING = (
     Refusal.PARENT_UNFIT,
     Refusal.CUSTOMER_EXISTS,
 )
-_CHANGING = (
+CHANGING = (
     *_ASSIGNING,
     Refusal.CUSTOMER_HAS_RECORDS,
     Refusal.MOVE_UNDER_WAY,
     Refusal.OWNED_BY_CONFIG,
 )
+"""Why a change of where a customer is led may be refused."""
 
 
 class DataSourceName(Body):
@@ -110,16 +106,6 @@ class CustomerPatch(Body):
         )
 
 
-class MoveBody(Body):
-    """Where the customer's records of a schema shall be. `move`: they are read anew into the other data
-    source, and only then looked for there. `switch_only`: new rows go there from now on, and what is stored
-    stays behind."""
-
-    schema_: Id = Field(alias="schema")
-    to: Annotated[Text, Field(description="A data source's id.")]
-    mode: Literal["move", "switch_only"] = "move"
-
-
 class PlaceAnswer(Answer):
     """A data source."""
 
@@ -166,38 +152,6 @@ class CreatedCustomer(CustomerAnswer):
 
     token: str | None
     token_expires_at: datetime | None
-
-
-class MoveAnswer(Answer):
-    """A move of a customer. `reading`: `feeds_done` of its `feeds` have read its rows anew, `rows` so far."""
-
-    id: str
-    customer: ParentAnswer
-    schema_: str = Field(alias="schema")
-    from_: str = Field(alias="from")
-    to: str
-    state: Literal["reading", "moved", "cancelled"]
-    started_at: datetime
-    ended_at: datetime | None
-    feeds: int
-    feeds_done: int
-    rows: int
-
-    @classmethod
-    def of(cls, move: Move) -> MoveAnswer:
-        return cls(
-            id=move.id,
-            customer=ParentAnswer(id=move.customer_id, provided_id=move.customer),
-            schema_=move.schema,
-            from_=move.source,
-            to=move.target,
-            state=move.state.value,
-            started_at=move.started_at,
-            ended_at=move.ended_at,
-            feeds=move.feeds,
-            feeds_done=move.feeds_done,
-            rows=move.rows,
-        )
 
 
 @router.get("/customers", summary="List customers")
@@ -247,7 +201,7 @@ def get(app: App, staff: Staff, customer: CustomerPath) -> CustomerAnswer:
     return CustomerAnswer.of(app.customers.get(staff.visibility_group, customer))
 
 
-@router.patch("/customers/{customer}", summary="Change a customer", responses=problems(*_CHANGING))
+@router.patch("/customers/{customer}", summary="Change a customer", responses=problems(*CHANGING))
 def update(app: App, staff: StaffWriter, customer: CustomerPath, body: CustomerPatch) -> CustomerAnswer:
     """A change that would lead it, or who is below it, away from records is refused: move it."""
     view = app.customers.update(staff.visibility_group, customer, body.as_change(), actor=staff.actor)
@@ -259,7 +213,7 @@ def update(app: App, staff: StaffWriter, customer: CustomerPath, body: CustomerP
 @router.post(
     "/customers/{customer}/impact",
     summary="See whom a change of a customer would lead elsewhere",
-    responses=problems(*_CHANGING),
+    responses=problems(*CHANGING),
 )
 def foresee(app: App, staff: StaffWriter, customer: CustomerPath, body: CustomerPatch) -> ImpactAnswer:
     """The change is made and rolled back."""
@@ -278,66 +232,6 @@ def delete(app: App, staff: StaffWriter, customer: CustomerPath) -> None:
     app.token_subjects.forget()
     for target in merges:
         app.nudge.merge(*target)
-
-
-@router.post(
-    "/customers/{customer}/move",
-    summary="Move a customer to another data source",
-    status_code=202,
-    responses=problems(*_CHANGING, Refusal.NO_DATA_SOURCE, Refusal.DATA_SOURCE_UNAVAILABLE),
-)
-def move(app: App, staff: StaffWriter, customer: CustomerPath, body: MoveBody) -> MoveAnswer:
-    """Without records it has moved at once. Reads stay on the old data source until all is in the new one."""
-    line = AuditLine(
-        actor=staff.actor,
-        action="customer.move" if body.mode == "move" else "customer.switch",
-        visibility_group=staff.visibility_group,
-        customer=customer,
-        schema=body.schema_,
-        data_source_id=body.to,
-    )
-    with telling_refusals(app.audit, line):
-        view = app.customers.get(staff.visibility_group, customer)
-        app.moves.refuse_owned_by_config(view.id)
-        begin = app.moves.start if body.mode == "move" else app.moves.switch
-        return MoveAnswer.of(begin(view.id, body.schema_, DataSourceId(body.to), actor=staff.actor))
-
-
-@router.get("/customers/{customer}/moves", summary="List the moves of a customer")
-def list_moves(app: App, staff: Staff, customer: CustomerPath) -> Listed[MoveAnswer]:
-    """The latest first."""
-    view = app.customers.get(staff.visibility_group, customer)
-    return Listed(items=tuple(MoveAnswer.of(one) for one in app.moves.list(customer_id=view.id)))
-
-
-@router.get("/moves/{move_id}", summary="Get a move")
-def get_move(app: App, staff: Staff, move_id: IdPath) -> MoveAnswer:
-    return MoveAnswer.of(_own_move(app, staff, move_id))
-
-
-@router.delete(
-    "/moves/{move_id}",
-    summary="Cancel a move",
-    responses=problems(Refusal.MOVE_ENDED, Refusal.CUSTOMER_HAS_RECORDS),
-)
-def cancel(app: App, staff: StaffWriter, move_id: IdPath) -> MoveAnswer:
-    """The customer stays where it was; what the other data source has of it is removed."""
-    line = AuditLine(
-        actor=staff.actor,
-        action="customer.move.cancel",
-        visibility_group=staff.visibility_group,
-        detail={"move": move_id},
-    )
-    with telling_refusals(app.audit, line):
-        found = _own_move(app, staff, move_id)
-        return MoveAnswer.of(app.moves.cancel(found.id, actor=staff.actor))
-
-
-def _own_move(app: Application, staff: StaffContext, move_id: str) -> Move:
-    found = app.moves.get(move_id)
-    if found.visibility_group != staff.visibility_group:
-        raise RefusedError(Refusal.NOT_FOUND, "there is no such move")
-    return found
 
 
 def _asked(id_: str | None, provided_id: str | None, mapping: dict[str, DataSourceName]) -> Asked:

@@ -16,9 +16,9 @@ from headrace.ports.registering import ConnectionFacts, DataSourceChange, NewDat
 from headrace.steps.registering import NOBODY
 from headrace.web.auth import STAFF_PATH, Staff, StaffContext, StaffWriter
 from headrace.web.context import App
-from headrace.web.customers import MoveAnswer
 from headrace.web.impact import ImpactAnswer
 from headrace.web.listing import After, Limit, Listed
+from headrace.web.moves import MoveAnswer
 from headrace.web.problem import problems
 from headrace.web.texts import Answer, Body, Id, IdPath, Namespace, Text, Url
 
