@@ -140,6 +140,15 @@ READING_RECORDS: Final = (
         killed_by=(f"{_PREVIEW_TESTS}::test_other_groups_see_nothing_of_it",),
     ),
     Mutant(
+        name="a preview shows what is left of a group that lost the data source",
+        file="src/headrace/control/other_groups.py",
+        before="for one in (shared, *stored))",
+        after="for one in (shared,))",
+        killed_by=(
+            f"{_NAMESAKE_TESTS}::test_what_is_left_of_a_group_that_lost_the_data_source_is_shown_to_no_other",
+        ),
+    ),
+    Mutant(
         name="a data source is read without its stamp",
         file="src/headrace/stores/postgres_reading.py",
         before="        if found != [self._identity]:\n",

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from headrace import logs
 from headrace.control.audit import AuditLine
 from headrace.control.data_source_view import DataSourceView
+from headrace.control.other_groups import serves_other_groups
 from headrace.domain.refusal import Refusal
 from headrace.domain.vocabulary import DataSourceId
 from headrace.errors import ConfigurationError, RefusedError
@@ -139,7 +140,7 @@ def _rows(
 ) -> PreviewRows:
     """Raises RefusedError: `not_found`; `invalid_request` where rows of another group's would be shown."""
     named = None if customer is None else app.customers.get(staff.visibility_group, customer).provided_id
-    if len(app.data_sources.get(view.id).visibility_groups) > 1:
+    if serves_other_groups(app.engine, view.id, staff.visibility_group):
         if named is None:
             raise RefusedError(
                 Refusal.INVALID,

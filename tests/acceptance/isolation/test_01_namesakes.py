@@ -3,12 +3,16 @@ neither customer finds the other's records, whatever it is led to."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from headrace.definition.loader import load
+from tests.acceptance.isolation.estate import Estate
+from tests.acceptance.isolation.markers import Asker, found_in
 from tests.integration.web_client import WebClient
 from tests.integration.web_records import put, records_site, sqlite_store
 from tests.integration.web_site import Site
@@ -44,3 +48,23 @@ def test_nor_does_staff_of_its_group(site: Site) -> None:
         rows = staff.get(f"{ROWS}?customer=t-acme")
         assert (rows.status_code, rows.json()["rows"]) == (200, [])
         assert staff.get(ROWS).status_code == 422
+
+
+def test_what_is_left_of_a_group_that_lost_the_data_source_is_shown_to_no_other(
+    made: Estate, client: WebClient
+) -> None:
+    """c2 of testing has records in a data source that production alone has from now on."""
+    file = made.directory / "config" / "data_sources" / "post_one.json"
+    alone = {"visibility_groups": ["production"], "default_for": ["production"]}
+    body = json.loads(file.read_text()) | alone
+    file.write_text(json.dumps(body))
+    assert not made.site.application.apply(load(made.directory / "config", dict(os.environ))).failed
+    assert ("testing", "c2") in made.in_place("post_one")
+    asker = Asker("staff", made.site.staff_token("production", "read"), "production")
+    headers = {"Authorization": f"Bearer {asker.token}"}
+    rows = "/api/v1/data-sources/post_one/tables/users/rows"
+    for query, status in (("", 422), ("?customer=provided:c2", 200), ("?customer=provided:c3", 200)):
+        answer = client.get(rows + query, headers=headers)
+        assert answer.status_code == status, answer.text
+        assert made.markers.foreign(answer.content, asker) == []
+    assert found_in(client.get(f"{rows}?customer=provided:c3", headers=headers).content)
