@@ -345,7 +345,7 @@ ASKING: Final = (
     Mutant(
         name="staff change a data source that serves other groups too",
         file="src/headrace/control/data_sources.py",
-        before="            if within is not None and groups != {within}:\n",
+        before="            if within is not None and has_other_groups(act.connection, id_, within):\n",
         after="            if False:\n",
         killed_by=(f"{_SOURCE_TESTS}::test_a_data_source_is_of_its_groups_alone",),
     ),

@@ -32,6 +32,7 @@ from headrace.control.data_source_view import (
 from headrace.control.defaults import refuse_lost_defaults, write_default
 from headrace.control.engine import reading, refusing_taken
 from headrace.control.impact import Impact, foreseen
+from headrace.control.other_groups import has_other_groups
 from headrace.control.paging import Page, page_of, place_of
 from headrace.control.routing_change import changing_routing
 from headrace.control.sharing import Places, Urls, with_known_password
@@ -389,9 +390,11 @@ class SqlDataSources:
             row = find_data_source(act.connection, id_, within=within)
             groups = groups_of_data_source(act.connection, id_)
             act.note(schema=row.schema, visibility_group=within or _only(groups))
-            if within is not None and groups != {within}:
+            if within is not None and has_other_groups(act.connection, id_, within):
                 raise RefusedError(
-                    Refusal.FORBIDDEN, "it serves other visibility groups too: change it on the command line"
+                    Refusal.FORBIDDEN,
+                    "it serves other visibility groups too, or has customers of theirs: change it on the "
+                    "command line",
                 )
             yield act, row
 

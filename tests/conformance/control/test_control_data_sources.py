@@ -11,6 +11,7 @@ from headrace.control.draining import drain
 from headrace.definition.values import ID_PATTERN
 from headrace.domain.refusal import Refusal
 from headrace.domain.routing import State, Via
+from headrace.errors import RefusedError
 from headrace.ports.registering import DataSourceChange
 from tests.conformance.control.project import BODIES, rows
 from tests.conformance.control.tenancy import (
@@ -247,6 +248,10 @@ def test_taking_a_group_away_leads_nobody_with_records_astray(tenancy: Tenancy) 
     assert (impact.changing, impact.held) == (1, 0)
     _change(tenancy, id_, within=None, visibility_groups=(TESTING,))
     assert tenancy.get("acme").computed_mapping["shop"] is None
+    with pytest.raises(RefusedError) as told:
+        tenancy.data_sources.delete(id_, actor=ACTOR, within=TESTING)
+    assert told.value.code == Refusal.FORBIDDEN
+    assert "acme" not in f"{told.value.detail} {told.value.members}"
 
 
 def test_a_file_takes_no_id_that_the_api_gave(tenancy: Tenancy) -> None:
