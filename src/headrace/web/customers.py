@@ -117,8 +117,8 @@ class PlaceAnswer(Answer):
         return cls(id=place.id, provided_id=place.provided_id)
 
 
-class ParentAnswer(Answer):
-    """The customer above."""
+class CustomerName(Answer):
+    """A customer, by both its ids."""
 
     id: str
     provided_id: str
@@ -133,7 +133,7 @@ class CustomerAnswer(Answer):
     provided_id: str
     visibility_group: str
     name: str
-    parent: ParentAnswer | None
+    parent: Annotated[CustomerName | None, Field(description="The customer above it.")]
     properties: dict[str, Any]
     origin: Literal["config", "api", "row"]
     made_at: datetime
@@ -245,7 +245,7 @@ def _asked(id_: str | None, provided_id: str | None, mapping: dict[str, DataSour
 def _fields(view: CustomerView) -> dict[str, Any]:
     parent = None
     if view.parent_id is not None:
-        parent = ParentAnswer(id=view.parent_id, provided_id=str(view.parent_provided_id))
+        parent = CustomerName(id=view.parent_id, provided_id=str(view.parent_provided_id))
     fields = {
         name: getattr(view, name)
         for name in ("id", "provided_id", "visibility_group", "name", "origin", "made_at", "pinned")

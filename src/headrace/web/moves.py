@@ -15,7 +15,7 @@ from headrace.domain.vocabulary import DataSourceId
 from headrace.errors import RefusedError
 from headrace.web.auth import STAFF_PATH, Staff, StaffContext, StaffWriter
 from headrace.web.context import App
-from headrace.web.customers import CHANGING, ParentAnswer
+from headrace.web.customers import CHANGING, CustomerName
 from headrace.web.listing import Listed
 from headrace.web.problem import problems
 from headrace.web.texts import Answer, Body, CustomerPath, Id, IdPath, Text
@@ -38,7 +38,7 @@ class MoveAnswer(Answer):
     """A move of a customer. `reading`: `feeds_done` of its `feeds` have read its rows anew, `rows` so far."""
 
     id: str
-    customer: ParentAnswer
+    customer: CustomerName
     schema_: str = Field(alias="schema")
     from_: str = Field(alias="from")
     to: str
@@ -53,7 +53,7 @@ class MoveAnswer(Answer):
     def of(cls, move: Move) -> MoveAnswer:
         return cls(
             id=move.id,
-            customer=ParentAnswer(id=move.customer_id, provided_id=move.customer),
+            customer=CustomerName(id=move.customer_id, provided_id=move.customer),
             schema_=move.schema,
             from_=move.source,
             to=move.target,
