@@ -24,6 +24,8 @@ ENVIRONMENT = {
     "HEADRACE_SWEEP_EVERY_S": "1",
     "HEADRACE_RESEND_AFTER_S": "3",
     "HEADRACE_NUDGE_LOST_S": "3",
+    # Several of these fleets may run at once, and a server has a hundred connections.
+    "HEADRACE_THREADS": "2",
 }
 
 

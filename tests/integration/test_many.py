@@ -29,7 +29,7 @@ def test_at_most_fifty_pools_are_open_however_many_data_sources_there_are(tmp_pa
 
 def test_namespaces_of_one_database_are_data_sources_too(tmp_path: Path, postgres_database: str) -> None:
     done = many.measure(tmp_path, data_sources=4, customers=100, namespaces_of=postgres_database)
-    assert 0 < done.open_pools <= 2 * 4
+    assert 0 < done.open_pools <= 2 * (4 + 1)  # owner and reader of each; one is added on the way
 
 
 @contextmanager
