@@ -303,6 +303,7 @@ class FakeStore:
     """Told the rows that the store has, before it recomputes."""
     committing: Callable[[], None] = lambda: None
     """Called when a merge that went well is about to be committed."""
+    loading: bool = False
     tries: int = 0
     trying: bool = False
     runs: list[int] = field(default_factory=list)
@@ -352,6 +353,12 @@ class FakeStore:
         self.order.append("drop")
         self.dropped.append((customer, epoch))
         return MergeCounts(deleted=1)
+
+    def loads(self) -> bool:
+        return self.loading
+
+    def end_load(self) -> None:
+        self.loading = False
 
     def recompute(self) -> MergeCounts:
         self.recomputing([id_ for _, id_ in self.rows])

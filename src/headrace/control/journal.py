@@ -6,7 +6,7 @@ Order of locks, here and everywhere: feed, routing_version, feed_log, batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -31,10 +31,13 @@ from headrace.domain.vocabulary import (
 )
 from headrace.ports import FeedLog, RefusedRow, RejectedRow, WaitingBatch
 
+LOAD_WAITS_S: Final = 5.0
+"""A load without a batch for so long is taken to be over."""
+
 # Built once, as in `append`.
 
 _LOGS = (
-    sa.select(feed_log, feed.c.source_id, feed.c.app_id)
+    sa.select(feed_log, feed.c.source_id, feed.c.app_id, feed.c.first_stream_done)
     .join(feed, feed.c.id == feed_log.c.feed_id)
     .where(
         feed_log.c.data_source_id == sa.bindparam("data_source"),
@@ -47,7 +50,12 @@ _BATCH_AT = sa.select(batch.c.id).where(
     batch.c.log_id == sa.bindparam("log"), batch.c.seq == sa.bindparam("at")
 )
 _FOLLOWING = (  # served by batch_log_idx (log_id, seq)
-    sa.select(batch, (batch.c.next_attempt_at > now()).label("backs_off"), may_supersede())
+    sa.select(
+        batch,
+        (batch.c.next_attempt_at > now()).label("backs_off"),
+        (batch.c.journalled_at < from_now(-LOAD_WAITS_S)).label("is_stale"),
+        may_supersede(),
+    )
     .where(
         batch.c.log_id == sa.bindparam("log"), batch.c.seq > sa.bindparam("after"), batch.c.state == "pending"
     )
@@ -253,6 +261,7 @@ def _feed_log(row: sa.Row[Any]) -> FeedLog:
         log_id=LogId(row.log_id),
         seq=row.seq,
         merged_seq=row.merged_seq,
+        loads=not row.first_stream_done,
     )
 
 
@@ -272,4 +281,5 @@ def _waiting_batch(row: sa.Row[Any]) -> WaitingBatch:
         journalled_at=row.journalled_at,
         bisection=row.bisection,
         may_supersede=bool(row.may_supersede),
+        is_stale=bool(row.is_stale),
     )

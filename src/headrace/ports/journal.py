@@ -32,6 +32,8 @@ class FeedLog:
     log_id: LogId
     seq: int
     merged_seq: int
+    loads: bool = False
+    """The feed's first stream has not come to its end: more batches of its load may follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class WaitingBatch:
         bisection: how far it is taken apart (`domain.bisection`), None when it is not.
         may_supersede: the feed has open rejected rows that a data source refused: the batch may have
             later versions of them.
+        is_stale: no batch of a load is waited for any more that long after this one.
     """
 
     id: BatchId
@@ -59,6 +62,7 @@ class WaitingBatch:
     journalled_at: datetime
     bisection: Mapping[str, Any] | None = None
     may_supersede: bool = False
+    is_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,7 +120,16 @@ class MergeTransaction(Protocol):
         self, scope: FeedScope, rows: pa.Table, *, kind: BatchKind = BatchKind.ROWS
     ) -> MergeCounts:
         """Apply rows of one or more batches, in order; of rows with one key the last wins. `load` is a
-        hint that they are new."""
+        hint that they are new: it may begin, or go on with, a load."""
+        ...
+
+    def loads(self) -> bool:
+        """A table of the model waits for its key, and records for their recompute, until the load ends:
+        by `end_load`, or by whatever else is applied than batches of the load."""
+        ...
+
+    def end_load(self) -> None:
+        """Every table of the model has its key; what was loaded waits for `recompute`."""
         ...
 
     def apply_keys(self, scope: FeedScope, keys: pa.Table, chunk: KeyChunk) -> KeysOutcome:

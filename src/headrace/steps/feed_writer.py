@@ -171,6 +171,11 @@ class FeedWriter:
             self.nudge.merge(target, self.plan.source.model)
         self.progress(self.claimed.source_id, entry.rows_read)
 
+    def nudge_merges(self) -> None:
+        """A load ends though no batch says so."""
+        for target in self.written_to():
+            self.nudge.merge(target, self.plan.source.model)
+
     def must_yield(self) -> bool:
         """The process stops, or all that the feed writes to have more unmerged batches than they should."""
         if self.stopping():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Final
@@ -12,7 +12,7 @@ import pyarrow as pa
 from headrace import logs, metrics
 from headrace.domain.bisection import DEATHS, Bisection, Phase
 from headrace.domain.schedule import backoff_s
-from headrace.domain.vocabulary import BatchId, BatchKind, LogId
+from headrace.domain.vocabulary import BatchId, BatchKind, LogId, SourceId
 from headrace.errors import ConfigurationError, DataRejectedError, InvariantError, RetryableError
 from headrace.ports import Applied, FeedLog, KeyChunk, MergeTransaction, RejectedRow, WaitingBatch
 from headrace.steps.applying import Applying
@@ -76,6 +76,8 @@ class LogRun:
     suspect: BatchId | None = None
     """The batch that was refused alone: it is taken apart."""
     apart: TakingApart | None = None
+    ended: WaitingBatch | None = None
+    """The last batch of a load, applied before, that is being ended."""
     eased: dict[BatchId, KeyChunk] = field(default_factory=dict)
     """What is asked of a batch of keys that was refused, instead of its own chunk."""
 
@@ -121,6 +123,8 @@ class LogRun:
 
     def _refused(self, error: DataRejectedError) -> MergeReport:
         """A batch was refused alone, or some rows of it, or what was left of it without those."""
+        if self.ended is not None:
+            return self._backs_off(self.ended, str(error), attempts=self.ended.attempts)
         if self.apart is not None and not self.attempted:
             self.apart.answer(str(error))
             return UNFINISHED
@@ -219,7 +223,7 @@ class LogRun:
         if not waiting and where.applied_seq > feed_log.merged_seq:
             # Who applied them has told control since the logs were read: what follows them may still wait.
             waiting = self._waiting(feed_log, where.applied_seq, single=single)
-        return self._apply_waiting(transaction, feed_log, waiting, where.applied_seq)
+        return self._apply_waiting(transaction, feed_log, waiting, where.applied_seq, single=single)
 
     def _waiting(self, feed_log: FeedLog, after_seq: int, *, single: bool) -> tuple[WaitingBatch, ...]:
         return self.step.journal.waiting(
@@ -235,8 +239,12 @@ class LogRun:
         feed_log: FeedLog,
         waiting: Sequence[WaitingBatch],
         applied_seq: int,
+        *,
+        single: bool,
     ) -> _Tried:
         done = [b for b in waiting if b.seq <= applied_seq]
+        if done and done[-1].kind is BatchKind.LOAD and transaction.loads():
+            return self._go_on_loading(transaction, feed_log, done, single=single)
         if done:
             # Applied by a worker that died before it told control.
             report = MergeReport(state=MergeState.DRAINED, batches=len(done))
@@ -246,14 +254,48 @@ class LogRun:
             return _Tried(report=MergeReport(state=MergeState.DRAINED))
         if not waiting:
             return _Tried(report=self._held_up(feed_log, applied_seq + 1))
+        return self._try_next(transaction, feed_log, waiting)
+
+    def _go_on_loading(
+        self, transaction: MergeTransaction, feed_log: FeedLog, done: Sequence[WaitingBatch], *, single: bool
+    ) -> _Tried:
+        """What follows the applied batches of a load is applied too, and they are merged; or they are once
+        the load has ended; until then control keeps them as pending, so that somebody comes to end it."""
+        merged = tuple(b.id for b in done)
+        following = self._waiting(feed_log, done[-1].seq, single=single)
+        if following:
+            tried = self._try_next(transaction, feed_log, following)
+            if not tried.merged and not tried.report.rows:
+                return tried
+            report = replace(tried.report, batches=tried.report.batches + len(done))
+            return replace(tried, merged=(*merged, *tried.merged), report=report)
+        if feed_log.loads and not done[-1].is_stale:
+            return _Tried(report=MergeReport(state=MergeState.DRAINED))
+        if not self._fits(transaction.contract()):
+            return self._waits_for_apply()
+        self.ended = done[-1]
+        transaction.end_load()
+        counts = transaction.recompute()
+        report = MergeReport(state=MergeState.DRAINED, counts=counts, batches=len(done))
+        return _Tried(report=report, merged=merged)
+
+    def _fits(self, contract: Mapping[SourceId, str]) -> bool:
+        return contract == self.applying.catalogue.contract(self.applying.model.id)
+
+    def _waits_for_apply(self) -> _Tried:
+        log.info("merge waits for apply", model=self.applying.model.id, source=self.feed_log.source_id)
+        return _Tried(report=blocked(self.feed_log.source_id, WAITS_FOR_APPLY))
+
+    def _try_next(
+        self, transaction: MergeTransaction, feed_log: FeedLog, waiting: Sequence[WaitingBatch]
+    ) -> _Tried:
         contract = transaction.contract()
         # Tables and definitions may not be of one apply. Merging with the old shape of any source of the
         # model would leave out what a new one has staged; the sweeper comes back.
-        fits = contract == self.applying.catalogue.contract(self.applying.model.id)
+        fits = self._fits(contract)
         run = _of_shape(waiting, contract.get(feed_log.source_id)) if fits else []
         if not run:
-            log.info("merge waits for apply", model=self.applying.model.id, source=feed_log.source_id)
-            return _Tried(report=blocked(feed_log.source_id, WAITS_FOR_APPLY))
+            return self._waits_for_apply()
         return self._apply_or_take_apart(transaction, in_one_transaction(run))
 
     def _held_up(self, feed_log: FeedLog, seq: int) -> MergeReport:
@@ -324,19 +366,25 @@ class LogRun:
         self, transaction: MergeTransaction, run: Sequence[WaitingBatch], tables: Sequence[pa.Table]
     ) -> _Tried:
         applied = self.applying.apply(transaction, run, tables, self.eased)
-        counts = applied.counts + transaction.recompute()
         last = run[-1]
+        # The last batch of a load stays pending in control until it is known whether another follows.
+        goes_on = last.kind is BatchKind.LOAD and transaction.loads()
+        if not goes_on:
+            transaction.end_load()
+        merged = tuple(b.id for b in (run[:-1] if goes_on else run))
+        counts = applied.counts + transaction.recompute()
         transaction.mark_applied(self.feed_log.feed_id, Applied(last.log_id, last.seq, last.id))
         report = MergeReport(
             state=MergeState.DRAINED,
             counts=counts,
-            batches=len(run),
+            batches=len(merged),
+            unfinished=goes_on,
             rows=sum(table.num_rows for table in tables),
             held=applied.held,
         )
         return _Tried(
             report=report,
-            merged=tuple(b.id for b in run),
+            merged=merged,
             missing=bool(applied.missing or applied.spared),
             superseded=self.applying.superseded(run, tables),
         )

@@ -26,7 +26,7 @@ class MergeReport:
         blocked: the sources whose logs wait; empty with state `blocked` when the whole store does.
         errors: what is, or was meanwhile, in the way, in words for a person.
         rejected: rows that the data source refused, and that are set aside.
-        unfinished: a batch is being taken apart: another visit goes on.
+        unfinished: a batch is being taken apart, or a load goes on: another visit looks further.
     """
 
     state: MergeState

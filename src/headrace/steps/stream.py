@@ -75,8 +75,12 @@ class Stream:
     def settle(self, state: FeedState) -> None:
         """The stream came to its end: note so, with what the fence alone moves."""
         state = replace(state, first_stream_done=True)
-        if state != self.writer.state:
-            self.writer.append((), state)
+        if state == self.writer.state:
+            return
+        loaded = not self.writer.state.first_stream_done
+        self.writer.append((), state)
+        if loaded:
+            self.writer.nudge_merges()
 
     def _go_back(self, fence: Fence) -> None:
         """The position is no higher than where rows may have come since the source's clock was set back, and

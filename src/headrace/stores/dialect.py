@@ -111,6 +111,10 @@ class Dialect(Protocol):
         """Delete the rows of `target` (alias r in `on`) that some row of `using` joins."""
         ...
 
+    def delete_earlier(self, table: str, columns: Sequence[str]) -> str:
+        """Delete, of rows with one value of the columns, those that an earlier merge wrote."""
+        ...
+
     def key_text(self, expression: str, type_: PropertyType) -> str:
         """The text of a key's value, from which `json_part` gets the value back."""
         ...
@@ -171,9 +175,17 @@ class Session(Protocol):
         """Append the rows, whose columns are those of the table, in order."""
         ...
 
-    def load_new(self, table: str, rows: pa.Table) -> bool:
-        """Append the rows to the columns that they name; False, with nothing written, when one of them
-        has the key of a row that is there."""
+    def attempt(self, work: Callable[[], object]) -> bool:
+        """The work is done; False, with nothing of it left, when it is refused for its data."""
+        ...
+
+    def drop_key(self, table: str, indexes: Sequence[str]) -> bool:
+        """The empty table is without its primary key and these indexes; False, as it was, where that
+        cannot be, or would have to wait for readers."""
+        ...
+
+    def add_key(self, table: str, columns: Sequence[str]) -> None:
+        """The table has its primary key; readers hardly wait for it."""
         ...
 
     def refusal(self, work: Callable[[], object]) -> str | None:

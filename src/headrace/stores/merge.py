@@ -14,6 +14,7 @@ from headrace.stores.batch import storable_invalid
 from headrace.stores.frame import Frame, names_of
 from headrace.stores.gone import Closed, GoneRows
 from headrace.stores.layout import APPLIED, CONTRACT, MOVED
+from headrace.stores.loading import Loading
 from headrace.stores.new_records import append_new
 from headrace.stores.recompute import Recompute
 from headrace.stores.record_rows import RecordRows
@@ -33,6 +34,7 @@ class SqlMerge:
         self.touched = Touched(frame)
         self._records = RecordRows(frame, self.touched)
         self._staged = StagedRows(frame, self.touched)
+        self._loading = Loading(frame, self.touched)
         self._sources: dict[FeedId, SourceId] = {}
         self._repairs: list[SourceShape] = []
 
@@ -57,9 +59,9 @@ class SqlMerge:
         frame = self._frame
         rows = storable_invalid(last_rows(rows, names_of(scope.source.key)))
         gone = GoneRows(frame, self.touched, scope)
-        may_append = kind is BatchKind.LOAD and scope.source.primary and not gone.noted()
-        if may_append and append_new(frame, self.touched, scope, rows):
-            return MergeCounts(inserted=rows.num_rows)
+        if kind is BatchKind.LOAD and not gone.noted() and self._appended(scope, rows):
+            return MergeCounts(inserted=rows.num_rows) if scope.source.primary else _NOTHING
+        self._loading.end()
         batch = frame.load_rows(scope.source, rows)
         gone.forget_applied(batch)
         counts = _NOTHING
@@ -70,8 +72,15 @@ class SqlMerge:
         frame.drop_temp(batch)
         return counts
 
+    def _appended(self, scope: FeedScope, rows: pa.Table) -> bool:
+        if self._loading.take(scope, rows):
+            return True
+        self._loading.end()
+        return scope.source.primary and append_new(self._frame, self.touched, scope, rows)
+
     def apply_keys(self, scope: FeedScope, keys: pa.Table, chunk: KeyChunk) -> KeysOutcome:
         self._sources[scope.feed_id] = scope.source.id
+        self._loading.end()
         gone = GoneRows(self._frame, self.touched, scope)
         if chunk.confirmed:
             return _outcome(scope, gone.remove_held(chunk), ())
@@ -97,6 +106,7 @@ class SqlMerge:
 
     def drop_customer(self, scope: FeedScope, customer: str, epoch: int) -> MergeCounts:
         self._sources[scope.feed_id] = scope.source.id
+        self._loading.end()
         removed = GoneRows(self._frame, self.touched, scope).remove_customer(customer)
         frame, q, binds = self._frame, self._frame.q, self._frame.binds()
         moved, noted = frame.dialect.table(MOVED), q("epoch")
@@ -111,6 +121,7 @@ class SqlMerge:
 
     def set_created(self, created: pa.Table) -> None:
         frame, q = self._frame, self._frame.q
+        self._loading.end()
         key = (CUSTOMER, *names_of(frame.model.key))
         columns = [(CUSTOMER, frame.dialect.text), *frame.typed((*frame.model.key, CREATED_COLUMN))]
         known = frame.make_temp("created", columns)
@@ -121,6 +132,12 @@ class SqlMerge:
             f" WHERE {frame.equal(key, 'r', 'c')} AND r.{at} <> c.{at}"
         )
         frame.drop_temp(known)
+
+    def loads(self) -> bool:
+        return bool(self._loading.sources)
+
+    def end_load(self) -> None:
+        self._loading.end()
 
     def recompute(self) -> MergeCounts:
         updated = Recompute(self._frame, self.touched).run()

@@ -8,7 +8,7 @@ was there when the tables were made (drift). What somebody else has added stays.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import ValidationError
 
@@ -30,6 +30,7 @@ from headrace.stores.layout import (
     staged_layout,
     staged_name,
 )
+from headrace.stores.loading import LOADING, READY, key_of, restore_key
 from headrace.stores.recompute import Recompute
 from headrace.stores.touched import Touched
 
@@ -40,6 +41,8 @@ class Contract:
 
     fingerprints: dict[SourceId, str]
     shapes: dict[SourceId, SourceShape | None]
+    loading: frozenset[SourceId] = frozenset()
+    """Those whose tables wait for their key."""
 
 
 @dataclass(slots=True)
@@ -53,6 +56,8 @@ class Migration:
         dropped: properties that are no longer there, or of another type.
         stamp: the contract is not the one written in the data source.
         lacking: parts that are missing or of another type, in words.
+        loading: sources, as the tables were made for them, whose tables wait for their key, which is no
+            change: until the load ends they count as having it.
     """
 
     changes: list[TableChange] = field(default_factory=list)
@@ -63,6 +68,7 @@ class Migration:
     dropped: set[str] = field(default_factory=set)
     stamp: bool = False
     lacking: list[str] = field(default_factory=list)
+    loading: list[SourceShape] = field(default_factory=list)
 
     @property
     def drift(self) -> tuple[str, ...]:
@@ -95,6 +101,8 @@ class _Finder:
     def find(self) -> Migration:
         contract = self._contract()
         self._made_for = contract.shapes
+        shapes = (contract.shapes[source] for source in sorted(contract.loading))
+        self._found.loading = [shape for shape in shapes if shape is not None]
         found, model = self._found, self._model
         found.stamp = contract.fingerprints != {s.id: shape_fingerprint(s) for s in model.sources}
         found.removed = contract.fingerprints.keys() - {s.id for s in model.sources}
@@ -116,19 +124,20 @@ class _Finder:
         frame = Frame(self._session, self._model)
         binds = frame.binds()
         rows = self._session.all(
-            f"SELECT {frame.names(['source', 'fingerprint', 'shape'])}"
+            f"SELECT {frame.names(['source', 'fingerprint', 'shape', 'state'])}"
             f" FROM {self._dialect.table(CONTRACT)}"
             f" WHERE {frame.q('model')} = {binds.text(self._model.id)}",
             binds,
         )
         return Contract(
-            {SourceId(source): fingerprint for source, fingerprint, _ in rows},
-            {SourceId(source): _read_shape(shape) for source, _, shape in rows},
+            {SourceId(source): fingerprint for source, fingerprint, _, _ in rows},
+            {SourceId(source): _read_shape(shape) for source, _, shape, _ in rows},
+            frozenset(SourceId(source) for source, _, _, state in rows if state == LOADING),
         )
 
     def _compare_records(self) -> None:
         layout = model_layout(self._model, self._dialect)
-        existing = self._connections.existing(self._session, layout.name)
+        existing = self._existing(layout)
         if existing is None:
             self._lacks(f"table {layout.name} is missing")
             self._create(layout)
@@ -148,7 +157,7 @@ class _Finder:
 
     def _compare_staged(self, source: SourceShape) -> None:
         layout = staged_layout(source, self._dialect)
-        existing = self._connections.existing(self._session, layout.name)
+        existing = self._existing(layout)
         if existing is None:
             self._lacks(f"table {layout.name} is missing")
             self._create(layout)
@@ -166,6 +175,15 @@ class _Finder:
             made = staged_layout(made_for, self._dialect).columns if made_for else ()
             if self._alter(layout, existing, frozenset(c.name for c in made)):
                 self._lost(source)
+
+    def _existing(self, layout: TableLayout) -> ExistingTable | None:
+        """The table, as it will be when its load has ended."""
+        existing = self._connections.existing(self._session, layout.name)
+        for key in map(key_of, self._found.loading):
+            if existing is not None and not existing.key and key.table == layout.name:
+                indexes = existing.indexes | {name for name, _ in layout.indexes}
+                return replace(existing, key=key.columns, indexes=indexes)
+        return existing
 
     def _made_columns(self) -> frozenset[str]:
         """Columns of the table of records that we made, by the shapes that are stamped."""
@@ -235,6 +253,29 @@ class _Finder:
         return changed
 
 
+def end_loads(connections: Connections, session: Session, model: ModelShape) -> Migration:
+    """What the model needs once its tables have their keys, as they have now."""
+    migration = find_migration(connections, session, model)
+    loading = migration.loading
+    for source in loading:
+        if connections.existing(session, key_of(source).table) is not None:
+            restore_key(session, key_of(source))
+            _set_ready(Frame(session, model), source)
+    if loading:
+        migration = find_migration(connections, session, model)
+        migration.recomputed |= {source.id for source in model.sources[1:]}
+    return migration
+
+
+def _set_ready(frame: Frame, source: SourceShape) -> None:
+    q, binds = frame.q, frame.binds()
+    frame.run(
+        f"UPDATE {frame.dialect.table(CONTRACT)} SET {q('state')} = {binds.text(READY)}"
+        f" WHERE {q('model')} = {binds.text(frame.model.id)} AND {q('source')} = {binds.text(source.id)}",
+        binds,
+    )
+
+
 def migrate(frame: Frame, migration: Migration) -> None:
     """Do what was found, stamp the contract, recompute."""
     for statement in migration.statements:
@@ -281,7 +322,7 @@ def _stamp(frame: Frame) -> None:
     columns = frame.names(["model", "source", "fingerprint", "state", "shape"])
     for source in frame.model.sources:
         binds = frame.binds()
-        texts = [model_id, source.id, shape_fingerprint(source), "ready", dump_json(source)]
+        texts = [model_id, source.id, shape_fingerprint(source), READY, dump_json(source)]
         values = ", ".join(map(binds.text, texts))
         frame.run(f"INSERT INTO {table} ({columns}) VALUES ({values})", binds)
 

@@ -1,9 +1,9 @@
-"""Records of a first load, appended straight to their table.
+"""Rows of a first load, appended straight to their table.
 
 A load goes to a temporary table and from there to the records, which costs the server twice the work. The
 rows of a `load` batch are probably new, so they are appended to the records at once, the primary key in
 place; the first one that is there already undoes it, and the batch takes the common way. What is written is
-the same on both ways (tests/conformance/test_record_store.py).
+the same on both ways (tests/conformance/test_record_store.py). Without the key, see `loading`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headrace.domain.vocabulary import CUSTOMER, DELETED, INVALID
+from headrace.domain.vocabulary import APP, CUSTOMER, DELETED, INVALID
 from headrace.ports import FeedScope
 from headrace.stores.batch import any_deleted
 from headrace.stores.dialect import empty_text
@@ -29,16 +29,33 @@ def append_new(frame: Frame, touched: Touched, scope: FeedScope, rows: pa.Table)
         return False
     if any(touched.pulls(source) for source in frame.secondary):
         return False
-    own = (*names_of(frame.model.primary.columns), CUSTOMER)
+    return load_of(frame, scope, rows)
+
+
+def load_of(frame: Frame, scope: FeedScope, rows: pa.Table) -> bool:
+    """The rows are in their table; False, with nothing written, when it refuses one of them."""
+    source = scope.source
+    own = [*names_of(source.columns), CUSTOMER]
+    if not source.primary or rows.column(INVALID).null_count < rows.num_rows:
+        own.append(INVALID)
+    table = rows.drop_columns([DELETED]).select(own)
+    for name, value in _constants(frame, scope).items():
+        table = table.append_column(name, pa.repeat(pa.scalar(value), table.num_rows))
+    session, into = frame.session, frame.records if source.primary else frame.staged(source)
+    columns = frame.names(table.column_names)
+    return session.attempt(lambda: session.load(f"{into} ({columns})", table))
+
+
+def _constants(frame: Frame, scope: FeedScope) -> dict[str, Any]:
+    """What all the rows have in the columns that a batch has not."""
+    if not scope.source.primary:
+        return {APP: scope.app_id} if scope.source.many_apps else {}
     constants: dict[str, Any] = {}
     if not frame.dialect.now_by_default:
         constants = dict.fromkeys((CREATED, UPDATED), _moment(frame))
     for source in frame.secondary:
         constants |= {p.name: text for p in source.properties if (text := empty_text(p)) is not None}
-    table = rows.drop_columns([DELETED, INVALID]).select(list(own))
-    for name, value in constants.items():
-        table = table.append_column(name, pa.repeat(pa.scalar(value), table.num_rows))
-    return frame.session.load_new(frame.records, table)
+    return constants
 
 
 def _moment(frame: Frame) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, Final, NoReturn
@@ -38,6 +38,14 @@ SESSION_SETTINGS: Final = {
     "jit": "off",
 }
 _LOCK_TIMEOUT_S: Final = 30
+_NO_WAIT_MS: Final = 200
+_KEY_WAIT_S: Final = 5
+_KEY_NAME: Final = """
+SELECT k.conname FROM pg_constraint k
+JOIN pg_class c ON c.oid = k.conrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE k.contype = 'p' AND n.nspname = {} AND c.relname = {}
+"""
 _COLUMNS: Final = """
 SELECT a.attname,
        format_type(a.atttypid, a.atttypmod) || CASE WHEN l.collname = 'C' THEN ' COLLATE "C"' ELSE '' END,
@@ -72,6 +80,13 @@ _OF_THE_DATA: Final = (
     pg.TriggeredActionException,
     pg.WithCheckOptionViolation,
 )
+_KEY_IS_KEPT: Final = (
+    # A reader is at the table.
+    pg.LockNotAvailable,
+    # A foreign key or a view of a user's needs it.
+    pg.DependentObjectsStillExist,
+    pg.InsufficientPrivilege,
+)
 _CONFIGURATION_WORDS: Final = (
     "password authentication failed",
     "no password supplied",
@@ -102,6 +117,7 @@ class PostgresSession:
     ) -> None:
         self._connection = connection
         self.dialect: Dialect = dialect
+        self._namespace = dialect.namespace
         self.known = known
 
     def run(self, sql: str, binds: Binds | None = None) -> int:
@@ -123,14 +139,41 @@ class PostgresSession:
                 csv.write_csv(piece, buffer, options)
                 copy.write(memoryview(buffer.getvalue()))
 
-    def load_new(self, table: str, rows: pa.Table) -> bool:
-        columns = ", ".join(map(self.dialect.quote, rows.column_names))
+    def attempt(self, work: Callable[[], object]) -> bool:
+        return self._attempt(work, _OF_THE_DATA)
+
+    def _attempt(self, work: Callable[[], object], refusals: tuple[type[psycopg.Error], ...]) -> bool:
         try:
             with self._connection.transaction():  # a savepoint
-                self.load(f"{table} ({columns})", rows)
-        except pg.UniqueViolation:
+                work()
+        except refusals:
             return False
         return True
+
+    def drop_key(self, table: str, indexes: Sequence[str]) -> bool:
+        binds = Binds(self.dialect)
+        found = self.all(_KEY_NAME.format(*map(binds.text, (self._namespace, table))), binds)
+        quoted = self.dialect.quote
+
+        def drop() -> None:
+            # ACCESS EXCLUSIVE, until the merge ends: of a table that has nothing to read.
+            self.run(f"SET LOCAL lock_timeout = '{_NO_WAIT_MS}ms'")
+            for (name,) in found:
+                self.run(f"ALTER TABLE {self.dialect.table(table)} DROP CONSTRAINT {quoted(name)}")
+            for name in indexes:
+                self.run(self.dialect.drop_index(name))
+            self.run("SET LOCAL lock_timeout = 0")
+
+        return self._attempt(drop, _KEY_IS_KEPT)
+
+    def add_key(self, table: str, columns: Sequence[str]) -> None:
+        """The index is made under SHARE, beside readers; ACCESS EXCLUSIVE is held from then to the commit."""
+        name, into = self.dialect.quote(f"{table}_pkey"), self.dialect.table(table)
+        listed = ", ".join(map(self.dialect.quote, columns))
+        self.run(f"CREATE UNIQUE INDEX {name} ON {into} ({listed})")
+        self.run(f"SET LOCAL lock_timeout = '{_KEY_WAIT_S}s'")
+        self.run(f"ALTER TABLE {into} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name}")
+        self.run("SET LOCAL lock_timeout = 0")
 
     def refusal(self, work: Callable[[], object]) -> str | None:
         try:

@@ -70,6 +70,13 @@ class PostgresDialect:
     def delete_joined(self, target: str, *, using: str, on: str) -> str:
         return f"DELETE FROM {target} AS r USING {using} WHERE {on}"
 
+    def delete_earlier(self, table: str, columns: Sequence[str]) -> str:
+        # A merge has one transaction id, or several that rise, and writes a key once.
+        told_by, name = ", ".join(map(self.quote, columns)), self.table(table)
+        number = f"row_number() OVER (PARTITION BY {told_by} ORDER BY age(xmin), ctid DESC)"
+        numbered = f"SELECT ctid AS place, {number} AS number FROM {name}"
+        return f"DELETE FROM {name} AS r USING ({numbered}) AS n WHERE r.ctid = n.place AND n.number > 1"
+
     def canonical_text(self, expression: str, type_: PropertyType) -> str:
         match type_:
             case PropertyType.DECIMAL:

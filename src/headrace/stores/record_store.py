@@ -22,7 +22,7 @@ from headrace.stores.layout import (
     system_layouts,
 )
 from headrace.stores.merge import SqlMerge, read_applied
-from headrace.stores.migration import find_migration, migrate, remove
+from headrace.stores.migration import end_loads, find_migration, migrate, remove
 from headrace.stores.ownership import Identity, Ownership
 from headrace.stores.preview import SqlPreview
 from headrace.stores.reading import read_rows
@@ -179,10 +179,11 @@ class SqlRecordStore(SqlStoredRows):
 
     def _prepare_model(self, model: ModelShape) -> list[TableChange]:
         with self._connections.reading() as session:
-            if not find_migration(self._connections, session, model).needed:
+            migration = find_migration(self._connections, session, model)
+            if not migration.needed and not migration.loading:
                 return []
         with self._connections.locked(model.id) as session:
-            migration = find_migration(self._connections, session, model)
+            migration = end_loads(self._connections, session, model)
             migrate(Frame(session, model), migration)
         return migration.changes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,19 +98,25 @@ class SqliteSession:
                 f"INSERT INTO {table} VALUES ({markers})", zip(*columns, strict=True)
             )
 
-    def load_new(self, table: str, rows: pa.Table) -> bool:
-        columns = ", ".join(map(self.dialect.quote, rows.column_names))
-        self.run("SAVEPOINT load_new")
-        loaded = True
+    def attempt(self, work: Callable[[], object]) -> bool:
+        self.run("SAVEPOINT attempt")
+        done = True
         try:
-            self.load(f"{table} ({columns})", rows)
+            work()
         except sqlite3.IntegrityError:
             if not self._connection.in_transaction:
                 raise  # a user's trigger ended it
-            self.run("ROLLBACK TO load_new")
-            loaded = False
-        self.run("RELEASE load_new")
-        return loaded
+            self.run("ROLLBACK TO attempt")
+            done = False
+        self.run("RELEASE attempt")
+        return done
+
+    def drop_key(self, table: str, indexes: Sequence[str]) -> bool:  # noqa: ARG002
+        """A key is a part of its table here."""
+        return False
+
+    def add_key(self, table: str, columns: Sequence[str]) -> None:  # noqa: ARG002
+        raise InvariantError(f"table {table} never lacks its key")
 
     def refusal(self, work: Callable[[], object]) -> str | None:
         self.run("SAVEPOINT refusal")

@@ -71,6 +71,11 @@ class SqliteDialect:
         found = f"SELECT r._rowid_ FROM {using} CROSS JOIN {target} AS r ON {on}"
         return f"DELETE FROM {target} WHERE _rowid_ IN ({found})"
 
+    def delete_earlier(self, table: str, columns: Sequence[str]) -> str:
+        told_by, name = ", ".join(map(self.quote, columns)), self.table(table)
+        last = f"SELECT max(_rowid_) FROM {name} GROUP BY {told_by}"
+        return f"DELETE FROM {name} WHERE _rowid_ NOT IN ({last})"
+
     def canonical_text(self, expression: str, type_: PropertyType) -> str:
         match type_:
             case PropertyType.BOOLEAN:
