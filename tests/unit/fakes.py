@@ -154,6 +154,7 @@ class FakeJournal:
         kind: BatchKind = BatchKind.ROWS,
         shape: str = "shape-1",
         meta: Mapping[str, Any] | None = None,
+        loads: bool = False,
     ) -> BatchId:
         log = self.logs_of.get(source) or FeedLog(
             feed_id=FeedId(f"feed-{source}"),
@@ -164,7 +165,7 @@ class FakeJournal:
             seq=0,
             merged_seq=0,
         )
-        self.logs_of[source] = log = replace(log, seq=log.seq + 1)
+        self.logs_of[source] = log = replace(log, seq=log.seq + 1, loads=loads)
         batch = WaitingBatch(
             id=BatchId(f"{log.log_id}:{log.seq}"),
             feed_id=log.feed_id,
@@ -303,7 +304,11 @@ class FakeStore:
     """Told the rows that the store has, before it recomputes."""
     committing: Callable[[], None] = lambda: None
     """Called when a merge that went well is about to be committed."""
+    begins_loads: bool = False
+    """A batch of a load leaves the tables without their key, until the load ends."""
     loading: bool = False
+    ends: list[int] = field(default_factory=list)
+    """How many rows there were at each end of a load."""
     tries: int = 0
     trying: bool = False
     runs: list[int] = field(default_factory=list)
@@ -320,12 +325,12 @@ class FakeStore:
         if self.locked():
             yield None
             return
-        rows, marks = list(self.rows), dict(self.marks)
+        rows, marks, loading = list(self.rows), dict(self.marks), self.loading
         try:
             yield self
             self.committing()
         except BaseException:
-            self.rows, self.marks = rows, marks
+            self.rows, self.marks, self.loading = rows, marks, loading
             raise
         self.runs.append(len(self.rows) - len(rows))
 
@@ -336,6 +341,10 @@ class FakeStore:
         self, scope: FeedScope, rows: pa.Table, *, kind: BatchKind = BatchKind.ROWS
     ) -> MergeCounts:
         self.order.append("rows")
+        if kind is BatchKind.LOAD and self.begins_loads:
+            self.loading = True
+        else:
+            self.end_load()
         for id_ in rows.column("id").to_pylist():
             if id_ in self.refused:
                 raise self.refused[id_]
@@ -358,6 +367,8 @@ class FakeStore:
         return self.loading
 
     def end_load(self) -> None:
+        if self.loading:
+            self.ends.append(len(self.rows))
         self.loading = False
 
     def recompute(self) -> MergeCounts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import replace
 
@@ -123,6 +124,113 @@ def test_batches_are_applied_in_order_in_few_transactions(merge: Merge) -> None:
     assert merge.store.runs == [8, 8, 4]
     assert (report.state, report.batches, report.rows) == (MergeState.DRAINED, 20, 20)
     assert merge.pending() == 0
+
+
+def load(merge: Merge, *ids: int, goes_on: bool = True) -> None:
+    """A batch each of a first load, which goes on or has come to its end."""
+    merge.store.begins_loads = True
+    for id_ in ids:
+        merge.journal.append([id_], kind=BatchKind.LOAD, loads=goes_on)
+
+
+def come_to_its_end(merge: Merge) -> None:
+    merge.journal.logs_of[USERS] = replace(merge.journal.logs_of[USERS], loads=False)
+
+
+def test_the_last_batch_of_a_load_waits_in_control_for_its_end(merge: Merge) -> None:
+    load(merge, 1, 2, 3)
+    assert merge.drain().batches == 2
+    assert (merge.merged(), merge.pending(), merge.store.ends) == ([1, 2, 3], 1, [])
+    load(merge, 4)
+    assert merge.drain().batches == 1
+    assert (merge.merged(), merge.pending(), merge.store.ends) == ([1, 2, 3, 4], 1, [])
+    come_to_its_end(merge)
+    assert merge.drain().batches == 1
+    assert (merge.pending(), merge.store.ends) == (0, [4])
+    assert not merge.drain().batches
+
+
+def test_a_load_of_one_batch_a_transaction_is_drained_at_once() -> None:
+    merge = Merge(run_batches=1)
+    load(merge, 1, 2, 3, goes_on=False)
+    assert merge.drain().batches == 3
+    assert (merge.merged(), merge.pending(), merge.store.ends) == ([1, 2, 3], 0, [3])
+
+
+def test_a_load_without_a_batch_for_long_is_over(merge: Merge) -> None:
+    load(merge, 1, 2)
+    merge.drain()
+    (log,) = merge.journal.batches
+    merge.journal.batches[log] = [replace(b, is_stale=True) for b in merge.journal.batches[log]]
+    merge.drain()
+    assert (merge.pending(), merge.store.ends) == (0, [2])
+
+
+def test_old_batches_of_a_load_that_others_follow_do_not_end_it() -> None:
+    merge = Merge(run_batches=1)
+    load(merge, 1, 2, 3)
+    (log,) = merge.journal.batches
+    first, second, last = merge.journal.batches[log]
+    merge.journal.batches[log] = [replace(first, is_stale=True), replace(second, is_stale=True), last]
+    merge.drain()
+    assert (merge.merged(), merge.pending(), merge.store.ends) == ([1, 2, 3], 1, [])
+
+
+def test_rows_after_a_load_end_it(merge: Merge) -> None:
+    load(merge, 1, 2)
+    merge.drain()
+    merge.journal.append([3], loads=True)
+    merge.drain()
+    assert (merge.merged(), merge.pending(), merge.store.ends) == ([1, 2, 3], 0, [2])
+
+
+def test_a_load_that_another_feed_has_ended_is_told_to_control(merge: Merge) -> None:
+    load(merge, 1, 2)
+    merge.drain()
+    merge.journal.append([9], source=PURCHASES)
+    merge.drain()
+    assert (merge.pending(), merge.store.ends) == (0, [2])
+
+
+@pytest.mark.parametrize("crashes_at", [1, 2, 3, 4])
+def test_a_load_survives_a_crash_between_any_commit_and_its_telling(crashes_at: int) -> None:
+    merge, told = Merge(run_batches=1), 0
+
+    def crash() -> None:
+        nonlocal told
+        told += 1
+        if told == crashes_at:
+            raise ControlUnavailableError("gone")
+
+    merge.journal.marking = crash
+    load(merge, 1, 2, 3, 4, goes_on=False)
+    with contextlib.suppress(ControlUnavailableError):
+        merge.drain()
+    merge.drain()
+    assert (merge.merged(), merge.pending(), merge.store.loading) == ([1, 2, 3, 4], 0, False)
+
+
+def test_an_end_of_a_load_that_is_refused_waits_longer_each_time(merge: Merge) -> None:
+    load(merge, 1, 2)
+    merge.drain()
+    come_to_its_end(merge)
+
+    def refuse(_: list[int]) -> None:
+        raise DataRejectedError("no key")
+
+    merge.store.recomputing = refuse
+    assert merge.drain().state is MergeState.BLOCKED
+    assert merge.store.loading
+    assert merge.journal.backs_off
+
+
+def test_an_end_of_a_load_waits_for_the_apply_that_its_tables_are_of(merge: Merge) -> None:
+    load(merge, 1, 2)
+    merge.drain()
+    come_to_its_end(merge)
+    merge.store.shape = "shape-2"
+    assert merge.drain().state is MergeState.BLOCKED
+    assert merge.store.loading
 
 
 def test_a_merge_is_told_to_control_only_when_it_is_committed(merge: Merge) -> None:
