@@ -243,7 +243,7 @@ class LogRun:
         single: bool,
     ) -> _Tried:
         done = [b for b in waiting if b.seq <= applied_seq]
-        if done and done[-1].kind is BatchKind.LOAD and transaction.loads():
+        if done and done[-1].seq == applied_seq and done[-1].kind is BatchKind.LOAD and transaction.loads():
             return self._go_on_loading(transaction, feed_log, done, single=single)
         if done:
             # Applied by a worker that died before it told control.
