@@ -19,7 +19,7 @@ from tests.conformance.refusing import Shop, settings, shop_at
 PEOPLE = 9
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """The process dies here."""
 
 
@@ -124,12 +124,12 @@ def test_a_crash_at_any_merge_is_repaired_by_the_next(
         nonlocal calls
         calls += 1
         if calls == at:
-            raise Crash
+            raise CrashError
         return original(*args, **options)
 
     monkeypatch.setattr(owner, name, deadly)
     shop.app.nudge = MergesAtOnce(shop)
-    with contextlib.suppress(Crash):
+    with contextlib.suppress(CrashError):
         shop.poll()
     restart(shop, tmp_path)
     shop.settle()

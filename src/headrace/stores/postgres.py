@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, Final, NoReturn
@@ -38,6 +39,7 @@ SESSION_SETTINGS: Final = {
     "jit": "off",
 }
 _LOCK_TIMEOUT_S: Final = 30
+_PIECE_ROWS: Final = 20_000
 _NO_WAIT_MS: Final = 200
 _KEY_WAIT_S: Final = 5
 _KEY_NAME: Final = """
@@ -129,15 +131,12 @@ class PostgresSession:
 
     def load(self, table: str, rows: pa.Table) -> None:
         """COPY as CSV: quoted is '', unquoted is null."""
-        options = csv.WriteOptions(include_header=False)
         with (
             self._connection.cursor() as cursor,
             cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)".encode(), {}) as copy,
         ):
-            for piece in _without_zones(rows).to_batches(max_chunksize=20_000):
-                buffer = pa.BufferOutputStream()
-                csv.write_csv(piece, buffer, options)
-                copy.write(memoryview(buffer.getvalue()))
+            for text in _csv_pieces(_without_zones(rows)):
+                copy.write(text)
 
     def attempt(self, work: Callable[[], object]) -> bool:
         return self._attempt(work, _OF_THE_DATA)
@@ -185,6 +184,26 @@ class PostgresSession:
                 raise
             return _told(error)
         return None
+
+
+def _csv_pieces(rows: pa.Table) -> Iterator[memoryview]:
+    """The rows as CSV, each piece made while the server takes the one before."""
+    pieces = rows.to_batches(max_chunksize=_PIECE_ROWS)
+    if len(pieces) <= 1:
+        yield from map(_as_csv, pieces)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="csv") as beside:
+        coming = beside.submit(_as_csv, pieces[0])
+        for piece in pieces[1:]:
+            text, coming = coming.result(), beside.submit(_as_csv, piece)
+            yield text
+        yield coming.result()
+
+
+def _as_csv(piece: pa.RecordBatch) -> memoryview:
+    buffer = pa.BufferOutputStream()
+    csv.write_csv(piece, buffer, csv.WriteOptions(include_header=False))
+    return memoryview(buffer.getvalue())
 
 
 def _without_zones(rows: pa.Table) -> pa.Table:
