@@ -184,8 +184,12 @@ class Session(Protocol):
         cannot be, or would have to wait for readers."""
         ...
 
-    def add_key(self, table: str, columns: Sequence[str]) -> None:
-        """The table has its primary key; readers hardly wait for it."""
+    def index_key(self, table: str, columns: Sequence[str]) -> None:
+        """The columns tell the table's rows apart, and find them; readers do not wait."""
+        ...
+
+    def adopt_key(self, table: str) -> None:
+        """What `index_key` made is the table's primary key; readers wait from now to the transaction's end."""
         ...
 
     def refusal(self, work: Callable[[], object]) -> str | None:

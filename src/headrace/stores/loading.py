@@ -69,13 +69,13 @@ def key_of(source: SourceShape) -> KeyOf:
 
 
 def restore_key(session: Session, key: KeyOf) -> None:
-    """The table has its key; of rows with one key the one that was loaded last is left."""
-    if key.told_by == key.columns and session.attempt(lambda: session.add_key(key.table, key.columns)):
+    """The table's key is to be adopted; of rows with one key the one that was loaded last is left."""
+    if key.told_by == key.columns and session.attempt(lambda: session.index_key(key.table, key.columns)):
         return
     dropped = session.run(session.dialect.delete_earlier(key.table, key.told_by))
     if dropped:
         log.warning("rows of a first load had one key", table=key.table, rows=dropped)
-    session.add_key(key.table, key.columns)
+    session.index_key(key.table, key.columns)
 
 
 class Loading:
@@ -85,6 +85,7 @@ class Loading:
         self._frame = frame
         self._touched = touched
         self._read: set[SourceId] | None = None
+        self._restored: list[KeyOf] = []
 
     @property
     def sources(self) -> set[SourceId]:
@@ -111,16 +112,22 @@ class Loading:
         return load_of(self._frame, scope, rows)
 
     def end(self) -> None:
-        """Every table has its key and its indexes, and what was loaded is touched."""
+        """Every table has its indexes, that of its key among them, and what was loaded is touched."""
         loaded = [s for s in self._frame.model.sources if s.id in self.sources]
         for source in loaded:
             restore_key(self._frame.session, key_of(source))
+            self._restored.append(key_of(source))
             layout = self._layout(source)
             for name, _ in layout.indexes:
                 self._frame.run(create_index(layout, name, self._frame.dialect))
             self._note(source, READY)
         if loaded:
             self._touch(loaded)
+
+    def finish(self) -> None:
+        """At the end of the transaction, so that readers wait for nothing but its commit."""
+        while self._restored:
+            self._frame.session.adopt_key(self._restored.pop().table)
 
     def _begin(self, scope: FeedScope, rows: pa.Table) -> bool:
         frame, layout = self._frame, self._layout(scope.source)

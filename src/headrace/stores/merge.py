@@ -139,6 +139,11 @@ class SqlMerge:
     def end_load(self) -> None:
         self._loading.end()
 
+    def finish(self) -> None:
+        """Nothing is left to do but the commit."""
+        self._loading.finish()
+        self._frame.drop_temps()
+
     def recompute(self) -> MergeCounts:
         updated = Recompute(self._frame, self.touched).run()
         while self._repairs:

@@ -260,6 +260,7 @@ def end_loads(connections: Connections, session: Session, model: ModelShape) -> 
     for source in loading:
         if connections.existing(session, key_of(source).table) is not None:
             restore_key(session, key_of(source))
+            session.adopt_key(key_of(source).table)
             _set_ready(Frame(session, model), source)
     if loading:
         migration = find_migration(connections, session, model)

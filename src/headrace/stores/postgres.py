@@ -165,11 +165,15 @@ class PostgresSession:
 
         return self._attempt(drop, _KEY_IS_KEPT)
 
-    def add_key(self, table: str, columns: Sequence[str]) -> None:
-        """The index is made under SHARE, beside readers; ACCESS EXCLUSIVE is held from then to the commit."""
+    def index_key(self, table: str, columns: Sequence[str]) -> None:
+        """Takes SHARE on the table."""
         name, into = self.dialect.quote(f"{table}_pkey"), self.dialect.table(table)
         listed = ", ".join(map(self.dialect.quote, columns))
         self.run(f"CREATE UNIQUE INDEX {name} ON {into} ({listed})")
+
+    def adopt_key(self, table: str) -> None:
+        """Takes ACCESS EXCLUSIVE on the table."""
+        name, into = self.dialect.quote(f"{table}_pkey"), self.dialect.table(table)
         self.run(f"SET LOCAL lock_timeout = '{_KEY_WAIT_S}s'")
         self.run(f"ALTER TABLE {into} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name}")
         self.run("SET LOCAL lock_timeout = 0")

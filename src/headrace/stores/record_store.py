@@ -77,9 +77,9 @@ class SqlRecordStore(SqlStoredRows):
                 return
             self._ownership.check(session)
             self._fit.check(session, model)
-            frame = Frame(session, model)
-            yield SqlMerge(frame)
-            frame.drop_temps()
+            merge = SqlMerge(Frame(session, model))
+            yield merge
+            merge.finish()
 
     def applied(self, model: ModelShape) -> Mapping[FeedId, Applied]:
         with self._reading(model) as session:

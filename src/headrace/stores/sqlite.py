@@ -115,7 +115,10 @@ class SqliteSession:
         """A key is a part of its table here."""
         return False
 
-    def add_key(self, table: str, columns: Sequence[str]) -> None:  # noqa: ARG002
+    def index_key(self, table: str, columns: Sequence[str]) -> None:  # noqa: ARG002
+        raise InvariantError(f"table {table} never lacks its key")
+
+    def adopt_key(self, table: str) -> None:
         raise InvariantError(f"table {table} never lacks its key")
 
     def refusal(self, work: Callable[[], object]) -> str | None:
