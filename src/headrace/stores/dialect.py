@@ -189,7 +189,7 @@ class Session(Protocol):
         ...
 
     def adopt_key(self, table: str) -> None:
-        """What `index_key` made is the table's primary key; readers wait from now to the transaction's end."""
+        """What `index_key` made is the table's primary key; readers wait from now to the commit."""
         ...
 
     def refusal(self, work: Callable[[], object]) -> str | None:
