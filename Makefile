@@ -20,9 +20,9 @@ demo: setup
 
 # The tests that must reach every line of domain and steps; CI measures these alone, for measuring costs half as
 # much again (COVERED is then `env COVERAGE_PROCESS_START=pyproject.toml`).
-COVERING := tests/unit tests/properties tests/conformance $(wildcard tests/integration/test_steps*.py \
-  tests/integration/test_verify*.py tests/integration/test_drift.py tests/integration/test_restored_source.py \
-  tests/integration/test_refused_elsewhere.py)
+COVERING := tests/unit tests/properties tests/conformance $(wildcard tests/integration/test_steps*.py) \
+  $(wildcard tests/integration/test_verify*.py) $(addprefix tests/integration/test_,drift.py restored_source.py \
+  refused_elsewhere.py moves_interrupted.py web_records.py scheduler.py prove_isolation.py cli_rejected.py)
 
 # The rest waits more than it computes: three at a time, the long ones first.
 test: setup
