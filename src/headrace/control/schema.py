@@ -23,8 +23,9 @@ _UPGRADE_LOCK = 0x48454144
 """An advisory lock ("HEAD"): two releases that start together upgrade one after the other."""
 
 
-def upgrade(engine: sa.Engine) -> None:
-    """Bring the database, empty or older, to this version's tables, in one transaction.
+def upgrade(engine: sa.Engine, *, to: str = "head") -> None:
+    """Bring the database, empty or older, to this version's tables (or those of revision `to`), in one
+    transaction.
 
     Raises:
         ConfigurationError: the database was made by a newer Headrace.
@@ -39,7 +40,7 @@ def upgrade(engine: sa.Engine) -> None:
             raise ConfigurationError(_newer(revision))
         config = _config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
 
 
 def is_empty(engine: sa.Engine) -> bool:

@@ -68,6 +68,41 @@ def test_an_upgrade_from_empty_makes_what_the_metadata_says(empty: sa.Engine) ->
     assert sum(len(rows) for rows in migrated) > 30
 
 
+EMPTY = {"timestamptz": "CAST('{}' AS jsonb)", "text": "'{}'"}
+BEFORE_RESIDENCE = """
+INSERT INTO data_source (id, provided_id, nickname, schema, isolation, origin, body)
+  SELECT id, id, id, 'shop', 'shared', 'config', '{}'
+    FROM (SELECT 'main' AS id UNION SELECT 'side' UNION SELECT 'new') named;
+INSERT INTO default_data_source VALUES ('all', 'shop', 'main');
+INSERT INTO customer (id, provided_id, visibility_group, name, parent_id, properties, origin, made_at)
+  SELECT id, name, grp, name, above, '{}', 'api', CAST('2026-01-01T00:00:00.000Z' AS {timestamp}) FROM (
+    SELECT 'c1' AS id, 'led by default' AS name, 'all' AS grp, NULL AS above
+    UNION SELECT 'c2', 'bound', 'all', NULL UNION SELECT 'c3', 'below', 'all', 'c2'
+    UNION SELECT 'c4', 'bound where nothing is', 'all', NULL
+    UNION SELECT 'c5', 'twice', 'all', NULL UNION SELECT 'c6', 'twice', 'other', NULL) rows_of ORDER BY id;
+INSERT INTO binding (customer_id, schema, data_source_id, origin)
+  VALUES ('c2', 'shop', 'side', 'explicit'), ('c4', 'shop', 'new', 'explicit');
+INSERT INTO feed (id, source_id, app_id, model_id, definition_version, reconcile_kind)
+  VALUES ('f', 's', 'a', 'm', 1, 'keys');
+INSERT INTO feed_log (feed_id, data_source_id, model_id, log_id)
+  VALUES ('f', 'main', 'm', 'l1'), ('f', 'side', 'm', 'l2')
+"""
+
+
+def test_an_upgrade_finds_where_customers_reside_who_had_rows_before_it_was_noted(empty: sa.Engine) -> None:
+    upgrade(empty, to="0001")
+    with writing(empty) as connection:
+        timestamp = "timestamptz" if connection.dialect.name == "postgresql" else "text"
+        for statement in BEFORE_RESIDENCE.replace("{timestamp}", timestamp).split(";"):
+            connection.exec_driver_sql(statement.replace("'{}'", EMPTY[timestamp]))
+    upgrade(empty)
+    with reading(empty) as connection:
+        homes = connection.exec_driver_sql("SELECT customer_id, data_source_id FROM residence ORDER BY 1")
+        assert homes.all() == [("c1", "main"), ("c2", "side"), ("c3", "side")]
+        pins = connection.exec_driver_sql("SELECT customer_id FROM binding WHERE origin = 'pinned_default'")
+        assert pins.scalars().all() == ["c1"]
+
+
 def test_an_upgrade_twice_keeps_the_workspace(empty: sa.Engine) -> None:
     upgrade(empty)
     first = workspace_id(empty)
