@@ -132,11 +132,11 @@ class FeedWriter:
             except RoutingChangedError:
                 # Mostly it changed for others: then only its version is another.
                 routing = resolved(page.customers, self.plan, self.routes)
-                if not routing.leads_as(page.routing):
+                if routing.leads_as(page.routing):
+                    page = replace(page, routing=routing)
+                else:
                     page = cut(rows, self.plan, self.routes)
                     batches = batches_of(page)
-                    continue
-                page = replace(page, routing=routing)
                 continue
             self._count(page)
             return

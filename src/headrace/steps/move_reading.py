@@ -87,10 +87,9 @@ class MoveReading:
         return self.poll()
 
     def _journal(self, rows: pa.Table, move: FeedMove, *, after: tuple[str, ...] | None, done: bool) -> None:
-        progress = MoveProgress(move_id=move.id, after=after, done=done)
         own = self._own(rows, move)
         if not own.num_rows:
-            self.writer.append((), self.writer.state, move=progress)
+            self._note(move, after=after, done=done)
             return
         self.pages += 1
         self.writer.journal(
@@ -98,7 +97,7 @@ class MoveReading:
             # Seen for the new data source alone: a part that is again as it was before must not be skipped.
             self.writer.all_stale(),
             lambda page: row_batches(page, BatchKind.ROWS, only=move.into),
-            move=progress,
+            move=MoveProgress(move_id=move.id, after=after, done=done),
         )
 
     def _note(self, move: FeedMove, *, after: tuple[str, ...] | None, done: bool) -> None:
