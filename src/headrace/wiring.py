@@ -10,12 +10,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-from headrace import logs
 from headrace.control.audit import SqlAudit
 from headrace.control.command import SqlCommands
 from headrace.control.customers import SqlCustomers
@@ -42,16 +40,14 @@ from headrace.control.tokens import SqlTokens
 from headrace.control.vault import Vault
 from headrace.definition.definitions import Definitions
 from headrace.definition.loader import load
-from headrace.definition.location import Location, location_of
-from headrace.definition.models import App, DataSource
-from headrace.definition.secrets import resolve
+from headrace.definition.models import App
 from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
 from headrace.errors import ConfigurationError, DataSourceDriftedError
-from headrace.ports import Nudge, Residents, SourceReader
+from headrace.opening import Opening, given_location
+from headrace.ports import Nudge, Residents
 from headrace.ports.registering import ConnectionFacts, NewDataSource
 from headrace.settings import Settings
-from headrace.sources.connect import open_reader
 from headrace.sources.pool import ReaderPool
 from headrace.steps.apply import ApplyReport, ApplyStep
 from headrace.steps.catalogue import AppliedCatalogue, Target, catalogue_of
@@ -66,12 +62,8 @@ from headrace.steps.records import RecordsStep
 from headrace.steps.registering import RegisterStep
 from headrace.steps.sweep import SweepStep
 from headrace.stores.allowed_host import AllowedHosts
-from headrace.stores.connect import open_record_reader, open_store
-from headrace.stores.connection_test import check_connection
 from headrace.stores.expectation import open_expectation
-from headrace.stores.pool import OpenReader, OpenStore, StorePool
-
-log = logs.get(__name__)
+from headrace.stores.pool import StorePool
 
 CATALOGUE_S = 1.0
 """How old the definitions may be that this process works by."""
@@ -133,16 +125,21 @@ class Application:
             Places(
                 vault=self.vault,
                 environ=os.environ,
-                given=self._given_location,
+                given=partial(given_location, self.allowed_hosts),
                 control_url=settings.control_url,
             ),
         )
+        self.opening = Opening(
+            workspace=self.workspace,
+            urls_of=self.data_sources.urls_of,
+            allowed_hosts=self.allowed_hosts,
+        )
         self._registered = RegisteredBodies(self.data_sources.registered)
-        self.readers = ReaderPool(self._app_url, self._connect_app, per_app=settings.threads + 2)
+        self.readers = ReaderPool(self._app_url, self.opening.app, per_app=settings.threads + 2)
         self.stores = StorePool(
             self._data_source_body,
-            self._connect_store,
-            self._connect_record_reader,
+            self.opening.store,
+            self.opening.record_reader,
             most=settings.max_open_stores,
         )
         self.route_cache = RouteCache(self.engine)
@@ -247,11 +244,11 @@ class Application:
     @contextmanager
     def _apply_step(self, definitions: Definitions) -> Iterator[ApplyStep]:
         readers = ReaderPool(
-            lambda app_id: definitions.apps[app_id].url.template, self._connect_app, per_app=2
+            lambda app_id: definitions.apps[app_id].url.template, self.opening.app, per_app=2
         )
         registered = {} if self.is_empty() else self.data_sources.registered()
         bodies = definitions.bodies["data_sources"]
-        stores = StorePool(lambda id_: bodies[id_] if id_ in bodies else registered[id_], self._connect_store)
+        stores = StorePool(lambda id_: bodies[id_] if id_ in bodies else registered[id_], self.opening.store)
         try:
             yield ApplyStep(
                 registry=self.definitions_table,
@@ -292,9 +289,6 @@ class Application:
     def _app_url(self, app_id: AppId) -> str:
         return App.model_validate(self.catalogue().app(app_id)).url.template
 
-    def _connect_app(self, app_id: AppId, url: str) -> SourceReader:
-        return open_reader(app_id, _secret(url), nonce=self.workspace())
-
     def _data_source_body(self, data_source_id: DataSourceId) -> Mapping[str, Any]:
         catalogue = self.catalogue()
         if ("data_sources", data_source_id) not in catalogue.bodies:
@@ -302,60 +296,6 @@ class Application:
             if body is not None:
                 return body
         return catalogue.data_source(data_source_id)
-
-    def _connect_store(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> OpenStore:
-        if body.get("origin") == "api":
-            return self._connect_registered(data_source_id, body)
-        data_source = DataSource.model_validate(dict(body))
-        return open_store(
-            data_source_id=data_source_id,
-            url=_secret(data_source.url.template),
-            namespace=data_source.namespace,
-            workspace=self.workspace(),
-            schema=data_source.schema_id,
-            read_url=_read_url(data_source),
-            shared=data_source.isolation == "shared",
-        )
-
-    def _connect_record_reader(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> OpenReader:
-        if body.get("origin") == "api":
-            urls = self.data_sources.urls_of(data_source_id)
-            return open_record_reader(
-                data_source_id=data_source_id,
-                url=_kept_secret(urls.url),
-                read_url=None if urls.read_url is None else _kept_secret(urls.read_url),
-                namespace=body["namespace"],
-                workspace=self.workspace(),
-                schema=body["schema"],
-                pinned=self.allowed_hosts.pinned,
-            )
-        data_source = DataSource.model_validate(dict(body))
-        return open_record_reader(
-            data_source_id=data_source_id,
-            url=_secret(data_source.url.template),
-            read_url=_read_url(data_source),
-            namespace=data_source.namespace,
-            workspace=self.workspace(),
-            schema=data_source.schema_id,
-        )
-
-    def _connect_registered(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> OpenStore:
-        """Of a data source that the API made: where it leads is checked at each connect."""
-        urls = self.data_sources.urls_of(data_source_id)
-        return open_store(
-            data_source_id=data_source_id,
-            url=_kept_secret(urls.url),
-            read_url=None if urls.read_url is None else _kept_secret(urls.read_url),
-            shared=body["isolation"] == "shared",
-            namespace=body["namespace"],
-            workspace=self.workspace(),
-            schema=body["schema"],
-            pinned=self.allowed_hosts.pinned,
-        )
-
-    def _given_location(self, url: str) -> Location | None:
-        # The paths of files are relative to the directory in which the API may name some.
-        return location_of(self.allowed_hosts.pinned(url) if url.startswith("sqlite:") else url)
 
     def workspace(self) -> str:
         """The id of this installation: the stamp of its stores, the mark of its readers."""
@@ -383,13 +323,8 @@ class Application:
 
     def try_data_source(self, new: NewDataSource, data_source_id: DataSourceId) -> ConnectionFacts:
         """See `check_connection`."""
-        return check_connection(
-            _kept_secret(new.url),
-            namespace=new.namespace,
-            identity=(self.workspace(), data_source_id, new.schema),
-            pinned=self.allowed_hosts.pinned,
-            wanted=[model.id for model in self.models_of(new.schema)],
-        )
+        wanted = [model.id for model in self.models_of(new.schema)]
+        return self.opening.trial(new, data_source_id, wanted=wanted)
 
     # --- work -----------------------------------------------------------------------------------
 
@@ -490,24 +425,6 @@ class _Forwarding:
 
     def reconcile(self, feed_id: FeedId, *, full: bool) -> None:
         self.application.nudge.reconcile(feed_id, full=full)
-
-
-def _secret(url: str) -> str:
-    """The URL with its secrets in place, which from now on no log line shows."""
-    resolved = resolve(url, os.environ)
-    if resolved != url:
-        logs.keep_secret(resolved)
-    return resolved
-
-
-def _kept_secret(url: str) -> str:
-    """The URL, of which from now on no log line shows the password, nor the whole."""
-    logs.keep_secret(url, *(part for part in (urlsplit(url).password,) if part))
-    return url
-
-
-def _read_url(data_source: DataSource) -> str | None:
-    return None if data_source.read_url is None else _secret(data_source.read_url.template)
 
 
 def build(settings: Settings, *, process: str) -> Application:

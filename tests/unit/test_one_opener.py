@@ -30,7 +30,7 @@ OPENERS = {
         "headrace.stores.sqlite.SqliteConnections",
         "headrace.stores.sqlite_reading.SqliteReading",
     },
-    "wiring.py": {"headrace.stores.connect.open_store", "headrace.stores.connect.open_record_reader"},
+    "opening.py": {"headrace.stores.connect.open_store", "headrace.stores.connect.open_record_reader"},
     # the control database
     "control/engine.py": {"sqlalchemy.create_engine"},
     # sources
