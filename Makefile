@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test histories mutants peers-loss faults check bench lock clean
+.PHONY: setup demo test histories mutants peers-loss faults check docs bench lock clean
 
 setup: .venv/.stamp
 
@@ -52,6 +52,10 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/codespell
+
+# The site of docs/, in build/docs; a warning fails it.
+docs: setup
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/docs
 
 bench: setup
 	$(BIN)/python -m benchmarks
