@@ -77,6 +77,18 @@ SOURCES_RESTORED: Final = Counter(
 SWEEPER_RENUDGES: Final = Counter(
     "headrace_sweeper_renudges", "Nudges that the sweeper repeated.", ["queue"], registry=REGISTRY
 )
+SCHEDULE_SKIPPED: Final = Counter(
+    "headrace_schedule_skipped",
+    "Times that a feed was to be polled and was not (reason: running, a poll follows the one under way).",
+    ["reason"],
+    registry=REGISTRY,
+)
+TRIGGERS: Final = Counter(
+    "headrace_triggers",
+    "Requests to poll a source now, of messages and of the API (outcome: accepted or rejected).",
+    ["outcome"],
+    registry=REGISTRY,
+)
 RUN_DURATION: Final = Histogram(
     "headrace_run_duration_seconds", "A poll from its claim to its release.", ["source"],
     buckets=_DURATIONS_S, registry=REGISTRY,

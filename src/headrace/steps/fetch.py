@@ -90,6 +90,7 @@ class FetchStep:
         """
         claimed = self.feeds.claim(feed_id, lease_s=self.limits.lease_s)
         if claimed is None:
+            metrics.SCHEDULE_SKIPPED.labels(reason="running").inc()
             return PollReport(feed_id=feed_id, held=False)
         run_id = RunId(str(uuid4()))
         trigger = _begun_by(claimed, trigger)

@@ -17,6 +17,7 @@ from headrace.control.status import FeedStatus
 from headrace.domain.refusal import Refusal
 from headrace.domain.vocabulary import FeedId
 from headrace.errors import RefusedError
+from headrace.metrics import TRIGGERS
 from headrace.ports import FeedPlan
 from headrace.steps.page import canonical_requests
 from headrace.web.auth import STAFF_PATH, Staff, StaffContext, StaffWriter
@@ -159,6 +160,7 @@ def trigger(app: App, staff: StaffWriter, source: str, body: TriggerBody | None 
     keys = None if asked.keys is None else _fitting(asked.keys, plans[0])
     for feed_id in _ask(app, plans, keys):
         app.nudge.poll(feed_id)
+    TRIGGERS.labels(outcome="accepted").inc()
     apps = tuple(plan.app_id for plan in plans)
     app.audit.append(
         AuditLine(
