@@ -90,6 +90,7 @@ def body(process: Process) -> None:
     broker = brokers.shared(process.settings)
     app = wiring.build(process.settings, process=process.name)
     with closing(app), nudging(broker) as app.nudge, measuring(lambda: backlog(app)):
+        process.readiness.needs(app.control_problems, broker.check)
         if brokers.wait_until_reachable(broker, stop=process.stop, heartbeat=process.heartbeat):
             schedule(app, process.settings, stop=process.stop, heartbeat=process.heartbeat)
 

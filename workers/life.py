@@ -24,6 +24,10 @@ class Application(Protocol):
     nudge: Nudge
     stopping: threading.Event
 
+    def control_problems(self) -> list[str]:
+        """Why the control database cannot be worked with; empty when it can."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -50,6 +54,7 @@ def work(process: Process, build: Build[App], consumer_of: ConsumerOf[App]) -> N
     settings = process.settings
     broker = brokers.shared(settings)
     with closing(build(settings, process=process.name)) as app, nudging(broker) as app.nudge:
+        process.readiness.needs(app.control_problems, broker.check)
         if not brokers.wait_until_reachable(broker, stop=process.stop, heartbeat=process.heartbeat):
             return
         app.stopping = process.stop

@@ -29,6 +29,7 @@ def run_all(process: Process, app: Everything) -> None:
     broker = brokers.make("memory://")
     with closing(app), nudging(broker) as app.nudge:
         app.stopping = process.stop
+        process.readiness.needs(app.control_problems)
         consumers = (
             fetch.consumer(broker, app, threads=settings.threads),
             merge.consumer(broker, app, threads=settings.threads),

@@ -1,4 +1,4 @@
-"""A process's `/metrics` and `/healthz` over HTTP."""
+"""A process's `/metrics`, `/healthz` and `/readyz` over HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from headrace import logs
-from headrace.errors import ConfigurationError, Fault
+from headrace.errors import ConfigurationError, Fault, HeadraceError
 from headrace.metrics import REGISTRY
 
 log = logs.get(__name__)
@@ -40,12 +40,48 @@ class Heartbeat:
         return self._monotonic() - self._beat_at
 
 
+class Readiness:
+    """What a process needs of others to work: asked when somebody wants to know. Shared between threads."""
+
+    def __init__(self) -> None:
+        self._needs: tuple[Callable[[], Iterable[str] | None], ...] = ()
+
+    def needs(self, *needs: Callable[[], Iterable[str] | None]) -> None:
+        """From now on the process is ready when each of these finds nothing.
+
+        Args:
+            needs: each gives what is in the way (nothing, or None, when all is well), or raises the
+                `HeadraceError` that says so. They are called from any thread, several at a time.
+        """
+        self._needs = needs
+
+    def problems(self) -> list[str]:
+        """What is in the way, for a person; empty when the process is ready."""
+        if not self._needs:
+            return ["the process is starting"]
+        return [logs.scrubbed(problem) for need in self._needs for problem in _found(need)]
+
+
+def _found(need: Callable[[], Iterable[str] | None]) -> Iterable[str]:
+    try:
+        return need() or ()
+    except HeadraceError as error:
+        return str(error).splitlines()
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], registry: CollectorRegistry, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        registry: CollectorRegistry,
+        heartbeat: Heartbeat,
+        readiness: Readiness,
+    ) -> None:
         self.registry = registry
         self.heartbeat = heartbeat
+        self.readiness = readiness
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
 
@@ -65,16 +101,19 @@ class _Handler(BaseHTTPRequestHandler):
                 encode, content_type = choose_encoder(self.headers.get("Accept", ""))
                 self._answer(HTTPStatus.OK, content_type, encode(self.server.registry))
             case "/healthz":
-                self._answer_health(self.server.heartbeat.age_s())
+                age_s = self.server.heartbeat.age_s()
+                stuck = age_s > HEALTHY_WITHIN_S
+                self._answer_well([f"the loop has not ticked for {age_s:.0f} s"] if stuck else [])
+            case "/readyz":
+                self._answer_well(self.server.readiness.problems())
             case _:
-                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"not here: /metrics, /healthz\n")
+                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"not here: /metrics, /healthz, /readyz\n")
 
-    def _answer_health(self, age_s: float) -> None:
-        if age_s <= HEALTHY_WITHIN_S:
-            self._answer(HTTPStatus.OK, "text/plain", b"ok\n")
-        else:
-            body = f"the loop has not ticked for {age_s:.0f} s\n".encode()
-            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", body)
+    def _answer_well(self, problems: list[str]) -> None:
+        """All is well, or these are in the way, a line each."""
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+        lines = "".join(f"{line}\n" for line in problems or ["ok"])
+        self._answer(status, "text/plain; charset=utf-8", lines.encode())
 
     def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
         self.send_response(status)
@@ -89,14 +128,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(
-    host: str, port: int, heartbeat: Heartbeat, *, registry: CollectorRegistry = REGISTRY
+    host: str,
+    port: int,
+    heartbeat: Heartbeat,
+    *,
+    readiness: Readiness | None = None,
+    registry: CollectorRegistry = REGISTRY,
 ) -> Iterator[int]:
-    """While the context is open, `/metrics` and `/healthz` are served; gives the port (for 0: a free one).
+    """While the context is open, `/metrics`, `/healthz` and `/readyz` are served; gives the port (for 0: a
+    free one).
 
     Errors: `ConfigurationError` when the address cannot be had.
     """
     try:
-        server = _Server((host, port), registry, heartbeat)
+        server = _Server((host, port), registry, heartbeat, readiness or Readiness())
     except OSError as error:
         raise ConfigurationError(_address_fault(host, port, error)) from error
     thread = threading.Thread(target=server.serve_forever, name="observe", args=(0.1,), daemon=True)
@@ -115,4 +160,4 @@ def _address_fault(host: str, port: int, error: OSError) -> Fault:
         why = f"port {port} of {host} is taken; set another one, or 0 for any free one"
         return Fault("HEADRACE_METRICS_PORT", "", why)
     why = f"cannot listen on {host} port {port}: {error.strerror or error}"
-    return Fault("HEADRACE_HTTP_HOST", "", why)
+    return Fault("HEADRACE_METRICS_HOST", "", why)

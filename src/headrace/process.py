@@ -28,22 +28,24 @@ _GRACE_S: Final = 5.0
 @dataclass(frozen=True, slots=True)
 class Process:
     """A running process: `stop` is set when it was asked to end, `heartbeat` is what `/healthz` reads,
-    `metrics_port` is where `/metrics` is served (0: it is not)."""
+    `readiness` what `/readyz` asks, `metrics_port` is where they are served (0: they are not)."""
 
     name: str
     settings: Settings
     stop: threading.Event = field(default_factory=threading.Event)
     heartbeat: observe.Heartbeat = field(default_factory=observe.Heartbeat)
+    readiness: observe.Readiness = field(default_factory=observe.Readiness)
     metrics_port: int = 0
 
 
 def run(name: str, body: Callable[[Process], None]) -> int:
-    """As `supervised`, with `/metrics` and `/healthz` on a port of their own."""
+    """As `supervised`, with `/metrics`, `/healthz` and `/readyz` on an address of their own."""
 
     def observed(process: Process) -> None:
         settings = process.settings
         port = settings.metrics_port_of(name)
-        with observe.serving(settings.http_host, port, process.heartbeat) as served:
+        serving = observe.serving(settings.metrics_host, port, process.heartbeat, readiness=process.readiness)
+        with serving as served:
             body(replace(process, metrics_port=served))
 
     return supervised(name, observed)

@@ -14,6 +14,7 @@ from headrace.errors import ConfigurationError, Fault
 
 PREFIX: Final = "HEADRACE_"
 METRICS_PORTS: Final = {"scheduler": 9101, "fetch": 9102, "merge": 9103, "relay": 9104, "triggers": 9105}
+"""`headrace web` has none: unless the port is set, its metrics are served where its API is."""
 BROKER_SCHEMES: Final = ("memory", "redis", "rediss", "amqp", "amqps")
 CONTROL_SCHEMES: Final = ("sqlite", "postgresql")
 
@@ -49,6 +50,8 @@ class Settings(BaseSettings):
     """Requests a second that one token may make of one process; 0: as many as it likes."""
     http_burst: Count = 200
     http_max_body_bytes: Count = 1024 * 1024
+    metrics_host: str = "127.0.0.1"
+    """Apart from `http_host`: who may call the API is not who may see metrics."""
     metrics_port: Port | None = None
     """None: the process's own default (see `metrics_port_of`); 0: any free one."""
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()

@@ -30,7 +30,7 @@ from headrace.control.route_cache import RouteCache
 from headrace.control.routes import SqlRoutes
 from headrace.control.runs import SqlRuns
 from headrace.control.schedule import SqlSchedule
-from headrace.control.schema import is_empty, upgrade, workspace_id
+from headrace.control.schema import check_revision, is_empty, upgrade, workspace_id
 from headrace.control.sharing import Places
 from headrace.control.signing_keys import SqlSigningKeys
 from headrace.control.status import SqlStatus
@@ -236,6 +236,11 @@ class Application:
     def upgrade(self) -> None:
         """The control database exists and has every migration."""
         upgrade(self.engine)
+
+    def control_problems(self) -> list[str]:
+        """Why the control database cannot be worked with (it is away, a migration lacks); empty when it
+        can. Cheap."""
+        return check_revision(self.engine)
 
     def is_empty(self) -> bool:
         """The control database has no tables yet."""

@@ -1,4 +1,4 @@
-"""Processes: signals, exit codes, `/metrics` and `/healthz`, real brokers, fake work."""
+"""Processes: signals, exit codes, `/metrics`, `/healthz` and `/readyz`, real brokers, fake work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from headrace import observe
 from headrace.domain.vocabulary import FeedId
-from headrace.errors import ConfigurationError
+from headrace.errors import BrokerUnavailableError, ConfigurationError
 from headrace.queue.nudges import nudging
 from tests.integration.waiting import SOON_S, until
 
@@ -48,6 +48,8 @@ class Notes:
             time.sleep(0.01)
         self.note(f"end {feed_id}")
     def reconcile(self, feed_id, full): pass
+    def control_problems(self):
+        return ["no migrations"] if notes.with_name("old").exists() else []
     def close(self): self.note("closed")
 
 def consumer(broker, app, /, *, threads):
@@ -198,18 +200,25 @@ def test_a_worker_serves_health_and_metrics_and_logs_the_feed(
 
 
 def test_a_worker_that_starts_before_its_broker_waits_for_it(
-    redis_broker: Any, proxy_to: Any, tmp_path: Path
+    server_broker: Any, proxy_to: Any, tmp_path: Path
 ) -> None:
-    proxy = proxy_to(redis_broker)
+    proxy = proxy_to(server_broker)
     proxy.go_away()
-    behind = redis_broker.through(proxy.port)
+    behind = server_broker.through(proxy.port)
     early = WorkerProcess(
         tmp_path, {"HEADRACE_BROKER_URL": behind.url, "HEADRACE_QUEUE_NAMESPACE": behind.namespace}
     )
     try:
         until(lambda: any(line["event"] == "waiting for the broker" for line in early.logged()))
+        status, why = get(early.port(), "/readyz")
+        assert status == 503
+        assert "cannot be reached" in why
+        assert get(early.port(), "/healthz")[0] == 200
         proxy.come_back()
-        with nudging(redis_broker.open()) as nudges:
+        until(lambda: get(early.port(), "/readyz") == (200, "ok\n"))
+        (tmp_path / "old").touch()
+        assert get(early.port(), "/readyz") == (503, "no migrations\n")
+        with nudging(server_broker.open()) as nudges:
             nudges.poll(FeedId("f1"))
             early.noted("end f1")
         assert early.stop() == 0
@@ -266,6 +275,22 @@ def test_a_loop_that_stopped_ticking_is_unhealthy() -> None:
         assert get(port, "/healthz")[0] == 200
 
 
+def test_what_is_in_the_way_of_readiness_is_told_without_secrets() -> None:
+    def away() -> None:
+        raise BrokerUnavailableError("no way to redis://me:hunter2@broker")
+
+    readiness = observe.Readiness()
+    heartbeat = observe.Heartbeat()
+    with observe.serving(
+        "127.0.0.1", 0, heartbeat, readiness=readiness, registry=CollectorRegistry()
+    ) as port:
+        assert get(port, "/readyz") == (503, "the process is starting\n")
+        readiness.needs(lambda: ["run `headrace db upgrade`"], away)
+        assert get(port, "/readyz") == (503, "run `headrace db upgrade`\nno way to redis://me:***@broker\n")
+        readiness.needs(list)
+        assert get(port, "/readyz") == (200, "ok\n")
+
+
 def test_metrics_are_those_of_the_registry_and_other_paths_are_not_found() -> None:
     registry = CollectorRegistry()
     Counter("things", "Things.", registry=registry).inc(3)
@@ -297,7 +322,7 @@ def test_a_taken_port_is_a_clear_fault_of_the_setting() -> None:
 
 def test_an_address_that_is_not_ours_is_a_clear_fault_of_the_setting() -> None:
     with (
-        pytest.raises(ConfigurationError, match=r"HEADRACE_HTTP_HOST: cannot listen on 203\.0\.113\.1"),
+        pytest.raises(ConfigurationError, match=r"HEADRACE_METRICS_HOST: cannot listen on 203\.0\.113\.1"),
         observe.serving("203.0.113.1", 0, observe.Heartbeat()),
     ):
         pass

@@ -94,6 +94,9 @@ class Everything:
         self.log: list[tuple[str, ...]] = []
         self._done = done
 
+    def control_problems(self) -> list[str]:
+        return []
+
     def schedule_tick(self) -> int:
         if not self.log:
             self.log.append(("tick",))

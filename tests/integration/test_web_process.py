@@ -98,6 +98,19 @@ def test_the_process_serves_until_sigterm_and_ends_well(headrace: Command) -> No
         assert secret not in logged
 
 
+def test_metrics_with_a_port_of_their_own_are_not_where_the_api_is(headrace: Command) -> None:
+    with serving(HEADRACE_METRICS_PORT="0") as web:
+        api = web.url()
+        lines = [json.loads(line) for line in web.logged().splitlines()]
+        port = next(line["port"] for line in lines if line["event"] == "metrics are served")
+        assert httpx.get(f"{api}/metrics").status_code == 404
+        assert httpx.get(f"{api}/readyz").json() == {"ready": True}
+        own = f"http://127.0.0.1:{port}"
+        assert "headrace_http_requests_total{" in httpx.get(f"{own}/metrics").text
+        for path in ("healthz", "readyz"):
+            assert httpx.get(f"{own}/{path}").text == "ok\n"
+
+
 def test_a_request_that_runs_when_the_process_is_stopped_is_answered(headrace: Command) -> None:
     text = token(headrace, "--write")
     with serving() as web, httpx.Client(base_url=web.url(), timeout=SOON_S) as client:

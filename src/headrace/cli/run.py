@@ -98,7 +98,7 @@ def up(config: Config = None) -> None:
 def _following(sources: int, running: Process) -> str:
     from headrace.cli.screen import counted
 
-    host, port = running.settings.http_host, running.metrics_port
+    host, port = running.settings.metrics_host, running.metrics_port
     return (
         f"Following {counted(sources, 'source')}, until Ctrl-C. Metrics: http://{host}:{port}/metrics\n"
         f"What you change in {running.settings.config_dir} counts after: headrace apply"

@@ -28,8 +28,9 @@ def web(config: Config = None) -> None:
     from headrace import process
     from headrace.cli.session import settings_for
 
-    settings_for(config)
-    raise typer.Exit(process.supervised("web", _serve))
+    # A port of their own for metrics takes them off the API's address.
+    run = process.supervised if settings_for(config).metrics_port is None else process.run
+    raise typer.Exit(run("web", _serve))
 
 
 def _serve(process: Process) -> None:
@@ -40,6 +41,7 @@ def _serve(process: Process) -> None:
 
     with wiring.build(process.settings, process="web") as application:
         _refuse_unready(application)
+        process.readiness.needs(application.control_problems)
         if process.settings.broker_url.startswith("memory://"):
             serve(process, application)  # the scheduler finds what a trigger asks for by itself
             return

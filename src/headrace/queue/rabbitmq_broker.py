@@ -43,6 +43,8 @@ class SturdyRabbitmqBroker(RabbitmqBroker, Broker):
                 self.declare_queue(queue, ensure=True)
         except (BrokerError, OSError) as error:
             raise BrokerUnavailableError(f"RabbitMQ cannot be reached: {error}") from error
+        finally:
+            del self.connection  # this thread's own: threads that ask once would leave one each
 
 
 class _Consumer(_RabbitmqConsumer):

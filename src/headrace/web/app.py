@@ -81,6 +81,8 @@ def create_app(application: Application) -> FastAPI:
     for router in ROUTERS:
         api.include_router(router, responses=problems(*EVERYWHERE))
     api.include_router(health.router)
+    if application.settings.metrics_port is None:
+        api.include_router(health.metrics_router)
     _stand_before(api, application, customer_tokens)
     return api
 

@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import JSONResponse, Response
 
 from headrace import logs
-from headrace.control.schema import check_revision
 from headrace.metrics import REGISTRY
 from headrace.web.context import App
 
 log = logs.get(__name__)
 
 router = APIRouter(tags=["health"])
+metrics_router = APIRouter(tags=["health"])
+"""For an API whose metrics have no address of their own."""
 
 
 class Health(BaseModel):
@@ -35,14 +36,15 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Can it serve?", responses={503: {"model": Health}})
 def readyz(app: App) -> Response:
-    """The control database answers, and has every migration."""
-    problems: list[str] = check_revision(app.engine)
+    """The control database answers, and has every migration. The broker is not asked: records are read
+    without it, and what is triggered waits in the control database."""
+    problems: list[str] = app.control_problems()
     if problems:
         log.warning("not ready", problems=problems)
     return JSONResponse({"ready": not problems}, 503 if problems else 200)
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response, include_in_schema=False)
+@metrics_router.get("/metrics", response_class=Response, include_in_schema=False)
 def metrics(accept: Annotated[str, Header()] = "") -> Response:
     """This process's, and no customer's: docs/metrics.md lists them."""
     encode, content_type = choose_encoder(accept)

@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,10 @@ class Api:
     client: httpx.Client
 
     def start(self, name: str) -> None:
-        self.fleet.running[name] = self.project.start("headrace.cli.main", "web", name=name)
+        # Without a port of their own for metrics, which then are where the API is and are searched too.
+        environment = {k: v for k, v in self.project.environment.items() if k != "HEADRACE_METRICS_PORT"}
+        project = replace(self.project, environment=environment)
+        self.fleet.running[name] = project.start("headrace.cli.main", "web", name=name)
 
     def is_up(self) -> bool:
         return all(self.url(name) for name in WEB)
