@@ -5,20 +5,20 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from typing import Final, Protocol
 
 from headrace import logs, wiring
 from headrace.errors import ConfigurationError, RetryableError
-from headrace.metrics import SWEEPER_RENUDGES, Pending, measuring
+from headrace.metrics import SWEEPER_RENUDGES
 from headrace.observe import Heartbeat
 from headrace.process import Process, run
 from headrace.queue import broker as brokers
 from headrace.queue.nudges import nudging
 from headrace.queue.topology import MERGE
 from headrace.settings import Settings
+from producers.levels import measuring
 
 log = logs.get(__name__)
 
@@ -71,25 +71,10 @@ def schedule(
         stop.wait(settings.tick_every_s)
 
 
-def backlog(app: wiring.Application) -> Pending:
-    """The unmerged batches, open rejected rows and classes of all feeds, by the control database."""
-    feeds = app.status.feed_status()
-    waiting_since = [feed.pending_since.timestamp() for feed in feeds if feed.pending_since is not None]
-    rejected: Counter[str] = Counter()
-    for feed in feeds:
-        rejected[feed.source_id] += feed.rejected
-    pending = sum(feed.pending_batches for feed in feeds)
-    classes: dict[tuple[str, str], str] = {
-        (f.source_id, f.app_id): f.feed_class.value for f in feeds if f.feed_class is not None
-    }
-    drifted = Counter[str](data_source for data_source, _ in app.drift.drifted())
-    return Pending(pending, min(waiting_since, default=None), rejected, classes, drifted)
-
-
 def body(process: Process) -> None:
     broker = brokers.shared(process.settings)
     app = wiring.build(process.settings, process=process.name)
-    with closing(app), nudging(broker) as app.nudge, measuring(lambda: backlog(app)):
+    with closing(app), nudging(broker) as app.nudge, measuring(app, broker):
         process.readiness.needs(app.control_problems, broker.check)
         if brokers.wait_until_reachable(broker, stop=process.stop, heartbeat=process.heartbeat):
             schedule(app, process.settings, stop=process.stop, heartbeat=process.heartbeat)

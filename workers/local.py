@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Protocol
 
 from headrace.process import Process, leave_running_work
 from headrace.queue import broker as brokers
+from headrace.queue.checked import Broker
 from headrace.queue.nudges import nudging
 from producers.scheduler import Schedules, schedule
 from workers import fetch, merge
@@ -19,15 +20,22 @@ class Everything(fetch.Fetches, merge.Merges, Schedules, Protocol):
     """The whole application."""
 
 
-def run_all(process: Process, app: Everything) -> None:
+def run_all(
+    process: Process,
+    app: Everything,
+    measured: Callable[[Broker], AbstractContextManager[object]] = nullcontext,
+) -> None:
     """Schedules, fetches and merges in this process until it is asked to stop (`process.stop`);
     closes the application.
+
+    Args:
+        measured: what is entered with the broker while all runs: serves the gauges of a scheduler.
 
     Errors: what ended the scheduler or a worker.
     """
     settings = process.settings
     broker = brokers.make("memory://")
-    with closing(app), nudging(broker) as app.nudge:
+    with closing(app), nudging(broker) as app.nudge, measured(broker):
         app.stopping = process.stop
         process.readiness.needs(app.control_problems)
         consumers = (

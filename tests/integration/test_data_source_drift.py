@@ -13,9 +13,10 @@ import pytest
 from headrace import wiring
 from headrace.domain.vocabulary import DataSourceId
 from headrace.errors import DataSourceDriftedError, DataSourceUnfitError
+from headrace.gauges import DATA_SOURCE_DRIFTED
 from headrace.settings import Settings
 from headrace.steps.sweep import LOOKED_AT, Turn
-from producers.scheduler import backlog
+from producers.levels import of_control
 from tests.integration.command import Command, change
 
 
@@ -60,7 +61,7 @@ def test_a_drifted_data_source_is_shown_and_mended_by_apply(
             if target[1] == "users" and target[0] == data_source_at(drifted):
                 with pytest.raises(DataSourceDriftedError, match=r"users\.email is missing"):
                     app.merge(*target)
-        assert backlog(app).drifted == {data_source_at(drifted): 1}
+        assert of_control(app)[DATA_SOURCE_DRIFTED] == {(data_source_at(drifted),): 1}
     found = headrace("doctor", "--json")
     assert found.code == 1
     assert any("drifted: column users.email is missing" in check["found"] for check in found.json)

@@ -74,7 +74,7 @@ def test_every_operation_of_the_api_is_documented_and_no_other() -> None:
     documented = re.findall(r"`([A-Z]+ /[^`? ]+)`", (ROOT / "docs" / "http-api.md").read_text())
     operations = {
         f"{method} {route.path.replace(':path', '')}"
-        for router in (*ROUTERS, health.router)
+        for router in (*ROUTERS, health.router, health.metrics_router)
         for route in router.routes
         if isinstance(route, APIRoute)
         for method in route.methods

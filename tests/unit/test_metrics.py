@@ -1,41 +1,59 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Info, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
-from headrace import metrics
-from headrace.metrics import Pending, PendingBatches
+from headrace import gauges, metrics
+from headrace.gauges import Asked, Gauge, Values
 
 ROOT = Path(__file__).parents[2]
-CATALOGUE = ROOT / "docs" / "metrics.md"
+CATALOGUE = (ROOT / "docs" / "metrics.md").read_text()
 ROW = re.compile(r"^\| `(headrace_\w+)` \| (\w+) \| ([\w, ]*)\|", re.MULTILINE)
+LABEL_ROW = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \| ", re.MULTILINE)
+SUFFIXES = {"counter": ("_total",), "histogram": ("_seconds", "_bytes")}
+COUNTED = ("_pending", "_open", "_drifted", "_messages", "_class", "_paused")
+"""What gauges that are no amount of a unit count or say, which their names end with."""
 
 
 def documented() -> dict[str, tuple[str, frozenset[str]]]:
-    rows = ROW.findall(CATALOGUE.read_text())
+    rows = ROW.findall(CATALOGUE)
     return {name: (kind, frozenset(re.findall(r"\w+", labels))) for name, kind, labels in rows}
 
 
-def registered() -> dict[str, tuple[str, frozenset[str]]]:
-    found: dict[str, tuple[str, frozenset[str]]] = {}
+def families() -> Iterator[tuple[str, str, str, frozenset[str]]]:
+    """Name, type, help and labels of every metric that a process of ours may have."""
     for metric in metrics.REGISTRY._collector_to_names:
         if isinstance(metric, Info):
             (family,) = metric.collect()
-            found[f"{family.name}_info"] = ("gauge", frozenset(family.samples[0].labels))
+            yield f"{family.name}_info", "gauge", family.documentation, frozenset(family.samples[0].labels)
         elif isinstance(metric, MetricWrapperBase):
             (family,) = metric.describe()
             suffix = "_total" if family.type == "counter" else ""
-            found[family.name + suffix] = (family.type, frozenset(metric._labelnames))
-    for family in PendingBatches(lambda: Pending(0, None)).describe():
-        found[family.name] = (family.type, frozenset(family._labelnames))
-    return found
+            yield family.name + suffix, family.type, family.documentation, frozenset(metric._labelnames)
+    for gauge in (*gauges.OF_CONTROL, *gauges.OF_BROKER):
+        yield gauge.name, "gauge", gauge.help, frozenset(gauge.labels)
 
 
 def test_the_catalogue_lists_exactly_the_metrics_that_exist_with_their_types_and_labels() -> None:
-    assert documented() == registered()
+    assert documented() == {name: (kind, labels) for name, kind, _, labels in families()}
+
+
+def test_every_metric_says_what_it_is_and_ends_with_its_unit() -> None:
+    for name, kind, text, _ in families():
+        assert len(text) > 20, name
+        assert text.endswith("."), name
+        ends = SUFFIXES.get(kind, ("_seconds", "_bytes", "_info", *COUNTED))
+        assert name.endswith(ends), name
+
+
+def test_the_catalogue_says_of_every_label_which_values_it_has() -> None:
+    told = {label for row in LABEL_ROW.findall(CATALOGUE) for label in re.findall(r"\w+", row)}
+    used = {label for _, labels in documented().values() for label in labels}
+    assert told - set(documented()) == used
 
 
 def test_every_metric_of_the_catalogue_is_fed_somewhere() -> None:
@@ -53,70 +71,72 @@ def test_every_metric_of_the_catalogue_is_fed_somewhere() -> None:
     assert names == names & fed
 
 
+SIZE = Gauge("headrace_size_bytes", "How big it is.", ("place",))
+
+
 def exposed(registry: CollectorRegistry) -> str:
     return generate_latest(registry).decode()
 
 
-def test_the_backlog_is_asked_for_at_most_once_in_its_time() -> None:
+def test_gauges_are_asked_for_at_most_once_in_their_time() -> None:
     now, asked = [0.0], []
 
-    def ask() -> Pending:
+    def ask() -> Values:
         asked.append(now[0])
-        return Pending(len(asked), 1_700_000_000.5)
+        return {SIZE: {("here",): len(asked), ("there",): 1_700_000_000.5}}
 
     registry = CollectorRegistry()
-    registry.register(PendingBatches(ask, cache_s=10, monotonic=lambda: now[0]))
-    assert "headrace_batches_pending 1.0" in exposed(registry)
+    registry.register(Asked([SIZE], ask, cache_s=10, monotonic=lambda: now[0]))
+    assert 'headrace_size_bytes{place="here"} 1.0' in exposed(registry)
     now[0] = 9.9
-    assert "headrace_batches_pending 1.0" in exposed(registry)
+    assert 'headrace_size_bytes{place="here"} 1.0' in exposed(registry)
     now[0] = 10.0
     text = exposed(registry)
-    assert "headrace_batches_pending 2.0" in text
-    assert "headrace_batches_oldest_timestamp_seconds 1.7000000005e+09" in text
+    assert 'headrace_size_bytes{place="here"} 2.0' in text
+    assert 'headrace_size_bytes{place="there"} 1.7000000005e+09' in text
     assert asked == [0.0, 10.0]
 
 
-def test_the_backlog_is_asked_for_only_when_scraped_and_only_while_it_is_measured() -> None:
+def test_gauges_are_asked_for_only_when_scraped_and_only_while_they_are_measured() -> None:
     registry, asked = CollectorRegistry(), []
 
-    def ask() -> Pending:
+    def ask() -> Values:
         asked.append(1)
-        return Pending(4, None)
+        return {SIZE: {("here",): 4}}
 
-    with metrics.measuring(ask, registry=registry):
+    with gauges.measured(Asked([SIZE], ask), registry=registry):
         assert asked == []
-        assert "headrace_batches_pending 4.0" in exposed(registry)
+        assert 'headrace_size_bytes{place="here"} 4.0' in exposed(registry)
     assert exposed(registry) == ""
 
 
-def test_no_oldest_batch_is_no_sample() -> None:
+def test_a_gauge_without_a_value_keeps_its_help_and_has_no_sample() -> None:
     registry = CollectorRegistry()
-    registry.register(PendingBatches(lambda: Pending(0, None)))
-    text = exposed(registry)
-    assert "headrace_batches_pending 0.0" in text
-    assert "\nheadrace_batches_oldest_timestamp_seconds " not in text
+    registry.register(Asked([SIZE], dict))
+    assert exposed(registry).splitlines() == [
+        "# HELP headrace_size_bytes How big it is.",
+        "# TYPE headrace_size_bytes gauge",
+    ]
 
 
-def test_open_rejected_rows_are_told_by_source() -> None:
-    registry = CollectorRegistry()
-    registry.register(PendingBatches(lambda: Pending(0, None, {"users": 2, "purchases": 0})))
-    text = exposed(registry)
-    assert 'headrace_rejected_rows_open{source="users"} 2.0' in text
-    assert 'headrace_rejected_rows_open{source="purchases"} 0.0' in text
-
-
-def test_a_backlog_that_cannot_be_measured_is_absent_and_not_stale() -> None:
-    answers: list[Pending | None] = [Pending(3, None), None]
+def test_gauges_that_cannot_be_measured_are_absent_and_not_stale_and_take_no_others_with_them() -> None:
+    answers: list[Values | None] = [{SIZE: {("here",): 3}}, None]
     now = [0.0]
 
-    def ask() -> Pending:
+    def ask() -> Values:
         answer = answers.pop(0)
         if answer is None:
             raise ConnectionError("control is away")
         return answer
 
+    other = Gauge("headrace_things_open", "Things that are open.")
     registry = CollectorRegistry()
-    registry.register(PendingBatches(ask, cache_s=1, monotonic=lambda: now[0]))
-    assert "headrace_batches_pending 3.0" in exposed(registry)
-    now[0] = 2.0
-    assert "headrace_batches_pending" not in exposed(registry)
+    with gauges.measured(
+        Asked([SIZE], ask, cache_s=1, monotonic=lambda: now[0]),
+        Asked([other], lambda: {other: {(): 1}}),
+        registry=registry,
+    ):
+        assert 'headrace_size_bytes{place="here"} 3.0' in exposed(registry)
+        now[0] = 2.0
+        assert "headrace_size_bytes" not in exposed(registry)
+        assert "headrace_things_open 1.0" in exposed(registry)

@@ -76,10 +76,13 @@ def up(config: Config = None) -> None:
 
     Example: headrace up
     """
+    from functools import partial
+
     from headrace import process, wiring
     from headrace.cli import screen
     from headrace.cli.problem import tell_faults
     from headrace.cli.session import project
+    from producers.levels import measuring
     from workers.local import run_all
 
     with project(config) as (app, definitions):
@@ -90,7 +93,8 @@ def up(config: Config = None) -> None:
     def body(running: process.Process) -> None:
         screen.print_line(_following(sources, running), markup=False)
         sys.stdout.flush()
-        run_all(running, wiring.build(running.settings, process=running.name))
+        everything = wiring.build(running.settings, process=running.name)
+        run_all(running, everything, partial(measuring, everything))
 
     raise typer.Exit(process.run("up", body))
 

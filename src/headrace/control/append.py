@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -143,6 +144,15 @@ def hold_routing(connection: sa.Connection, version: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What batches come of: a poll's run (empty: none), and of its entry what `JournalEntry` says."""
+
+    run_id: str
+    changed_at: datetime | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Place:
     log_id: LogId
     next_seq: int
@@ -153,7 +163,7 @@ def append_batches(
     held: sa.Row[Any],
     batches: Sequence[NewBatch],
     *,
-    run_id: str,
+    origin: Origin,
     new_id: Callable[[], str],
 ) -> tuple[BatchId, ...]:
     """Write the batches at the ends of their logs, in order; the logs are made at their first batch.
@@ -169,7 +179,7 @@ def append_batches(
     for batch_id, new in zip(ids, batches, strict=True):
         place = places[new.data_source_id]
         places[new.data_source_id] = _Place(place.log_id, place.next_seq + 1)
-        rows.append(_batch_row(held, new, run_id=run_id, batch_id=batch_id, place=place))
+        rows.append(_batch_row(held, new, origin=origin, batch_id=batch_id, place=place))
     connection.execute(_INSERT_BATCHES, rows)
     payloads = [{"batch_id": i, "payload": new.payload} for i, new in zip(ids, batches, strict=True)]
     connection.execute(_INSERT_PAYLOADS, payloads)
@@ -201,7 +211,7 @@ def _advance_logs(
 
 
 def _batch_row(
-    held: sa.Row[Any], new: NewBatch, *, run_id: str, batch_id: BatchId, place: _Place
+    held: sa.Row[Any], new: NewBatch, *, origin: Origin, batch_id: BatchId, place: _Place
 ) -> dict[str, Any]:
     return {
         "id": batch_id,
@@ -216,7 +226,9 @@ def _batch_row(
         "meta": dict(new.meta),
         # Whoever changes it takes the lease away, so it is that of the plan the page was cut by.
         "shape_fingerprint": held.shape_fingerprint,
-        "run_id": run_id,
+        "run_id": origin.run_id,
+        "changed_at": origin.changed_at,
+        "traceparent": origin.traceparent,
     }
 
 

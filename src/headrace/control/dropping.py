@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from headrace.control.append import append_batches
+from headrace.control.append import Origin, append_batches
 from headrace.control.namesakes import namesakes
 from headrace.control.tables import batch, feed, feed_log
 from headrace.domain import payload
@@ -50,7 +50,7 @@ def drop_rows(
     new = _drop(data_source_id, customers, version)
     for row in held:
         if row.id in wrote:
-            append_batches(connection, row, [new], run_id="", new_id=new_id)
+            append_batches(connection, row, [new], origin=Origin(run_id=""), new_id=new_id)
     return sorted({ModelId(row.model_id) for row in held if row.id in wrote})
 
 
@@ -96,4 +96,4 @@ def drop_again(
     """The feed's logs, which have begun anew, begin with these."""
     if drops:
         row = connection.execute(sa.select(feed).where(feed.c.id == feed_id)).one()
-        append_batches(connection, row, drops, run_id="", new_id=new_id)
+        append_batches(connection, row, drops, origin=Origin(run_id=""), new_id=new_id)

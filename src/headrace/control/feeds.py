@@ -186,9 +186,8 @@ class SqlFeeds:
             if entry.routing_version is not None:
                 append.hold_routing(connection, entry.routing_version)
             note_newcomers(connection, entry.newcomers)
-            ids = append.append_batches(
-                connection, held, entry.batches, run_id=entry.run_id, new_id=self._new_id
-            )
+            origin = append.Origin(entry.run_id, entry.changed_at, entry.traceparent)
+            ids = append.append_batches(connection, held, entry.batches, origin=origin, new_id=self._new_id)
             note_move(connection, lease.feed_id, entry)
             append.set_aside(connection, lease.feed_id, entry)
             append.answer_requests(connection, lease.feed_id, entry.answered_requests)

@@ -282,4 +282,6 @@ def _waiting_batch(row: sa.Row[Any]) -> WaitingBatch:
         bisection=row.bisection,
         may_supersede=bool(row.may_supersede),
         is_stale=bool(row.is_stale),
+        changed_at=row.changed_at,
+        traceparent=row.traceparent,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -64,6 +64,21 @@ class FeedStatus:
     rejected: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedLevel:
+    """Of an active feed what gauges tell: as in `FeedStatus`; `saved_cursor` in the source's own text."""
+
+    source_id: SourceId
+    app_id: AppId
+    feed_class: FeedClass | None
+    paused: bool
+    saved_cursor: str | None
+    last_success_at: datetime | None
+    pending_batches: int
+    pending_since: datetime | None
+    rejected: int
+
+
 class SqlStatus:
     """The state of all feeds in the control database, in a number of statements that does not grow."""
 
@@ -93,6 +108,19 @@ class SqlStatus:
         with reading(self._engine) as connection:
             return [_status(row) for row in connection.execute(query)]
 
+    def feed_levels(self) -> list[FeedLevel]:
+        """Active feeds, for gauges: a fraction of what `feed_status` reads, which counts with thousands."""
+        pending, rejected = _pending(), _rejected()
+        numbers = (pending.c.pending_batches, pending.c.pending_since, rejected.c.rejected_rows)
+        query: sa.Select[Any] = (
+            sa.select(*(feed.c[name] for name in _LEVELS), *numbers)
+            .outerjoin(pending, pending.c.pending_feed == feed.c.id)
+            .outerjoin(rejected, rejected.c.rejected_feed == feed.c.id)
+            .where(feed.c.state == "active")
+        )
+        with reading(self._engine) as connection:
+            return [_level(row) for row in connection.execute(query)]
+
     def customers(self) -> frozenset[str]:
         """The `provided_id` of every customer that is defined, or that a row has named."""
         with reading(self._engine) as connection:
@@ -114,6 +142,23 @@ class SqlStatus:
         with reading(self._engine) as connection:
             rows = connection.execute(counted).all()
         return {(DataSourceId(target), ModelId(model)): number for target, model, number in rows}
+
+
+_LEVELS: Final = ("source_id", "app_id", "class", "paused", "saved_cursor", "last_success_at")
+
+
+def _level(row: sa.Row[Any]) -> FeedLevel:
+    return FeedLevel(
+        source_id=SourceId(row.source_id),
+        app_id=AppId(row.app_id),
+        feed_class=feed_class_of(row),
+        paused=row.paused,
+        saved_cursor=row.saved_cursor,
+        last_success_at=row.last_success_at,
+        pending_batches=row.pending_batches or 0,
+        pending_since=row.pending_since,
+        rejected=row.rejected_rows or 0,
+    )
 
 
 def _source_notes(text: str | None, *, fits: bool) -> tuple[str, ...]:

@@ -271,6 +271,8 @@ batch = sa.Table(
     Column("bisection", Json, comment="how far it is taken apart"),
     Column("journalled_at", Timestamp, nullable=False),
     Column("merged_at", Timestamp),
+    Column("changed_at", Timestamp, comment="the oldest change in it, by the clock that sets the cursor"),
+    Column("traceparent", Text, comment="of what journalled it (W3 Trace Context)"),
     sa.UniqueConstraint("feed_id", "data_source_id", "log_id", "seq"),
     one_of("kind", (k.value for k in BatchKind)),
     one_of("state", ("pending", "merged")),

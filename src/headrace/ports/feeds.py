@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from headrace.domain.position import Position
@@ -174,6 +175,9 @@ class JournalEntry:
         asks_reconcile: a full reconciliation is asked for, that this visit may be the one to do.
         newcomers: customers whose first rows these are.
         move: how far the feed has read for a move with these rows.
+        changed_at: when the oldest change happened that its rows hold, by the clock that sets the cursor;
+            None: that is not known.
+        traceparent: of the span that journals it (`traces`).
     """
 
     run_id: RunId
@@ -195,6 +199,8 @@ class JournalEntry:
     asks_reconcile: bool = False
     newcomers: Sequence[Newcomer] = ()
     move: MoveProgress | None = None
+    changed_at: datetime | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,7 @@ class WaitingBatch:
         may_supersede: the feed has open rejected rows that a data source refused: the batch may have
             later versions of them.
         is_stale: no batch of a load is waited for any more that long after this one.
+        changed_at, traceparent: see `JournalEntry`.
     """
 
     id: BatchId
@@ -63,6 +64,8 @@ class WaitingBatch:
     bisection: Mapping[str, Any] | None = None
     may_supersede: bool = False
     is_stale: bool = False
+    changed_at: datetime | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,17 +69,20 @@ class KeyChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeCounts:
-    """Records of the model that a merge wrote."""
+    """Records of the model that a merge wrote; `unchanged` are those that rows of the primary source found
+    as they should be."""
 
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    unchanged: int = 0
 
     def __add__(self, other: MergeCounts) -> MergeCounts:
         return MergeCounts(
             inserted=self.inserted + other.inserted,
             updated=self.updated + other.updated,
             deleted=self.deleted + other.deleted,
+            unchanged=self.unchanged + other.unchanged,
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Final
 
 import dramatiq
@@ -29,6 +30,10 @@ class MemoryBroker(StubBroker, Broker):
 
     def check(self) -> None:
         """It is always there."""
+
+    def messages(self, queue: str) -> Mapping[str, int]:
+        name = self.queue_name(queue)
+        return {"ready": self.queues[name].qsize() if name in self.queues else 0}
 
 
 def make(url: str, *, namespace: str = DEFAULT_NAMESPACE) -> Broker:

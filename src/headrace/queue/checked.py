@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import dramatiq
 
 
@@ -20,4 +22,9 @@ class Broker(dramatiq.Broker):
 
     def check(self) -> None:
         """The server answers. Errors: `BrokerUnavailableError`, `ConfigurationError`."""
+        raise NotImplementedError
+
+    def messages(self, queue: str) -> Mapping[str, int]:
+        """How many messages of a queue of the topology are `ready`, and where the server tells, how many
+        are `unacked` by the worker that took them. Errors: `BrokerUnavailableError`."""
         raise NotImplementedError

@@ -4,12 +4,14 @@ driver is an extra (`headrace[rabbitmq]`)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.errors import BrokerError
+from pika.exceptions import AMQPError  # type: ignore[import-untyped]
 
 from headrace.errors import BrokerUnavailableError
 from headrace.queue import sieve
@@ -35,6 +37,15 @@ class SturdyRabbitmqBroker(RabbitmqBroker, Broker):
     @property
     def consumer_class(self) -> type[_Consumer]:
         return _Consumer
+
+    def messages(self, queue: str) -> Mapping[str, int]:
+        try:
+            declared = self._declare_queue(self.queue_name(queue))
+            return {"ready": int(declared.method.message_count)}
+        except (AMQPError, OSError) as error:
+            raise BrokerUnavailableError(f"RabbitMQ cannot be reached: {error!r}") from error
+        finally:
+            del self.connection
 
     def check(self) -> None:
         """The server answers and the declared queues exist. Errors: `BrokerUnavailableError`."""

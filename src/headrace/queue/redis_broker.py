@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import redis
@@ -69,6 +70,19 @@ class SturdyRedisBroker(RedisBroker, Broker):
         if policy != "noeviction":
             why = f"this Redis may drop messages (maxmemory-policy {policy}); set it to noeviction"
             raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why))
+
+    def messages(self, queue: str) -> Mapping[str, int]:
+        name = self.queue_name(queue)
+        try:
+            with self.client.pipeline(transaction=False) as pipe:
+                pipe.llen(f"{self.namespace}:{name}")
+                pipe.zrange(f"{self.namespace}:__heartbeats__", 0, -1)
+                ready, workers = pipe.execute()
+                for worker in workers:
+                    pipe.scard(f"{self.namespace}:__acks__.{worker.decode()}.{name}")
+                return {"ready": ready, "unacked": sum(pipe.execute())}
+        except (redis.RedisError, OSError) as error:
+            raise BrokerUnavailableError(f"Redis cannot be reached: {error}") from error
 
     def close(self) -> None:
         self.client.close()

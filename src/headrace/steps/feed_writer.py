@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TypedDict, Unpack
 
 import pyarrow as pa
@@ -51,6 +52,7 @@ class Noted(TypedDict, total=False):
     asks_reconcile: bool
     newcomers: Sequence[Newcomer]
     move: MoveProgress | None
+    changed_at: datetime | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,6 +107,7 @@ class FeedWriter:
         *,
         finished: Reconciliation | None = None,
         move: MoveProgress | None = None,
+        changed_at: datetime | None = None,
     ) -> None:
         """The rows are in the journal and the feed's state is `state`, in one transaction.
 
@@ -113,6 +116,7 @@ class FeedWriter:
                 again when routing changed before they were written.
             finished: the reconciliation that ends with this page.
             move: how far a move is read with this page.
+            changed_at: see `JournalEntry`.
         """
         page = cut(rows, self.plan, self.routes)
         batches = batches_of(page)
@@ -128,6 +132,7 @@ class FeedWriter:
                     newcomers=tuple(page.routing.newcomers.values()),
                     finished_reconcile=finished,
                     move=move,
+                    changed_at=changed_at,
                 )
             except RoutingChangedError:
                 # Mostly it changed for others: then only its version is another.
@@ -142,9 +147,16 @@ class FeedWriter:
             return
         raise RoutingChangedError("routing changes faster than a page can be resolved")
 
-    def journal_rows(self, rows: pa.Table, state: FeedState, kind: BatchKind = BatchKind.ROWS) -> None:
+    def journal_rows(
+        self,
+        rows: pa.Table,
+        state: FeedState,
+        kind: BatchKind = BatchKind.ROWS,
+        *,
+        changed_at: datetime | None = None,
+    ) -> None:
         """The rows' events are in the journal, and `state` with them."""
-        self.journal(rows, state, lambda page: row_batches(page, kind))
+        self.journal(rows, state, lambda page: row_batches(page, kind), changed_at=changed_at)
 
     def append(self, batches: Sequence[NewBatch], state: FeedState, **noted: Unpack[Noted]) -> None:
         """One transaction of the journal; then merges are nudged."""

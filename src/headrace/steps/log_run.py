@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import takewhile
 from typing import Final
 
@@ -178,6 +179,7 @@ class LogRun:
             if transaction is None:
                 return MergeReport(state=MergeState.LOCKED)
             tried = self._tried(transaction, single=single)
+        visible_at = self.step.clock.now()
         if tried.restored is not None:
             self._begin_anew(*tried.restored)
         if tried.superseded:
@@ -186,13 +188,18 @@ class LogRun:
             self.step.journal.mark_merged(tried.merged, rows_changed=tried.report.counts.changed)
         if tried.missing:
             self.step.nudge.poll(self.feed_log.feed_id)
-        self._count(tried)
+        self._count(tried, visible_at)
         return tried.report
 
-    def _count(self, tried: _Tried) -> None:
-        for result in ("inserted", "updated", "deleted"):
-            changed = getattr(tried.report.counts, result)
-            metrics.ROWS_MERGED.labels(model=self.applying.model.id, result=result).inc(changed)
+    def _count(self, tried: _Tried, visible_at: datetime) -> None:
+        for result in ("inserted", "updated", "deleted", "unchanged"):
+            records = getattr(tried.report.counts, result)
+            metrics.ROWS_MERGED.labels(model=self.applying.model.id, result=result).inc(records)
+        if tried.report.counts.changed:  # what was there already tells of no change
+            freshness = metrics.FRESHNESS.labels(source=self.feed_log.source_id)
+            for batch in self.attempted:
+                if batch.changed_at is not None and batch.id in tried.merged:
+                    freshness.observe(max(0.0, (visible_at - batch.changed_at).total_seconds()))
         for row in tried.rejected:
             metrics.ROWS_REJECTED.labels(source=self.feed_log.source_id, reason=row.code).inc()
 

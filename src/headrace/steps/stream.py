@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from headrace import logs, metrics
 from headrace.domain import digests, payload
+from headrace.domain.cursor_time import cursor_times, is_when_changed
 from headrace.domain.digests import Provisional
 from headrace.domain.position import Fence, Position, is_stranded, lowered, saved_position
 from headrace.domain.reread import FenceMemory, Reread, is_tied, resumes_at
@@ -72,6 +73,15 @@ class Stream:
                 high = middle
         return low
 
+    def changed_at(self, rows: pa.Table, fence: Fence) -> datetime | None:
+        """When the first of the rows, in order of the cursor, changed; None where the cursor does not say,
+        and of a first load, whose rows are as old as their table."""
+        plan, loads = self.writer.plan, not self.writer.state.first_stream_done
+        if loads or fence.now is None or not is_when_changed(plan.clock):
+            return None
+        oldest: str = rows.column(str(plan.read.cursor))[0].as_py()
+        return cursor_times([oldest], plan.read.time_zone)[0]
+
     def settle(self, state: FeedState) -> None:
         """The stream came to its end: note so, with what the fence alone moves."""
         state = replace(state, first_stream_done=True)
@@ -112,7 +122,8 @@ class Stream:
         kind = BatchKind.ROWS if writer.state.first_stream_done else BatchKind.LOAD
         with self.reader.read(writer.plan.read, Since(writer.state.lead, fence.now)) as pages:
             for page in pages:
-                writer.journal_rows(page.rows, self._led(page, fence, known), kind)
+                changed_at = self.changed_at(page.rows, fence)
+                writer.journal_rows(page.rows, self._led(page, fence, known), kind, changed_at=changed_at)
                 if writer.must_yield():
                     return False
         known = FenceMemory.from_text(writer.state.fence_state).reread
@@ -170,7 +181,8 @@ class _Behind:
                 if provisional.undecided:
                     continue
                 if fresh.num_rows:
-                    writer.journal_rows(fresh, state, kind)
+                    changed_at = stream.changed_at(fresh, self.fence)
+                    writer.journal_rows(fresh, state, kind, changed_at=changed_at)
                 elif state != writer.state:
                     writer.append((), state)
                 if writer.must_yield():

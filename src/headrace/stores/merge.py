@@ -67,6 +67,7 @@ class SqlMerge:
         counts = _NOTHING
         if scope.source.primary:
             counts = self._records.apply(scope, rows, batch)
+            counts += MergeCounts(unchanged=max(0, rows.num_rows - counts.changed))
         else:
             self._staged.apply(scope, batch)
         frame.drop_temp(batch)

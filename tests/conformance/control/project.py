@@ -151,10 +151,10 @@ class Control:
         outcome = PollOutcome(run_id=run, succeeded=error is None, error=error, stop=stop)
         return self.feeds.release(claimed.lease, outcome)
 
-    def journalled(self, *batches: NewBatch) -> tuple[FeedLog, tuple[BatchId, ...]]:
+    def journalled(self, *batches: NewBatch, **fields: Any) -> tuple[FeedLog, tuple[BatchId, ...]]:
         """A poll of users that wrote these batches, and its log in `main`."""
         claimed = self.claimed()
-        ids = self.append(claimed, *batches)
+        ids = self.append(claimed, *batches, **fields)
         self.release(claimed)
         return self.log(), ids
 

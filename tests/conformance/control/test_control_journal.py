@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from headrace.control.tables import batch_payload
 from headrace.domain.vocabulary import BatchKind, DataSourceId, ModelId
@@ -23,6 +23,16 @@ def test_waiting_batches_come_in_order_with_all_that_a_merge_needs(control: Cont
     assert (first.meta, first.shape_fingerprint, first.attempts) == ({"n": 1}, "shape-1", 0)
     assert abs(control.seen().seen_at - first.journalled_at) < timedelta(minutes=1)
     assert control.journal.payload(ids[0]) == b"arrow"
+
+
+def test_a_batch_tells_when_what_it_holds_changed_and_what_trace_it_is_of(control: Control) -> None:
+    changed_at = datetime(2026, 3, 1, 12, 0, 0, 123_000, UTC)
+    log, _ = control.journalled(rows(), rows(), changed_at=changed_at, traceparent="00-ab-cd-01")
+    control.journalled(rows())
+    first, second, third = control.journal.waiting(log, after_seq=0, max_batches=9, max_bytes=99)
+    assert (first.changed_at, first.traceparent) == (changed_at, "00-ab-cd-01")
+    assert (second.changed_at, second.traceparent) == (changed_at, "00-ab-cd-01")
+    assert (third.changed_at, third.traceparent) == (None, None)
 
 
 def test_a_drain_is_bounded_but_takes_at_least_one_batch(control: Control) -> None:

@@ -51,9 +51,16 @@ def shape(engine: sa.Engine) -> list[list[tuple[object, ...]]]:
 
 
 def _clauses(ddl: str) -> tuple[str, ...]:
-    """The lines of a definition; constraints stand in any order, and a table made anew is quoted."""
-    ddl = re.sub(r'^CREATE TABLE "(\w+)"', r"CREATE TABLE \1", ddl)
-    return tuple(sorted(re.sub(r"\s+", " ", line).strip(" ,") for line in ddl.splitlines()))
+    """The parts of a definition, in any order: a column that was added comes after the constraints."""
+    head, _, body = re.sub(r"\s+", " ", ddl).partition("(")
+    parts, depth = [""], 0
+    for character in body.rpartition(")")[0]:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return head.replace('"', "").strip(), *sorted(re.sub(r"\s*\(\s*", "(", part).strip() for part in parts)
 
 
 def test_an_upgrade_from_empty_makes_what_the_metadata_says(empty: sa.Engine) -> None:
