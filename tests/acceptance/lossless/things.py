@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headrace import wiring
+from headrace import opening, wiring
 from headrace.settings import Settings
 from headrace.sources.connect import open_reader
 from headrace.steps.fetch import PollReport
@@ -87,7 +87,7 @@ class Things:
         for name, value in self.project.environment.items():
             self.patch.setenv(name, value)
         self.patch.setattr(
-            wiring, "open_reader", lambda *a, **kw: self.database.strict(open_reader(*a, **kw))
+            opening, "open_reader", lambda *a, **kw: self.database.strict(open_reader(*a, **kw))
         )
         self.app = self._opened()
         self.app.apply(self.app.definitions())
