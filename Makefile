@@ -3,7 +3,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test histories mutants peers-loss faults check docs bench lock clean
+.PHONY: setup demo test histories mutants peers-loss faults check docs bench bench-peers bench-growth bench-many \
+  lock clean
 
 setup: .venv/.stamp
 
@@ -57,8 +58,22 @@ check: setup
 docs: setup
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/docs
 
+# The targets of Headrace, each beside its reference: some 25 minutes on a quiet machine. Goes on where it was
+# interrupted. BENCH="--work W1 W2 --rounds 3" for less, BENCH=--help for all; results lie in bench-results/.
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
+
+# The peers beside Headrace, each installed into an environment of its own as benchmarks/peers/*.txt pin it.
+bench-peers: setup
+	PYTHON=$(BIN)/python benchmarks/peers/install.sh
+	$(BIN)/python -m benchmarks --suite peers --rounds 3 $(BENCH)
+
+# How time and memory grow with rows, feeds, properties and load; what the plots are drawn from.
+bench-growth: setup
+	$(BIN)/python -m benchmarks --suite growth --rounds 3 $(BENCH)
+
+# A hundred thousand customers of a thousand data sources.
+bench-many: setup
 	$(BIN)/python -m benchmarks.many
 
 lock:

@@ -11,19 +11,20 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import sqlalchemy as sa
 
 from benchmarks import users
 from benchmarks.database import database, run
 from benchmarks.http_server import CUSTOMER
-from benchmarks.measured import Measured
-from benchmarks.outcome import Outcome, Result
+from benchmarks.outcome import Result
+from benchmarks.work import Task
 from headrace import settings, wiring
 from headrace.control.engine import writing
 from headrace.control.move_tables import residence
@@ -37,10 +38,7 @@ from headrace.stores.postgres_sql import PostgresDialect
 from headrace.stores.record_query_sql import select_one
 from headrace.web.customer_token import CustomerTokens
 
-USERS = 10_000
 CONNECTIONS = 16
-SECONDS = 4.0
-WARM_SECONDS = 2.0
 _TYPES = {
     "id": "integer", "email": "email", "first_name": "string", "last_name": "string", "plan": "string",
     "ltv": "decimal", "is_active": "boolean", "created_at": "datetime", "updated_at": "datetime",
@@ -51,42 +49,34 @@ _TYPES = {
 class Site:
     """What both servers work by."""
 
+    users: int
     environment: dict[str, str]
     token: str
 
 
-def http_record(
-    peers: Sequence[Any],  # noqa: ARG001
-    *,
-    rows: int,  # noqa: ARG001
-    rounds: int,
-    announce: Callable[[str], None],
-) -> Outcome:
-    """Seconds in the table are those of a thousand requests; its `ratio` is that of times, so that 1 / ratio
-    is the share of requests a second."""
-    results: list[Result] = []
-    with _site() as site, _server("bare", site) as bare, _server("headrace", site) as headrace:
-        peers_of = (
+def http_record(task: Task) -> Iterator[Result]:
+    """Requests a second, of each in turn."""
+    with (
+        _site(task.extent.count) as site,
+        _server("bare", site) as bare,
+        _server("headrace", site) as headrace,
+    ):
+        peers = (
             ("bare endpoint", bare, "/records/users"),
             ("headrace", headrace, "/embed/v1/records/users"),
         )
-        for _, port, path in peers_of:
-            _ask(port, path, site, WARM_SECONDS)
-        for number in range(1, rounds + 1):
-            for peer, port, path in peers_of:
-                answered, took = _ask(port, path, site, SECONDS)
-                each_s = took / answered
-                results.append(Result(peer, number, Measured(each_s * 1000, 0.0, 0.0), equal=True))
-                announce(f"http-record round {number}: {peer:28} {1 / each_s:9.0f} requests/s")
-    outcome = Outcome("http-record", 1000, tuple(results))
-    share = 1 / outcome.summaries()[1].ratio
-    announce(f"http-record: {share:.2f} of the bare endpoint's requests a second")
-    return outcome
+        for _, port, path in peers:
+            _ask(port, path, site, task.extent.seconds / 2)
+        for number in task.rounds:
+            for peer, port, path in peers:
+                answered, took_s = _ask(port, path, site, task.extent.seconds)
+                figures = {"requests_per_s": answered / took_s}
+                yield Result(peer=peer, round=number, figures=figures, equal=answered > 0)
 
 
 def _ask(port: int, path: str, site: Site, seconds: float) -> tuple[int, float]:
     command = [sys.executable, "-m", "benchmarks.http_load", str(port), path]
-    command += [str(CONNECTIONS), str(seconds), str(USERS)]
+    command += [str(CONNECTIONS), str(seconds), str(site.users)]
     environment = {**os.environ, "HTTP_TOKEN": site.token}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     answered, took = done.stdout.split()
@@ -107,7 +97,7 @@ def _server(kind: str, site: Site) -> Iterator[int]:
 
 
 @contextmanager
-def _site() -> Iterator[Site]:
+def _site(count: int) -> Iterator[Site]:
     with database("http") as url, tempfile.TemporaryDirectory() as name, database("app") as app_url:
         directory = Path(name)
         environment = {"BENCH_STORE_URL": url, "BENCH_APP_URL": app_url}
@@ -123,13 +113,15 @@ def _site() -> Iterator[Site]:
             "HEADRACE_HTTP_BURST": "1000000",
             "HEADRACE_LOG_LEVEL": "warning",
         }
-        os.environ |= environment | chosen
-        with wiring.build(settings.load(), process="web") as application:
+        with (
+            mock.patch.dict(os.environ, environment | chosen),
+            wiring.build(settings.load(), process="web") as application,
+        ):
             report = application.apply(load(directory / "config", os.environ))
             assert not report.failed, report
-            run(url, *_fill())
+            run(url, *_fill(count))
             model = application.catalogue().model(ModelId("users"))
-            yield Site(environment | chosen | _bare(url, model), _token(application))
+            yield Site(count, environment | chosen | _bare(url, model), _token(application))
 
 
 def _definitions() -> dict[str, Any]:
@@ -150,10 +142,10 @@ def _definitions() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _fill() -> Iterator[str]:
+def _fill(count: int) -> Iterator[str]:
     names = ", ".join(_TYPES)
     yield users.TABLE
-    yield users.FILL.format(rows=USERS)
+    yield users.fill(count)
     yield f"INSERT INTO headrace.users (_customer_id, {names}) SELECT '{CUSTOMER}', {names} FROM users"
     yield "VACUUM ANALYZE headrace.users"
 

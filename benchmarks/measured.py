@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 DONE = 0
@@ -31,6 +31,9 @@ class Measured:
     cpu_s: float
     peak_rss_mib: float
 
+    def figures(self) -> dict[str, float]:
+        return asdict(self)
+
 
 def run_measured(
     command: Sequence[str], *, directory: Path, environment: Mapping[str, str], log: Path
@@ -49,7 +52,12 @@ def run_measured(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         wall_s = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != DONE:

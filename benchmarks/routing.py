@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import random
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from benchmarks.database import database
-from benchmarks.measured import Measured
-from benchmarks.outcome import Outcome, Result
+from benchmarks.outcome import Result
+from benchmarks.work import Task
 from headrace.control.engine import control_engine, reading, writing
 from headrace.control.move_tables import residence
 from headrace.control.route_cache import RouteCache
 from headrace.control.schema import upgrade
 from headrace.control.tables import binding, customer, data_source, data_source_group
 
-CUSTOMERS = 100_000
 DATA_SOURCES = 1_000
-WARM_LOOKUPS = 200_000
-"""Of customers in any order: so that as little of either is in the processor's caches as in a server."""
 COLD_LOOKUPS = 2_000
 _GROUP, _SCHEMA = "production", "shop"
 
@@ -34,71 +29,48 @@ _BY_KEY = sa.select(binding.c.data_source_id).where(
 )
 
 
-def warm_route(
-    peers: Sequence[Any],  # noqa: ARG001
-    *,
-    rows: int,  # noqa: ARG001
-    rounds: int,
-    announce: Callable[[str], None],
-) -> Outcome:
-    """`RouteCache.resolve` of 100,000 customers who were resolved before, and `dict[key]` of as many."""
-    results = []
-    with _control("sqlite") as engine:
-        cache = RouteCache(engine, most=2 * CUSTOMERS)
-        names = _in_any_order(CUSTOMERS)
+def warm_route(task: Task) -> Iterator[Result]:
+    """`RouteCache.resolve` of customers who were resolved before, and `dict[key]` of as many."""
+    customers = task.extent.count
+    with _control("sqlite", task) as engine:
+        cache = RouteCache(engine, most=2 * customers)
+        names = _in_any_order(customers)
         plain = {}
         cache.watch()
         for name in names:
             plain[_GROUP, name, _SCHEMA] = cache.resolve(_GROUP, name, _SCHEMA)
-        asked = names * (WARM_LOOKUPS // len(names))
+        asked = names * 2
         keys = [(_GROUP, name, _SCHEMA) for name in asked]
-        for number in range(1, rounds + 1):
+        for number in task.rounds:
             for peer, run in (
                 ("dictionary", lambda: _look_up(plain, keys)),
-                ("route, warm", lambda: _resolve(cache, asked)),
+                ("headrace", lambda: _resolve(cache, asked)),
             ):
-                results.append(Result(peer, number, _measured(run), equal=len(cache) == CUSTOMERS))
-                _tell(announce, "route-warm", results[-1], WARM_LOOKUPS)
+                yield _result(peer, number, _measured(run, len(asked)), equal=len(cache) == customers)
         cache.close()
-    return Outcome("route-warm", WARM_LOOKUPS, tuple(results))
 
 
-def cold_route_sqlite(
-    peers: Sequence[Any],  # noqa: ARG001
-    *,
-    rows: int,  # noqa: ARG001
-    rounds: int,
-    announce: Callable[[str], None],
-) -> Outcome:
+def cold_route_sqlite(task: Task) -> Iterator[Result]:
     """`RouteCache.resolve` of customers who were not, and a SELECT of their binding by its key, both in a
     transaction of the same engine."""
-    return _cold_route("sqlite", rounds, announce)
+    return _cold_route("sqlite", task)
 
 
-def cold_route_postgres(
-    peers: Sequence[Any],  # noqa: ARG001
-    *,
-    rows: int,  # noqa: ARG001
-    rounds: int,
-    announce: Callable[[str], None],
-) -> Outcome:
+def cold_route_postgres(task: Task) -> Iterator[Result]:
     """The same over PostgreSQL."""
-    return _cold_route("postgres", rounds, announce)
+    return _cold_route("postgres", task)
 
 
-def _cold_route(kind: str, rounds: int, announce: Callable[[str], None]) -> Outcome:
-    work, results = f"route-cold-{kind}", []
-    with _control(kind) as engine:
-        names = _in_any_order(CUSTOMERS)[:COLD_LOOKUPS]
+def _cold_route(kind: str, task: Task) -> Iterator[Result]:
+    with _control(kind, task) as engine:
+        names = _in_any_order(task.extent.count)[:COLD_LOOKUPS]
         cache = RouteCache(engine)  # that nobody watches, so that it remembers nothing
-        for number in range(1, rounds + 1):
+        for number in task.rounds:
             for peer, run in (
                 ("SELECT by key", lambda: _select(engine, names)),
-                ("route, cold", lambda: _resolve(cache, names)),
+                ("headrace", lambda: _resolve(cache, names)),
             ):
-                results.append(Result(peer, number, _measured(run), equal=True))
-                _tell(announce, work, results[-1], COLD_LOOKUPS)
-    return Outcome(work, COLD_LOOKUPS, tuple(results))
+                yield _result(peer, number, _measured(run, len(names)), equal=True)
 
 
 def _look_up(plain: dict[Any, Any], keys: list[Any]) -> None:
@@ -117,36 +89,37 @@ def _select(engine: sa.Engine, names: list[str]) -> None:
             connection.execute(_BY_KEY, {"customer": f"id-{name}", "schema": _SCHEMA}).one()
 
 
-def _measured(run: Callable[[], None]) -> Measured:
-    began, cpu = time.perf_counter(), time.process_time()
+def _measured(run: Callable[[], None], lookups: int) -> dict[str, float]:
+    began = time.perf_counter()
     run()
-    return Measured(time.perf_counter() - began, time.process_time() - cpu, 0.0)
+    return {"each_us": (time.perf_counter() - began) / lookups * 1e6}
 
 
-def _tell(announce: Callable[[str], None], work: str, result: Result, lookups: int) -> None:
-    each_us = result.measured.wall_s / lookups * 1e6
-    announce(f"{work} round {result.round}: {result.peer:28} {each_us:9.2f} microseconds each")
+def _result(peer: str, number: int, figures: dict[str, float], *, equal: bool) -> Result:
+    return Result(peer=peer, round=number, figures=figures, equal=equal)
 
 
 def _in_any_order(count: int) -> list[str]:
+    """So that as little of them is in the processor's caches as in a server."""
     names = [f"customer-{n}" for n in range(count)]
     random.Random(1).shuffle(names)
     return names
 
 
 @contextmanager
-def _control(kind: str) -> Iterator[sa.Engine]:
-    """A control database with 100,000 customers, each bound to one of 1,000 data sources."""
-    with tempfile.TemporaryDirectory() as directory, database("control") as url:
-        engine = control_engine(f"sqlite:///{Path(directory) / 'control.db'}" if kind == "sqlite" else url)
+def _control(kind: str, task: Task) -> Iterator[sa.Engine]:
+    """A control database with many customers, each bound to one of 1,000 data sources."""
+    task.announce(f"making {task.extent.count:,} customers")
+    with database("control") as url:
+        engine = control_engine(f"sqlite:///{task.directory / 'control.db'}" if kind == "sqlite" else url)
         upgrade(engine)
         with writing(engine) as connection:
-            _fill(connection)
+            _fill(connection, task.extent.count)
         yield engine
         engine.dispose()
 
 
-def _fill(connection: sa.Connection) -> None:
+def _fill(connection: sa.Connection, customers: int) -> None:
     sources = [f"source_{n}" for n in range(DATA_SOURCES)]
     common = {"schema": _SCHEMA, "isolation": "shared", "origin": "api", "body": {}, "nickname": "One"}
     connection.execute(
@@ -158,7 +131,7 @@ def _fill(connection: sa.Connection) -> None:
     )
     made = {"visibility_group": _GROUP, "name": "C", "properties": {}, "origin": "api"}
     made["made_at"] = datetime.now(UTC)
-    names = [f"customer-{n}" for n in range(CUSTOMERS)]
+    names = [f"customer-{n}" for n in range(customers)]
     connection.execute(sa.insert(customer), [{"id": f"id-{n}", "provided_id": n, **made} for n in names])
     connection.execute(
         sa.insert(binding),

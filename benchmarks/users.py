@@ -22,6 +22,13 @@ CREATE TABLE users (
   is_active bool, created_at timestamptz, updated_at timestamptz)
 """
 
+# However a target keeps them: with another scale, or as a time without its zone.
+_CANONICAL = {
+    "ltv": "trim_scale(ltv)",
+    "created_at": "created_at::timestamptz",
+    "updated_at": "updated_at::timestamptz",
+}
+
 # Nulls, empty texts, and ties of three on updated_at, as in any table.
 FILL = """
 INSERT INTO users
@@ -33,9 +40,23 @@ SELECT i,
        ((i * 7919) % 1000000) / 100.0,
        i % 3 <> 0,
        timestamptz '2023-01-01 00:00:00+00' + i * interval '13.37 seconds',
-       timestamptz '2024-01-01 00:00:00+00' + (i / 3) * interval '41.000001 seconds'
+       timestamptz '2024-01-01 00:00:00+00' + (i / 3) * interval '1 second' * ({span_s} / ({rows} / 3 + 1))
   FROM generate_series(1::bigint, {rows}) AS i
 """
+
+
+SPAN_S = 13_666_666.9
+"""From the first row's cursor to the last one's, however many rows there are: those in the future would be
+read in a lane of their own."""
+
+CHANGE = """
+UPDATE users SET plan = CASE plan WHEN 'pro' THEN 'basic' ELSE 'pro' END, ltv = ltv + 1, updated_at = now()
+ WHERE id IN (SELECT id FROM users ORDER BY random() LIMIT {changed})
+"""
+
+
+def fill(count: int) -> str:
+    return FILL.format(rows=int(count), span_s=SPAN_S)
 
 
 def make(url: str, count: int) -> None:
@@ -43,16 +64,24 @@ def make(url: str, count: int) -> None:
     run(
         url,
         TABLE,
-        FILL.format(rows=int(count)),
+        fill(count),
         "CREATE INDEX users_updated_at_id_idx ON users (updated_at, id)",
         "VACUUM ANALYZE users",
         "CHECKPOINT",
     )
 
 
+def change(url: str, count: int, *, share: int) -> None:
+    """One row of `share`, at random, is updated, all in one transaction.
+
+    VACUUM does what autovacuum would before long: else whoever reads first would pay for it.
+    """
+    run(url, CHANGE.format(changed=count // share), "VACUUM ANALYZE users", "CHECKPOINT")
+
+
 def checksum(url: str, table: str, columns: tuple[str, ...] = COLUMNS) -> tuple[int, int]:
     """Number of rows, and a sum over hashes of all their values: equal when the rows are, in any order."""
-    values = ", ".join("trim_scale(ltv)" if c == "ltv" else f'"{c}"' for c in columns)
+    values = ", ".join(_CANONICAL.get(column, f'"{column}"') for column in columns)
     ((count, total),) = rows(
         url, f"SELECT count(*), coalesce(sum(hashtextextended(ROW({values})::text, 0)), 0) FROM {table}"
     )

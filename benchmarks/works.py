@@ -1,45 +1,98 @@
-"""The works: what is done, on which rows, by every peer in turn, round after round."""
+"""The works, and what each is to reach. `python -m benchmarks --work` takes them by name."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from benchmarks.work import Extent, Target, Work
 
-from benchmarks import users
-from benchmarks.database import database
-from benchmarks.http_record import http_record
-from benchmarks.outcome import Outcome, Result
-from benchmarks.peers import Peer
-from benchmarks.reconcile import reconcile
-from benchmarks.routing import cold_route_postgres, cold_route_sqlite, warm_route
+_MILLION, _SMOKE = Extent(1_000_000), Extent(2_000)
 
 
-def first_load(peers: Sequence[Peer], *, rows: int, rounds: int, announce: Callable[[str], None]) -> Outcome:
-    """W1: every row of `users` merged by key into an empty table, peers alternating."""
-    results = []
-    with database("source") as source_url, tempfile.TemporaryDirectory() as directory:
-        announce(f"W1: making {rows:,} users")
-        users.make(source_url, rows)
-        wanted = users.checksum(source_url, "users")
-        for number in range(1, rounds + 1):
-            for peer in peers:
-                measured, found = peer.first_load(source_url, Path(directory))
-                results.append(Result(peer.name, number, measured, equal=found == wanted))
-                verdict = "equal" if found == wanted else f"NOT EQUAL: {found}, not {wanted}"
-                announce(
-                    f"W1 round {number}: {peer.name:28} {measured.wall_s:7.2f} s"
-                    f" {measured.peak_rss_mib:6.0f} MiB  {verdict}"
-                )
-    return Outcome("W1", rows, tuple(results))
+def _times(what: str, at_most: float, *, beside: str = "reference", figure: str = "wall_s") -> Target:
+    return Target(what=what, at_most=at_most, beside=beside, figure=figure)
 
 
-WORKS = {
-    "W1": first_load,
-    "http-record": http_record,
-    "reconcile": reconcile,
-    "route-cold-postgres": cold_route_postgres,
-    "route-cold-sqlite": cold_route_sqlite,
-    "route-warm": warm_route,
-}
-"""By name, as `python -m benchmarks --work` takes them."""
+_ALL = (
+    Work(
+        name="W1",
+        title="1,000,000 rows into an empty model, `headrace sync` from start to exit",
+        place="benchmarks.merging:first_load",
+        full=_MILLION,
+        small=_SMOKE,
+        targets=(_times("seconds", 1.0),),
+    ),
+    Work(
+        name="W2",
+        title="100,000 of 1,000,000 rows changed, `headrace sync` from start to exit",
+        place="benchmarks.merging:changes",
+        full=_MILLION,
+        small=_SMOKE,
+        targets=(_times("seconds", 1.4),),
+    ),
+    Work(
+        name="reconcile",
+        title="1,000,000 unchanged keys compared, beside a COPY of them out and in",
+        place="benchmarks.reconcile:reconcile",
+        full=_MILLION,
+        small=_SMOKE,
+        targets=(_times("seconds", 2.0),),
+    ),
+    Work(
+        name="http-record",
+        title="a record by key over HTTP, beside a bare endpoint with the same SQL",
+        place="benchmarks.http_record:http_record",
+        full=Extent(10_000, seconds=4),
+        small=Extent(100, seconds=0.3),
+        targets=(Target(what="requests/s", figure="requests_per_s", beside="bare endpoint", at_least=0.7),),
+    ),
+    Work(
+        name="route-warm",
+        title="the route of one of 100,000 customers, known; beside a dictionary's lookup",
+        place="benchmarks.routing:warm_route",
+        full=Extent(100_000),
+        small=_SMOKE,
+        targets=(_times("time", 10, beside="dictionary", figure="each_us"),),
+    ),
+    Work(
+        name="route-cold-sqlite",
+        title="the same, not known; beside a SELECT by key",
+        place="benchmarks.routing:cold_route_sqlite",
+        full=Extent(100_000),
+        small=_SMOKE,
+        targets=(_times("time", 3, beside="SELECT by key", figure="each_us"),),
+    ),
+    Work(
+        name="route-cold-postgres",
+        title="the same, not known, over PostgreSQL",
+        place="benchmarks.routing:cold_route_postgres",
+        full=Extent(100_000),
+        small=_SMOKE,
+        targets=(_times("time", 3, beside="SELECT by key", figure="each_us"),),
+    ),
+    Work(
+        name="W1-peers",
+        title="W1 beside the peers",
+        place="benchmarks.merging:first_load_of_peers",
+        full=_MILLION,
+        small=_SMOKE,
+        suite="peers",
+    ),
+    Work(
+        name="W2-peers",
+        title="W2 beside the peers",
+        place="benchmarks.merging:changes_of_peers",
+        full=_MILLION,
+        small=_SMOKE,
+        suite="peers",
+    ),
+    Work(
+        name="growth-W1",
+        title="W1 as rows grow",
+        place="benchmarks.merging:growth",
+        full=_MILLION,
+        small=_SMOKE,
+        suite="growth",
+    ),
+)
+
+WORKS = {work.name: work for work in _ALL}
+SUITES = tuple(dict.fromkeys(work.suite for work in _ALL))
