@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from benchmarks.measured import CommandFailedError, Measured
 from benchmarks.outcome import Result
+from benchmarks.users import Checksum, Form
 
-Checksum = tuple[int, int]
+Wanted = Callable[[Form], Checksum]
+"""The checksum of the source."""
 
 
 class NotInstalledError(Exception):
@@ -23,7 +26,7 @@ class Copy(Protocol):
         """Everything that changed since the last merge is in the target, by its key; what that took."""
         ...
 
-    def checksum(self) -> Checksum:
+    def checksum(self, form: Form = Form.EXACT) -> Checksum:
         """Of the target's users."""
         ...
 
@@ -42,15 +45,26 @@ class Contestant(Protocol):
         ...
 
 
-def measure(contestant: Contestant, copy: Copy, number: int, *, wanted: Checksum) -> Result:
+def measure(contestant: Contestant, copy: Copy, number: int, *, wanted: Wanted) -> Result:
     """Of one merge; when it fails, the others go on."""
     try:
         measured = copy.merge()
     except CommandFailedError as error:
         return absent(contestant, number, error)
-    found = copy.checksum()
-    note = "" if found == wanted else f"found {found}, not {wanted}"
-    return Result(peer=contestant.name, round=number, figures=measured.figures(), equal=not note, note=note)
+    equal = copy.checksum() == wanted(Form.EXACT)
+    return Result(
+        peer=contestant.name,
+        round=number,
+        figures=measured.figures(),
+        equal=equal,
+        note="" if equal else _difference(copy, wanted),
+    )
+
+
+def _difference(copy: Copy, wanted: Wanted) -> str:
+    if copy.checksum(Form.EMPTY_IS_NULL) == wanted(Form.EMPTY_IS_NULL):
+        return "NOT EQUAL: empty texts became null"
+    return f"NOT EQUAL: {copy.checksum()}, not {wanted(Form.EXACT)} (rows, checksum)"
 
 
 def absent(contestant: Contestant, number: int, error: NotInstalledError | CommandFailedError) -> Result:

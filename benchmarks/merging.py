@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import users
-from benchmarks.contestant import Checksum, Contestant, Copy, NotInstalledError, absent, measure
+from benchmarks.contestant import Contestant, Copy, NotInstalledError, Wanted, absent, measure
 from benchmarks.database import database
 from benchmarks.measured import CommandFailedError
 from benchmarks.ours import Headrace
@@ -55,10 +55,10 @@ def growth(task: Task) -> Iterator[Result]:
                     yield replace(_load(task, contestant, url, number, wanted[count]), point=count)
 
 
-def _make(task: Task, source_url: str, count: int) -> Checksum:
+def _make(task: Task, source_url: str, count: int) -> Wanted:
     task.announce(f"making {count:,} users")
     users.make(source_url, count)
-    return users.checksum(source_url, "users")
+    return users.wanted(source_url)
 
 
 def _first_load(task: Task, contestants: Sequence[Contestant]) -> Iterator[Result]:
@@ -69,7 +69,7 @@ def _first_load(task: Task, contestants: Sequence[Contestant]) -> Iterator[Resul
                 yield _load(task, contestant, source_url, number, wanted)
 
 
-def _load(task: Task, contestant: Contestant, source_url: str, number: int, wanted: Checksum) -> Result:
+def _load(task: Task, contestant: Contestant, source_url: str, number: int, wanted: Wanted) -> Result:
     with tempfile.TemporaryDirectory(dir=task.directory) as directory:
         try:
             with contestant.begin(source_url, Path(directory)) as copy:
@@ -85,7 +85,7 @@ def _changes(task: Task, contestants: Sequence[Contestant]) -> Iterator[Result]:
         begun = [(one, _begun(stack, task, one, source_url)) for one in contestants]
         for number in task.rounds:
             users.change(source_url, task.extent.count, share=CHANGED_SHARE)
-            wanted = users.checksum(source_url, "users")
+            wanted = users.wanted(source_url)
             for contestant, copy in begun:
                 if isinstance(copy, Exception):
                     yield absent(contestant, number, copy)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import users
-from benchmarks.contestant import Checksum
 from benchmarks.database import database, settle
 from benchmarks.measured import Measured, run_measured
 from benchmarks.project import define, headrace
+from benchmarks.users import Checksum, Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class HeadraceCopy:
         settle(self.store_url)
         return sync(self.project, self.environment)
 
-    def checksum(self) -> Checksum:
-        return users.checksum(self.store_url, "headrace.users")
+    def checksum(self, form: Form = Form.EXACT) -> Checksum:
+        return users.checksum(self.store_url, "headrace.users", form)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import users
-from benchmarks.contestant import Checksum
 from benchmarks.database import database, rows, run, settle
 from benchmarks.measured import Measured, run_measured
+from benchmarks.users import Checksum, Form
 
 PSQL = "psql -X -q -v ON_ERROR_STOP=1"
 
@@ -36,8 +36,8 @@ class ReferenceCopy:
         self.since = until
         return measured
 
-    def checksum(self) -> Checksum:
-        return users.checksum(self.target_url, "users")
+    def checksum(self, form: Form = Form.EXACT) -> Checksum:
+        return users.checksum(self.target_url, "users", form)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import StrEnum
+from functools import cache, partial
+
 from benchmarks.database import rows, run
 
 COLUMNS = (
@@ -79,10 +83,31 @@ def change(url: str, count: int, *, share: int) -> None:
     run(url, CHANGE.format(changed=count // share), "VACUUM ANALYZE users", "CHECKPOINT")
 
 
-def checksum(url: str, table: str, columns: tuple[str, ...] = COLUMNS) -> tuple[int, int]:
+class Form(StrEnum):
+    """How values are compared."""
+
+    EXACT = "exact"
+    EMPTY_IS_NULL = "empty texts as null"
+
+
+Checksum = tuple[int, int]
+
+
+def checksum(url: str, table: str, form: Form = Form.EXACT) -> Checksum:
     """Number of rows, and a sum over hashes of all their values: equal when the rows are, in any order."""
-    values = ", ".join(_CANONICAL.get(column, f'"{column}"') for column in columns)
+    values = ", ".join(_value(column, form) for column in COLUMNS)
     ((count, total),) = rows(
         url, f"SELECT count(*), coalesce(sum(hashtextextended(ROW({values})::text, 0)), 0) FROM {table}"
     )
     return int(count), int(total)
+
+
+def wanted(source_url: str) -> Callable[[Form], Checksum]:
+    """The source's, as it is when it is first asked for."""
+    return cache(partial(checksum, source_url, "users"))
+
+
+def _value(column: str, form: Form) -> str:
+    if form is Form.EMPTY_IS_NULL and column in ("first_name", "last_name"):
+        return f"NULLIF({column}, '')"
+    return _CANONICAL.get(column, column)

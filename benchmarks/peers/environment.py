@@ -8,10 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks import users
-from benchmarks.contestant import Checksum, NotInstalledError
+from benchmarks.contestant import NotInstalledError
 from benchmarks.database import settle
 from benchmarks.kept import PROJECT
 from benchmarks.measured import Measured, run_measured
+from benchmarks.users import Checksum, Form
 
 ENVIRONMENTS = PROJECT / ".bench-peers"
 
@@ -62,5 +63,5 @@ class PeerCopy:
             log=self.directory / "log",
         )
 
-    def checksum(self) -> Checksum:
-        return users.checksum(self.target_url, self.table)
+    def checksum(self, form: Form = Form.EXACT) -> Checksum:
+        return users.checksum(self.target_url, self.table, form)
