@@ -18,8 +18,6 @@ _DURATION: Final = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
 _MAX_MS: Final = 100 * 366 * _UNITS_MS["d"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-JITTER_SHARE: Final = 0.1
-JITTER_MAX_S: Final = 30.0
 BACKOFF_MIN_S: Final = 1.0
 BACKOFF_MAX_S: Final = 300.0
 
@@ -71,11 +69,10 @@ def next_tick(every: Duration, feed_id: FeedId, *, after: datetime) -> datetime:
 
 
 def jitter(every: Duration, feed_id: FeedId) -> timedelta:
-    """The same for a feed always: less than a tenth of its interval and 30 s, so that the feeds of one
-    interval do not all poll at once."""
+    """The same for a feed always, anywhere in its interval: so many feeds of one interval are as much work
+    at any time of it. (`cron` is for who wants to say when; `every` says how often.)"""
     word = int.from_bytes(hashlib.blake2b(feed_id.encode(), digest_size=8).digest())
-    most_s = min(every.seconds * JITTER_SHARE, JITTER_MAX_S)
-    return timedelta(milliseconds=int(word / 2**64 * most_s * 1000))
+    return timedelta(milliseconds=word * every.milliseconds >> 64)
 
 
 def next_cron(expression: str, *, after: datetime) -> datetime:
