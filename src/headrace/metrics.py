@@ -30,7 +30,7 @@ _AGES_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
 
 RUNS: Final = Counter(
     "headrace_runs",
-    "Polls that found something or failed.",
+    "Polls, by what began them and how they ended (outcome: succeeded or failed).",
     ["source", "trigger", "outcome"],
     registry=REGISTRY,
 )
@@ -120,3 +120,10 @@ HTTP_DURATION: Final = Histogram(
 )
 BUILD: Final = Info("headrace_build", "Versions, as labels; always 1.", registry=REGISTRY)
 BUILD.info({"version": version("headrace"), "python": platform.python_version()})
+
+
+def begin_at_zero(source: str) -> None:
+    """What seldom happens to a source is counted from zero: of a counter that appears with its first event no
+    alert could see an increase."""
+    for counter in (CLOCK_STEPS, CLASS_FALLS, SOURCES_RESTORED):
+        counter.labels(source=source)

@@ -92,6 +92,7 @@ class FetchStep:
         if claimed is None:
             metrics.SCHEDULE_SKIPPED.labels(reason="running").inc()
             return PollReport(feed_id=feed_id, held=False)
+        metrics.begin_at_zero(claimed.source_id)
         run_id = RunId(str(uuid4()))
         trigger = _begun_by(claimed, trigger)
         started = self.clock.monotonic()
