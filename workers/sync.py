@@ -17,7 +17,7 @@ from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, Sou
 from headrace.errors import HeadraceError
 from headrace.steps.catalogue import Target
 from headrace.steps.fetch import PollReport
-from headrace.steps.limits import Progress, no_progress
+from headrace.steps.limits import CUT, Progress, no_progress
 from headrace.steps.merge_report import MergeReport, MergeState
 from headrace.wiring import Application
 
@@ -96,6 +96,7 @@ def run_sync(
                 if target[1] in models:
                     merging.merge(*target)
             merges = merging.finished()
+            feeds = _cut(app, feeds)
     by_workers = _merged_by_workers(app, began, merges, models)
     return SyncReport(feeds=feeds, merges=merges, models=models, by_workers=by_workers)
 
@@ -176,6 +177,17 @@ def _not_read(app: Application, result: FeedResult) -> FeedResult:
     if feed.stopped_by_drift:
         return replace(result, error=f"it is stopped: {feed.paused_reason}")
     return replace(result, paused=feed.paused_reason)
+
+
+def _cut(app: Application, results: tuple[FeedResult, ...]) -> tuple[FeedResult, ...]:
+    """The feeds whose data sources took no batches have failed: what was for them is left out."""
+    cut = {feed.feed_id: feed.cut for feed in app.status.feed_status() if feed.cut}
+    return tuple(
+        replace(result, error=result.error or f"{', '.join(cut[result.feed_id])} {CUT}")
+        if result.feed_id in cut
+        else result
+        for result in results
+    )
 
 
 def _added(result: FeedResult, report: PollReport) -> FeedResult:

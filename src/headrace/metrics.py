@@ -53,6 +53,12 @@ CLOCK_STEPS: Final = Counter(
     "headrace_source_clock_steps", "Times that a source's clock was found set back.", ["source"],
     registry=REGISTRY,
 )  # fmt: skip
+LOGS_CUT: Final = Counter(
+    "headrace_logs_cut",
+    "Logs cut because their data source took no batches while others of the feed did.",
+    ["source"],
+    registry=REGISTRY,
+)
 CLASS_FALLS: Final = Counter(
     "headrace_feed_class_falls",
     "Times that a feed could promise less than at its poll before.",

@@ -17,8 +17,9 @@ from typing import Any
 
 from headrace import wiring
 from headrace.definition.loader import load
-from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
+from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId, RunId
 from headrace.errors import LeaseLostError
+from headrace.ports import PollOutcome
 from headrace.settings import Settings
 
 NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -331,6 +332,20 @@ class World:
         )
         return routing.data_sources.get(customer)
 
+    def cut(self, feed_id: FeedId, data_source_id: DataSourceId) -> bool:
+        """The data source has taken no batches for long, and what waits there is too much."""
+        for column in ("journalled_at", "merged_at"):
+            self.control.execute(
+                f"UPDATE batch SET {column} = '2000-01-01T00:00:00.000Z' WHERE feed_id = ? AND {column} > ''",
+                (feed_id,),
+            )
+        claimed = self.app.feeds.claim(feed_id, lease_s=60)
+        assert claimed is not None
+        cut = self.app.feeds.cut_stalled(claimed.lease, {data_source_id})
+        outcome = PollOutcome(run_id=RunId("cut"), succeeded=True, complete=False)
+        self.app.feeds.release(claimed.lease, outcome)
+        return bool(cut)
+
     def in_east(self, statements: str) -> None:
         """What its owner does to the data source."""
         with closing(sqlite3.connect(self.directory / "east.db", isolation_level=None)) as east:
@@ -375,7 +390,7 @@ class World:
         """Nothing but refused rows is rejected, and only records that they feed differ from the oracle; a
         row that each of several workers died at, by chance, may be among them."""
         refused, found = self.refused(), {"users": "name", "purchases": "item"}
-        if any(code == "killed" for _, code, _ in refused):
+        if self.app.moves.under_way() or any(code == "killed" for _, code, _ in refused):
             return
         concerned = set()
         for source, _, key in refused:
@@ -405,7 +420,9 @@ class World:
                 self.app.merge(*target)
             self.control.execute("UPDATE batch SET next_attempt_at = NULL WHERE next_attempt_at IS NOT NULL")
             asked = self._feeds("again")
-            if not self.pending() and not asked and not self.app.moves.under_way():
+            # A move waits for rows that its data source refuses.
+            ended = not self.app.moves.under_way() or self.refused()
+            if not self.pending() and not asked and ended:
                 return
         raise AssertionError(
             f"the world does not come to rest: {self.pending()} batches wait, feeds {asked} are asked again, "

@@ -22,6 +22,7 @@ from headrace import wiring
 from headrace.control.engine import control_engine
 from headrace.control.move_tables import MoveState
 from headrace.domain.shape import load_json
+from headrace.domain.vocabulary import DataSourceId
 from headrace.steps import catalogue
 from tests.properties.history import ALLOW, NOW, REFUSE, World, copy_world
 
@@ -43,7 +44,7 @@ SOMETIMES = st.one_of(st.none(), CALLS)
 FEEDS = st.integers(0, 2)
 DATABASES = st.sampled_from(["control", "east", "west"])
 
-tally = {"histories": 0, "steps": 0, "crashes": 0, "crashed_between": 0, "refused": 0, "moved": 0}
+tally = {"histories": 0, "steps": 0, "crashes": 0, "crashed_between": 0, "refused": 0, "moved": 0, "cut": 0}
 
 
 class Histories(RuleBasedStateMachine):
@@ -150,6 +151,11 @@ class Histories(RuleBasedStateMachine):
     @rule(customer=TENANTS, calls=SOMETIMES)
     def move(self, customer: str, calls: int | None) -> None:
         self._done(died=self.world.crashing(calls, lambda: self.world.move(customer)))
+
+    @rule(feed=FEEDS, data_source=st.sampled_from(["east", "west"]))
+    def cut(self, feed: int, data_source: str) -> None:
+        feed_id = self.world.feeds[feed]
+        tally["cut"] += self.world.cut(feed_id, DataSourceId(data_source))
 
     @rule()
     def kill(self) -> None:

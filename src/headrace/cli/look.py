@@ -33,6 +33,7 @@ def status(config: Config = None, json: Json = False) -> None:
     """
     from headrace.cli import screen
     from headrace.cli.session import applied
+    from headrace.steps.limits import CUT
 
     with applied(config) as app:
         feeds = app.status.feed_status()
@@ -61,6 +62,7 @@ def status(config: Config = None, json: Json = False) -> None:
             ("paused: ", feed.paused_reason),
             (f"{feed.feed_class}: ", feed.class_reason),
             *(("", note) for note in feed.source_notes),
+            *((f"data source {id_} ", CUT) for id_ in feed.cut),
         ):
             if why:
                 screen.print_line(f"{feed.source_id}: {what}{why}", markup=False)
@@ -227,6 +229,7 @@ def _status_as_json(
         "saved": _position(feed.saved),
         "first_read_done": feed.first_stream_done,
         "reconciling": feed.reconciling,
+        "cut": list(feed.cut),
         "pending_batches": feed.pending_batches,
         "pending_rows": feed.pending_rows,
         "pending_since": feed.pending_since,

@@ -128,8 +128,12 @@ def open_entry(connection: sa.Connection, lease: Lease, *, lease_s: float) -> sa
     """
     row = connection.execute(_OPEN_ENTRY, {**holder(lease), "lease_s": lease_s}).one_or_none()
     if row is None:
-        raise LeaseLostError(f"feed {lease.feed_id}: the lease of epoch {lease.epoch} was taken over")
+        raise lease_lost(lease)
     return row
+
+
+def lease_lost(lease: Lease) -> LeaseLostError:
+    return LeaseLostError(f"feed {lease.feed_id}: the lease of epoch {lease.epoch} was taken over")
 
 
 def hold_routing(connection: sa.Connection, version: int) -> None:
@@ -319,7 +323,9 @@ def _finish(
     begun = _begun(held, lease, done)
     values: dict[str, Any] = {}
     if done.into is not None:
-        connection.execute(_INTO_LOG_IS_DONE, {"of_feed": held.id, "into": done.into, "begun": begun})
+        into = {"of_feed": held.id, "into": done.into, "begun": begun}
+        if connection.execute(_INTO_LOG_IS_DONE, into).rowcount == 0:
+            values["again"] = True
         return values
     if held.reconcile_wanted is not None:
         answered = done.full or held.reconcile_wanted == "keys"

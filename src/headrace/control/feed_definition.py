@@ -12,7 +12,7 @@ from headrace.control.dropping import drop_again, drops_of
 from headrace.control.engine import clock
 from headrace.control.feed_moves import join_moves, read_again_for_moves
 from headrace.control.feeds import end_run_of_lost_lease
-from headrace.control.journal import drop_pending, new_log_values
+from headrace.control.new_log import drop_pending, new_log_values
 from headrace.control.state import columns_of
 from headrace.control.tables import PausedBy, batch, feed, feed_log, key_request, rejected_row
 from headrace.control.types import from_now, now
@@ -151,7 +151,7 @@ def _end(connection: sa.Connection, feed_id: FeedId) -> None:
     connection.execute(
         sa.update(feed_log)
         .where(feed_log.c.feed_id == feed_id)
-        .values(merged_seq=feed_log.c.seq, wants_reconcile=False, reason="the feed ended")
+        .values(merged_seq=feed_log.c.seq, wants_reconcile=False, cut_at=None, reason="the feed ended")
     )
 
 

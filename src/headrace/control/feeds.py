@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from headrace.control import append
+from headrace.control import append, log_cut
 from headrace.control.append import HOLDS, RENEW, holder
 from headrace.control.engine import reading, writing
 from headrace.control.feed_moves import feed_moves, has_moves, note_move
@@ -29,7 +29,6 @@ from headrace.control.tables import (
 from headrace.control.types import Timestamp, from_now, now, seconds_named
 from headrace.domain.schedule import backoff_s, next_due
 from headrace.domain.vocabulary import AppId, BatchId, DataSourceId, FeedId, LeaseId, SourceId
-from headrace.errors import LeaseLostError
 from headrace.ports import (
     ClaimedFeed,
     FeedMove,
@@ -78,9 +77,12 @@ _LOGS = (
     .where(feed_log.c.feed_id == sa.bindparam("of_feed"))
     .order_by("data_source_id")
 )
-_NEW_LOGS = _LOGS.where(feed_log.c.wants_reconcile)
+_LOGS_AT_CLAIM = _LOGS.add_columns(feed_log.c.cut_at.is_not(None).label("is_cut")).where(
+    sa.or_(feed_log.c.wants_reconcile, feed_log.c.cut_at.is_not(None))
+)
 
 _HELD = sa.select(feed, now().label("now")).where(HOLDS)
+_HOLD = sa.select(feed).where(HOLDS).with_for_update()
 _GIVE_BACK = (
     sa.update(feed)
     .where(HOLDS)
@@ -172,13 +174,13 @@ class SqlFeeds:
                 connection.execute(_ASK_AGAIN, of_feed)
                 return None
             end_run_of_lost_lease(connection, feed_id)
-            into = tuple(connection.execute(_NEW_LOGS, of_feed).scalars())
-        return _claimed(row, into)
+            logs = connection.execute(_LOGS_AT_CLAIM, of_feed).all()
+        return _claimed(row, logs)
 
     def renew(self, lease: Lease, *, lease_s: float) -> None:
         with writing(self._engine) as connection:
             if connection.execute(RENEW, {**holder(lease), "lease_s": lease_s}).rowcount == 0:
-                raise LeaseLostError(f"feed {lease.feed_id}: the lease of epoch {lease.epoch} was taken over")
+                raise append.lease_lost(lease)
 
     def append(self, lease: Lease, entry: JournalEntry, *, lease_s: float) -> tuple[BatchId, ...]:
         with writing(self._engine) as connection:
@@ -262,6 +264,13 @@ class SqlFeeds:
         with reading(self._engine) as connection:
             return frozenset(connection.execute(_BLOCKED, values).scalars())
 
+    def cut_stalled(self, lease: Lease, over: Collection[DataSourceId]) -> frozenset[DataSourceId]:
+        with writing(self._engine) as connection:
+            held = connection.execute(_HOLD, holder(lease)).one_or_none()
+            if held is None:
+                raise append.lease_lost(lease)
+            return log_cut.cut_stalled(connection, held, over, new_id=self._new_id)
+
 
 def _row_set_aside(row: sa.Row[Any]) -> RowSetAside:
     return RowSetAside(
@@ -272,7 +281,7 @@ def _row_set_aside(row: sa.Row[Any]) -> RowSetAside:
     )
 
 
-def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:
+def _claimed(row: sa.Row[Any], logs: Sequence[sa.Row[Any]]) -> ClaimedFeed:
     reconcile = row.reconcile_wanted
     if row.reconcile_is_due and reconcile != "full":
         reconcile = row.reconcile_kind
@@ -282,7 +291,7 @@ def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:
         app_id=AppId(row.app_id),
         state=state_of(row),
         reconcile=reconcile,
-        reconcile_into=into,
+        reconcile_into=tuple(DataSourceId(log.data_source_id) for log in logs if not log.is_cut),
         confirm=row.reconcile_confirm,
         fingerprint=row.fingerprint,
         definition_version=row.definition_version,
@@ -290,6 +299,7 @@ def _claimed(row: sa.Row[Any], into: tuple[DataSourceId, ...]) -> ClaimedFeed:
         feed_class=feed_class_of(row),
         source_seen=row.source_seen,
         has_moves=bool(row.has_moves),
+        cut=tuple(DataSourceId(log.data_source_id) for log in logs if log.is_cut),
     )
 
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from headrace.control.dropping import drop_again, drops_of
+from headrace.control import log_cut
 from headrace.control.engine import reading, writing
-from headrace.control.feeds import new_uuid
 from headrace.control.key_requests import add_key_requests, set_again
+from headrace.control.new_id import new_uuid
+from headrace.control.new_log import begin_new_log, new_log_values
 from headrace.control.refusals import may_supersede, refused_rows, resolve, set_aside
 from headrace.control.slices import slices
 from headrace.control.tables import batch, batch_payload, feed, feed_log, run
@@ -208,36 +209,24 @@ class SqlJournal:
     def begin_new_log(self, log: FeedLog, reason: str) -> bool:
         with writing(self._engine) as connection:
             epoch = set_again(connection, log.feed_id)
-            begin = (
-                sa.update(feed_log)
-                .where(feed_log.c.feed_id == log.feed_id, feed_log.c.data_source_id == log.data_source_id)
-                .where(feed_log.c.log_id == log.log_id)
+            begun = begin_new_log(
+                connection,
+                feed_id=log.feed_id,
+                data_source_id=log.data_source_id,
+                log_id=log.log_id,
+                values=new_log_values(reason=reason, log_id=self._new_id(), epoch=epoch),
+                new_id=self._new_id,
             )
-            values = new_log_values(reason=reason, log_id=self._new_id(), epoch=epoch)
-            if connection.execute(begin.values(values)).rowcount == 0:
+            if not begun:
                 connection.rollback()
-                return False
-            drops = drops_of(connection, log.feed_id, log.data_source_id)
-            drop_pending(connection, batch.c.log_id == log.log_id)
-            drop_again(connection, log.feed_id, drops, new_id=self._new_id)
-            return True
+            return begun
 
-
-def new_log_values(*, reason: str, log_id: str, epoch: int) -> dict[str, Any]:
-    """What a row of `feed_log` is after its log was begun anew under this epoch of the feed."""
-    return {
-        "log_id": log_id,
-        "seq": 0,
-        "merged_seq": 0,
-        "wants_reconcile": True,
-        "asked_epoch": epoch,
-        "reason": reason,
-    }
-
-
-def drop_pending(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    """Delete unmerged batches; their payloads go with them (ON DELETE CASCADE)."""
-    connection.execute(sa.delete(batch).where(which, batch.c.state == "pending"))
+    def resume_log(self, log: FeedLog) -> bool:
+        with writing(self._engine) as connection:
+            resumed = log_cut.resume(connection, log)
+            if not resumed:
+                connection.rollback()
+            return resumed
 
 
 def _mark_log(connection: sa.Connection, log_id: LogId, seq: int) -> list[RunId]:
@@ -262,6 +251,7 @@ def _feed_log(row: sa.Row[Any]) -> FeedLog:
         seq=row.seq,
         merged_seq=row.merged_seq,
         loads=not row.first_stream_done,
+        cut=row.cut_at is not None,
     )
 
 

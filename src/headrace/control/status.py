@@ -29,6 +29,7 @@ class FeedStatus:
             restored, that a column's type is wider than when the definitions were applied.
         pending_since: when the oldest unmerged batch was journalled.
         stopped_by_drift: Headrace paused it, as its source no longer fits its definition.
+        cut: data sources that took no batches, so that nothing is journalled for them.
         backing_off: the merge of some batch failed and is tried again later; `merge_error` says why.
         checked_at: the end of the last poll, `last_success_at` of the last one that succeeded.
     """
@@ -46,6 +47,7 @@ class FeedStatus:
     first_stream_done: bool
     polling: bool
     reconciling: bool
+    cut: tuple[DataSourceId, ...]
     paused: bool
     stopped_by_drift: bool
     paused_reason: str | None
@@ -79,6 +81,13 @@ class FeedLevel:
     rejected: int
 
 
+_CUT = (
+    sa.select(feed_log.c.feed_id, feed_log.c.data_source_id)
+    .where(feed_log.c.cut_at.is_not(None))
+    .order_by(feed_log.c.data_source_id)
+)
+
+
 class SqlStatus:
     """The state of all feeds in the control database, in a number of statements that does not grow."""
 
@@ -105,8 +114,11 @@ class SqlStatus:
             .where(feed.c.state == "active")
             .order_by(feed.c.source_id, feed.c.app_id)
         )
+        cut: dict[str, list[DataSourceId]] = {}
         with reading(self._engine) as connection:
-            return [_status(row) for row in connection.execute(query)]
+            for feed_id, data_source_id in connection.execute(_CUT):
+                cut.setdefault(feed_id, []).append(DataSourceId(data_source_id))
+            return [_status(row, tuple(cut.get(row.id, ()))) for row in connection.execute(query)]
 
     def feed_levels(self) -> list[FeedLevel]:
         """Active feeds, for gauges: a fraction of what `feed_status` reads, which counts with thousands."""
@@ -196,7 +208,7 @@ def _rejected() -> sa.Subquery:
     )
 
 
-def _status(row: sa.Row[Any]) -> FeedStatus:
+def _status(row: sa.Row[Any], cut: tuple[DataSourceId, ...]) -> FeedStatus:
     return FeedStatus(
         feed_id=FeedId(row.id),
         source_id=SourceId(row.source_id),
@@ -211,6 +223,7 @@ def _status(row: sa.Row[Any]) -> FeedStatus:
         first_stream_done=row.first_stream_done,
         polling=bool(row.polling),
         reconciling=bool(row.reconciliation or row.reconcile_wanted or row.waits_for_log),
+        cut=cut,
         paused=row.paused,
         stopped_by_drift=row.paused_by == PausedBy.DRIFT,
         paused_reason=row.paused_reason,

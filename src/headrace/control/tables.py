@@ -245,6 +245,7 @@ feed_log = sa.Table(
     flag("wants_reconcile"),
     count("asked_epoch"),
     Column("reason", Text, comment="why the log was begun anew"),
+    Column("cut_at", Timestamp, comment="since when nothing is journalled for the data source"),
     CheckConstraint("0 <= merged_seq AND merged_seq <= seq", name="seq"),
     Index("feed_log_merge_idx", "data_source_id", "model_id"),
 )

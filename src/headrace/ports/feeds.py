@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -107,6 +107,7 @@ class ClaimedFeed:
         feed_class: what the feed promised at its last poll; None before the first.
         source_seen: what was noted of the source with the last entry (`domain.source_seen`), JSON text.
         has_moves: customers move whose rows this feed has not all read yet for it (`Feeds.moves`).
+        cut: data sources whose logs are cut (`Feeds.cut_stalled`): nothing is journalled for them.
     """
 
     lease: Lease
@@ -122,6 +123,7 @@ class ClaimedFeed:
     feed_class: FeedClass | None = None
     source_seen: str | None = None
     has_moves: bool = False
+    cut: tuple[DataSourceId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,4 +274,10 @@ class Feeds(Protocol):
         self, feed_id: FeedId, *, max_batches: int, max_bytes: int
     ) -> frozenset[DataSourceId]:
         """Those whose unmerged batches of this feed are over a limit (backpressure)."""
+        ...
+
+    def cut_stalled(self, lease: Lease, over: Collection[DataSourceId]) -> frozenset[DataSourceId]:
+        """Cut the logs of those of these data sources that take no batches: what is unmerged of the feed
+        there is dropped, and from then on nothing is journalled for them, until `Journal.resume_log`. Gives
+        those that were cut. Raises LeaseLostError."""
         ...

@@ -34,6 +34,8 @@ class FeedLog:
     merged_seq: int
     loads: bool = False
     """The feed's first stream has not come to its end: more batches of its load may follow."""
+    cut: bool = False
+    """Nothing is journalled for the data source until the log is resumed (`Journal.resume_log`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,4 +147,9 @@ class Journal(Protocol):
     def begin_new_log(self, log: FeedLog, reason: str) -> bool:
         """End this log and begin another with seq 0, unmerged batches dropped, a full reconciliation into
         this data source asked for, `again` set. False when the log was no longer the current one."""
+        ...
+
+    def resume_log(self, log: FeedLog) -> bool:
+        """Journal for a data source again whose log was cut: a full reconciliation into it alone is asked
+        for, `again` set. False when it is not cut any more."""
         ...

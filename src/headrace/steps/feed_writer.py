@@ -65,6 +65,7 @@ class FeedWriter:
         seen: what is to be remembered of the source; noted with whatever is written next.
         open_rejected: keys (JSON arrays) of the feed's open rejected rows.
         unreadable: keys (JSON arrays) of the lines that this visit found to be no rows.
+        cut: data sources for which nothing is journalled.
     """
 
     claimed: ClaimedFeed
@@ -82,6 +83,7 @@ class FeedWriter:
     seen: SourceSeen = field(default_factory=SourceSeen)
     open_rejected: frozenset[str] = field(default_factory=frozenset)
     unreadable: set[str] = field(default_factory=set)
+    cut: set[DataSourceId] = field(default_factory=set)
     rows_read: int = 0
     batches: int = 0
     rejected: int = 0
@@ -161,6 +163,7 @@ class FeedWriter:
     def append(self, batches: Sequence[NewBatch], state: FeedState, **noted: Unpack[Noted]) -> None:
         """One transaction of the journal; then merges are nudged."""
         feed_class, reason = self.promised
+        batches = [b for b in batches if b.data_source_id not in self.cut]
         finished = noted.get("finished_reconcile")
         if finished is not None and finished.full and finished.into is None:
             self.seen = replace(self.seen, restored=None)
@@ -189,11 +192,27 @@ class FeedWriter:
             self.nudge.merge(target, self.plan.source.model)
 
     def must_yield(self) -> bool:
-        """The process stops, or all that the feed writes to have more unmerged batches than they should."""
+        """The process stops, or the feed is to wait until merges have drained.
+
+        It waits for data sources that take batches, however slowly. The log of one that takes none is cut
+        when another one still does, which is not to wait for it.
+        """
         if self.stopping():
             return True
-        over = self.over_limit()
-        return bool(over) and over >= set(self.written_to())
+        over = self.over_limit() - self.cut
+        if not over:
+            return False
+        if over < set(self.written_to()) - self.cut:
+            over -= self._cut_stalled(over)
+        return bool(over)
+
+    def _cut_stalled(self, over: frozenset[DataSourceId]) -> frozenset[DataSourceId]:
+        cut = self.feeds.cut_stalled(self.claimed.lease, over)
+        for data_source_id in sorted(cut):
+            log.warning("log cut: the data source takes no batches", data_source=data_source_id)
+            metrics.LOGS_CUT.labels(source=self.claimed.source_id).inc()
+        self.cut |= cut
+        return cut
 
     def over_limit(self) -> frozenset[DataSourceId]:
         """Data sources that have more unmerged batches of the feed than they should."""

@@ -160,6 +160,7 @@ class FetchStep:
                 trigger=trigger,
                 progress=progress,
                 state=claimed.state,
+                cut=set(claimed.cut),
             )
             yield Visit(writer=writer, reader=reader, clock=self.clock, kept=self.kept, rests=self.rests)
 

@@ -16,6 +16,10 @@ def no_progress(_source: SourceId, _rows: int) -> None:
     """Nobody watches."""
 
 
+CUT = "takes no batches: what was for it is left out, and is read again in full when it does"
+"""What is true of a data source whose log is cut, for a person."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds of a visit.

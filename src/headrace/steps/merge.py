@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headrace import logs as log_lines
 from headrace.domain.vocabulary import DataSourceId, ModelId
 from headrace.ports import Catalogue, Definitions, FeedLog
 from headrace.steps.applying import Applying
 from headrace.steps.log_run import LogRun, ends
 from headrace.steps.merge_report import MergeReport, MergeState
 from headrace.steps.merging import Merging
+
+log = log_lines.get(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class MergeStep:
 
     def recognise_restored(self, data_source_id: DataSourceId, model_id: ModelId) -> bool:
         """Logs whose store or control was restored from a backup have begun anew, though nothing waits; tells
-        whether there are any.
+        whether there are any. Logs that were cut are resumed.
 
         Looks without the lock first, so that a sweep of many stores disturbs none; what looks
         wrong is looked at again under it.
@@ -55,7 +58,16 @@ class MergeStep:
             if self.merging.standing_of(feed_log, mark).restored is not None:
                 found = True
                 self._run(catalogue, feed_log)
+            if feed_log.cut:
+                self._resume(feed_log)
         return found
+
+    def _resume(self, feed_log: FeedLog) -> None:
+        """The data source can be reached: what was left out is read for it."""
+        if self.merging.journal.resume_log(feed_log):
+            source, data_source = feed_log.source_id, feed_log.data_source_id
+            log.info("log resumed", feed=feed_log.feed_id, source=source, data_source=data_source)
+            self.merging.nudge.poll(feed_log.feed_id)
 
     def _visit(self, logs: Sequence[FeedLog]) -> MergeReport:
         """One run of each log of the model; what is in the way of one is not in that of others."""

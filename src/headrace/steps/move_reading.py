@@ -72,7 +72,7 @@ class MoveReading:
         return True
 
     def _is_full(self, move: FeedMove) -> bool:
-        full = move.into in self.writer.over_limit()
+        full = move.into in self.writer.cut or move.into in self.writer.over_limit()
         self.waits |= full
         return full
 
