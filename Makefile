@@ -3,8 +3,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test histories mutants peers-loss faults check docs bench bench-peers bench-growth bench-many \
-  lock clean
+.PHONY: setup demo test histories mutants peers-loss backpressure faults check docs bench bench-peers bench-growth \
+  bench-many lock clean
 
 setup: .venv/.stamp
 
@@ -41,6 +41,10 @@ mutants: setup
 # Rows that the cursors of others lose under late commits, prepared transactions and ties, and that Headrace does.
 peers-loss: setup
 	$(BIN)/python -m tests.faults.peers_loss $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
+# A store that is away for two minutes under a writer: SECONDS=n.
+backpressure: setup
+	HEADRACE_STOPPED_S=$(or $(SECONDS),120) $(BIN)/python -m pytest tests/acceptance/test_backpressure.py -rP
 
 # Ten minutes of faults of every kind under writers, and then the oracle: SEED=n, SECONDS=600.
 faults: setup

@@ -35,6 +35,8 @@ from headrace.steps.page import CutPage, cut, resolved, row_batches, seen_keys
 log = logs.get(__name__)
 
 _ROUTING_TRIES = 50
+_SPARED = 4
+"""How many times its limit a data source may have waiting while others of the feed take more."""
 
 
 class Noted(TypedDict, total=False):
@@ -194,17 +196,18 @@ class FeedWriter:
     def must_yield(self) -> bool:
         """The process stops, or the feed is to wait until merges have drained.
 
-        It waits for data sources that take batches, however slowly. The log of one that takes none is cut
-        when another one still does, which is not to wait for it.
+        While some data sources take more, it goes on for them; those that are over their limit are waited for
+        when they have several times as much. The log of one that takes nothing is cut before.
         """
         if self.stopping():
             return True
         over = self.over_limit() - self.cut
         if not over:
             return False
-        if over < set(self.written_to()) - self.cut:
-            over -= self._cut_stalled(over)
-        return bool(over)
+        if over >= set(self.written_to()) - self.cut:
+            return True
+        over -= self._cut_stalled(over)
+        return not over.isdisjoint(self.over_limit(times=_SPARED))
 
     def _cut_stalled(self, over: frozenset[DataSourceId]) -> frozenset[DataSourceId]:
         cut = self.feeds.cut_stalled(self.claimed.lease, over)
@@ -214,10 +217,12 @@ class FeedWriter:
         self.cut |= cut
         return cut
 
-    def over_limit(self) -> frozenset[DataSourceId]:
-        """Data sources that have more unmerged batches of the feed than they should."""
+    def over_limit(self, *, times: int = 1) -> frozenset[DataSourceId]:
+        """Data sources that have so many times more unmerged batches of the feed than they should."""
         return self.feeds.blocked_data_sources(
-            self.claimed.lease.feed_id, max_batches=self.limits.max_batches, max_bytes=self.limits.max_bytes
+            self.claimed.lease.feed_id,
+            max_batches=self.limits.max_batches * times,
+            max_bytes=self.limits.max_bytes * times,
         )
 
     def written_to(self) -> tuple[DataSourceId, ...]:
