@@ -142,9 +142,9 @@ def test_a_data_source_that_takes_no_more_stops_moves_into_it_alone(world: Seen)
     world.account(2, "Eve & sons", "w")
     world.poll(ACCOUNTS)
     move = start(world)
-    limit(world, max_batches=1)
+    limit(world, max_batches=2)
     world.account(3, "Emma & sons", "e")
-    for _ in range(5):
+    for _ in range(3):
         world.app.merge(EAST, MODEL)
         world.poll(ACCOUNTS)
     world.app.merge(EAST, MODEL)
