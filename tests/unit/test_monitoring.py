@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
-from headrace import metrics
+from headrace import gauges, metrics
+from headrace.gauges import Asked
+from tests.conftest import missing
 from tests.unit.test_metrics import ROOT, documented
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -117,8 +120,8 @@ def test_what_seldom_happens_to_a_source_is_counted_from_zero() -> None:
 def promtool() -> str:
     found = shutil.which("promtool")
     if found is None:
-        pytest.skip("promtool is not installed: apt-get install prometheus")
-    return found
+        missing("promtool", "apt-get install prometheus")
+    return str(found)
 
 
 def run(*command: str | Path, directory: Path = PROMETHEUS, given: bytes = b"") -> str:
@@ -131,6 +134,13 @@ def run(*command: str | Path, directory: Path = PROMETHEUS, given: bytes = b"") 
 def test_rules_and_configuration_are_what_prometheus_reads(promtool: str) -> None:
     assert f"{len(alerts())} rules found" in run(promtool, "check", "rules", RULES.name)
     assert "SUCCESS" in run(promtool, "check", "config", "prometheus.yml")
+
+
+def test_prometheus_finds_no_fault_with_names_units_and_help_of_our_metrics(promtool: str) -> None:
+    with gauges.measured(Asked(gauges.OF_CONTROL, dict), Asked(gauges.OF_BROKER, dict)):
+        served = generate_latest(metrics.REGISTRY)
+    assert b"headrace_feed_paused" in served
+    assert run(promtool, "check", "metrics", given=served) == ""
 
 
 def test_alerts_fire_for_what_they_are_about_and_for_nothing_else(promtool: str) -> None:
