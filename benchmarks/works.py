@@ -29,6 +29,17 @@ _ALL = (
         targets=(_times("seconds", 1.4),),
     ),
     Work(
+        name="W5",
+        title="1,000,000 secondary rows onto 100,000 records, five aggregates; then 100,000 of them changed",
+        place="benchmarks.aggregation:aggregation",
+        full=_MILLION,
+        small=_SMOKE,
+        targets=(
+            _times("first load", 1.5, figure="load_s"),
+            _times("changes", 1.5, figure="changed_s"),
+        ),
+    ),
+    Work(
         name="reconcile",
         title="1,000,000 unchanged keys compared, beside a COPY of them out and in",
         place="benchmarks.reconcile:reconcile",
@@ -89,6 +100,14 @@ _ALL = (
         title="W1 as rows grow",
         place="benchmarks.merging:growth",
         full=_MILLION,
+        small=_SMOKE,
+        suite="growth",
+    ),
+    Work(
+        name="growth-W5",
+        title="W5 as properties grow",
+        place="benchmarks.aggregation:growth",
+        full=Extent(200_000),
         small=_SMOKE,
         suite="growth",
     ),
