@@ -40,6 +40,22 @@ _ALL = (
         ),
     ),
     Work(
+        name="W1-sqlite",
+        title="W1 embedded, SQLite files throughout; beside executemany and upsert by hand",
+        place="benchmarks.sqlite:first_load",
+        full=_MILLION,
+        small=_SMOKE,
+        targets=(_times("seconds", 1.5),),
+    ),
+    Work(
+        name="W1-mariadb",
+        title="W1 from MariaDB into PostgreSQL; beside PyMySQL's SSCursor and the reference's merge",
+        place="benchmarks.mariadb:first_load",
+        full=_MILLION,
+        small=_SMOKE,
+        targets=(_times("seconds", 1.3),),
+    ),
+    Work(
         name="reconcile",
         title="1,000,000 unchanged keys compared, beside a COPY of them out and in",
         place="benchmarks.reconcile:reconcile",
