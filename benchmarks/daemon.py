@@ -59,6 +59,13 @@ class Running:
     def cpu_s(self) -> float:
         return cpu_s(self.process.pid)
 
+    @property
+    def peak_rss_mib(self) -> float:
+        """The most that it ever had, up to now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        (line,) = [line for line in status if line.startswith("VmHWM:")]
+        return int(line.split()[1]) / 1024
+
 
 @dataclass(slots=True)
 class Daemon:

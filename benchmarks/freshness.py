@@ -6,15 +6,13 @@ The store tells when a change is committed, by a trigger of its own that notifie
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import statistics
-import sys
-import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +21,11 @@ import psycopg
 
 from benchmarks import many_feeds
 from benchmarks.daemon import PROCESSES, REDIS_URL, Daemon, daemon
-from benchmarks.database import database, run
+from benchmarks.database import database, rows, run
 from benchmarks.measured import run_measured
-from benchmarks.peers import headrace
+from benchmarks.outcome import Result
+from benchmarks.project import headrace
+from benchmarks.work import Task
 from headrace import wiring
 from headrace.queue import broker as brokers
 from headrace.queue.nudges import nudging
@@ -33,6 +33,8 @@ from headrace.settings import Settings
 
 RABBITMQ_URL = os.environ.get("HEADRACE_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
 BROKERS = {"redis": REDIS_URL, "rabbitmq": RABBITMQ_URL}
+LOADS_PER_S = (1, 10, 50, 100, 200)
+WARM = 20
 _WAIT_S = 60.0
 _PAUSE_S = 0.05
 """Between two changes, with chance added: the workers are idle when each comes."""
@@ -41,6 +43,7 @@ _TELL = """
 CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN PERFORM pg_notify('visible', NEW.name); RETURN NULL; END $$
 """
+_ROWS = "SELECT id, name FROM {} ORDER BY id"
 _NOTIFY = (
     _TELL,
     "CREATE TRIGGER tell AFTER INSERT OR UPDATE ON headrace.t0 FOR EACH ROW EXECUTE FUNCTION tell()",
@@ -56,23 +59,83 @@ class Site:
     daemon: Daemon
     app: wiring.Application
 
+    def trigger(self) -> None:
+        for feed_id in self.app.commands.trigger("t0"):
+            self.app.nudge.poll(feed_id)
 
-def freshness(
-    *, broker: str, changes: int, idle_s: float, announce: Callable[[str], None]
-) -> dict[str, float]:
-    """`p50_ms`, `p99_ms` and `peak_ms`; `idle_cpu_percent_<process>`."""
-    with tempfile.TemporaryDirectory() as directory, _site(Path(directory), broker) as site:
-        announce(f"W4: {changes} changes, one after the other, on {broker}")
-        for number in range(20):  # what is made on first use is there
-            _change(site, f"warm {number}")
-        taken = [_change(site, f"change {number}") for number in range(changes)]
-        announce(f"W4: nothing happens for {idle_s:.0f} s")
-        before = {one.name: one.cpu_s for one in site.daemon.running}
-        time.sleep(idle_s)
-        idle = {one.name: (one.cpu_s - before[one.name]) / idle_s * 100 for one in site.daemon.running}
-    cuts = statistics.quantiles(taken, n=100, method="inclusive")
-    figures = {"p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "peak_ms": max(taken) * 1000}
-    return figures | {f"idle_cpu_percent_{name}": percent for name, percent in idle.items()}
+    def is_equal(self) -> bool:
+        """The store has the source's rows."""
+        there = [rows(self.source_url, _ROWS.format("t0")), rows(self.store_url, _ROWS.format("headrace.t0"))]
+        return there[0] == there[1]
+
+
+def on_redis(task: Task) -> Iterator[Result]:
+    return _freshness(task, "redis")
+
+
+def on_rabbitmq(task: Task) -> Iterator[Result]:
+    return _freshness(task, "rabbitmq")
+
+
+def growth(task: Task) -> Iterator[Result]:
+    """As load grows: so many new rows a second, each with its trigger, whatever becomes of those before."""
+    with _site(task.directory, "redis", task.extent.count) as site:
+        for number in task.rounds:
+            for per_s in LOADS_PER_S:
+                taken = _loaded(site, per_s, task.extent.seconds)
+                figures = _quantiles(taken)
+                yield Result(
+                    peer="headrace", round=number, figures=figures, equal=site.is_equal(), point=per_s
+                )
+
+
+def _freshness(task: Task, broker: str) -> Iterator[Result]:
+    """`p50_ms`, `p99_ms`, `peak_ms` of as many changes, one after the other; `idle_cpu_percent_<process>`."""
+    with _site(task.directory, broker, task.extent.count) as site:
+        for number in task.rounds:
+            taken = [_change(site, f"change {number}.{change}") for change in range(task.extent.count)]
+            before = {one.name: one.cpu_s for one in site.daemon.running}
+            time.sleep(task.extent.seconds)
+            idle = {
+                f"idle_cpu_percent_{one.name}": (one.cpu_s - before[one.name]) / task.extent.seconds * 100
+                for one in site.daemon.running
+            }
+            figures = _quantiles(taken) | idle | {"idle_cpu_percent": max(idle.values())}
+            yield Result(peer="headrace", round=number, figures=figures, equal=site.is_equal())
+
+
+def _quantiles(taken_s: Sequence[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(taken_s, n=100, method="inclusive")
+    return {"p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "peak_ms": max(taken_s) * 1000}
+
+
+def _loaded(site: Site, per_s: float, seconds: float) -> list[float]:
+    """Seconds from the commit of each new row until it is visible."""
+    began_s: dict[str, float] = {}
+    seen_s: dict[str, float] = {}
+    names = [f"load {uuid.uuid4().hex}" for _ in range(max(2, int(per_s * seconds)))]
+    with psycopg.connect(site.store_url, autocommit=True) as listening:
+        listening.execute("LISTEN visible")
+        writer = threading.Thread(target=_write, args=(site, names, 1 / per_s, began_s))
+        writer.start()
+        for told in listening.notifies(timeout=_WAIT_S):
+            seen_s.setdefault(told.payload, time.perf_counter())
+            if len(seen_s) == len(names):
+                break
+        writer.join()
+    return [seen_s[name] - began_s[name] for name in names]
+
+
+def _write(site: Site, names: Sequence[str], every_s: float, began_s: dict[str, float]) -> None:
+    """A new row for each name, in step; a row that is late waits for none."""
+    first_s = time.perf_counter()
+    insert = "INSERT INTO t0 SELECT max(id) + 1, %s, now() FROM t0"
+    with psycopg.connect(site.source_url, autocommit=True) as source:
+        for place, name in enumerate(names):
+            time.sleep(max(0.0, first_s + place * every_s - time.perf_counter()))
+            source.execute(insert, [name])
+            began_s[name] = time.perf_counter()
+            site.trigger()
 
 
 def _change(site: Site, name: str) -> float:
@@ -82,8 +145,7 @@ def _change(site: Site, name: str) -> float:
         listening.execute("LISTEN visible")
         run(site.source_url, f"UPDATE t0 SET name = '{name}', updated_at = now() WHERE id = 1")
         began = time.perf_counter()
-        for feed_id in site.app.commands.trigger("t0"):
-            site.app.nudge.poll(feed_id)
+        site.trigger()
         for told in listening.notifies(timeout=_WAIT_S):
             if told.payload == name:
                 return time.perf_counter() - began
@@ -91,7 +153,7 @@ def _change(site: Site, name: str) -> float:
 
 
 @contextmanager
-def _site(project: Path, broker: str) -> Iterator[Site]:
+def _site(project: Path, broker: str, changes: int) -> Iterator[Site]:
     with (
         database("source") as source_url,
         database("control") as control_url,
@@ -120,23 +182,7 @@ def _site(project: Path, broker: str) -> Iterator[Site]:
             nudging(sender) as app.nudge,
             daemon(project, environment, processes=PROCESSES) as running,
         ):
-            yield Site(source_url, store_url, running, app)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.freshness", description=__doc__)
-    parser.add_argument("--changes", type=int, default=200)
-    parser.add_argument("--idle-seconds", type=float, default=10.0)
-    parser.add_argument("--broker", nargs="+", choices=sorted(BROKERS), default=sorted(BROKERS))
-    arguments = parser.parse_args()
-    for broker in arguments.broker:
-        figures = freshness(
-            broker=broker, changes=arguments.changes, idle_s=arguments.idle_seconds, announce=print
-        )
-        for name, value in figures.items():
-            print(f"{broker:10}{name:35}{value:10.2f}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            site = Site(source_url, store_url, running, app)
+            for number in range(min(WARM, changes)):  # what is made on first use is there
+                _change(site, f"warm {number}")
+            yield site

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from benchmarks.database import run
+from benchmarks.database import rows, run
 
 ROWS = 20
 
@@ -63,3 +65,10 @@ def write(project: Path, place: str, **body: Any) -> None:
     file = project / "config" / f"{place}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(body))
+
+
+def is_equal(project: Path, source_url: str, number: int) -> bool:
+    """The feed's model in the SQLite store has the rows of its table."""
+    statement = f"SELECT id, name FROM t{number} ORDER BY id"
+    with closing(sqlite3.connect(project / "store.db")) as store:
+        return store.execute(statement).fetchall() == rows(source_url, statement)

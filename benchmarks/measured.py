@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
-import time
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-DONE = 0
+_LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 class CommandFailedError(Exception):
@@ -23,8 +24,8 @@ class Measured:
     Attributes:
         wall_s: from just before the process was made until it had been waited for.
         cpu_s: user and system time of it and of the children that it waited for (not of the servers).
-        peak_rss_mib: of the biggest single process among them; never less than this process's own, which
-            a child inherits for a moment (some 35 MiB).
+        peak_rss_mib: of the biggest single process among them; never less than the launcher's own, some
+            10 MiB, which a child inherits for a moment.
     """
 
     wall_s: float
@@ -42,25 +43,18 @@ def run_measured(
 
     Output goes to `log`. Errors: `CommandFailedError` with the log's end when it exits with other than 0.
     """
-    with log.open("wb") as output:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            cwd=directory,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        wall_s = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != DONE:
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(log), *command]
+    told = subprocess.run(
+        launcher,
+        cwd=directory,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    taken = json.loads(told.stdout)
+    code = taken.pop("exit_code")
+    if code:
         tail = log.read_text(errors="replace")[-4000:]
-        raise CommandFailedError(f"{command[0]} exited with {process.returncode}:\n{tail}")
-    return Measured(wall_s=wall_s, cpu_s=usage.ru_utime + usage.ru_stime, peak_rss_mib=usage.ru_maxrss / 1024)
+        raise CommandFailedError(f"{command[0]} exited with {code}:\n{tail}")
+    return Measured(**taken)

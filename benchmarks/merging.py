@@ -52,7 +52,7 @@ def growth(task: Task) -> Iterator[Result]:
         for number in task.rounds:
             for count, url in urls.items():
                 for contestant in GROWTH:
-                    yield replace(_load(task, contestant, url, number, wanted[count]), point=count)
+                    yield replace(load(task, contestant, url, number, wanted[count]), point=count)
 
 
 def _make(task: Task, source_url: str, count: int) -> Wanted:
@@ -66,10 +66,11 @@ def _first_load(task: Task, contestants: Sequence[Contestant]) -> Iterator[Resul
         wanted = _make(task, source_url, task.extent.count)
         for number in task.rounds:
             for contestant in contestants:
-                yield _load(task, contestant, source_url, number, wanted)
+                yield load(task, contestant, source_url, number, wanted)
 
 
-def _load(task: Task, contestant: Contestant, source_url: str, number: int, wanted: Wanted) -> Result:
+def load(task: Task, contestant: Contestant, source_url: str, number: int, wanted: Wanted) -> Result:
+    """One first load of one contestant."""
     with tempfile.TemporaryDirectory(dir=task.directory) as directory:
         try:
             with contestant.begin(source_url, Path(directory)) as copy:

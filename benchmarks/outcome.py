@@ -90,7 +90,8 @@ class Outcome:
         for point in dict.fromkeys(result.point for result in self.results):
             here = [result for result in self.results if result.point == point]
             peers = list(dict.fromkeys(result.peer for result in here))
-            base = {result.round: result.figures for result in here if result.peer == peers[0]}
+            first = peers[0] if len(peers) > 1 else ""  # one alone is beside nobody
+            base = {result.round: result.figures for result in here if result.peer == first}
             found += [_summary([r for r in here if r.peer == peer], base) for peer in peers]
         return found
 

@@ -6,18 +6,16 @@ Each table is read by ten feeds: it is the number of feeds that is measured.
 
 from __future__ import annotations
 
-import argparse
-import sys
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
 
 from benchmarks import many_feeds
-from benchmarks.daemon import PROCESSES, REDIS_URL, daemon, used
+from benchmarks.daemon import PROCESSES, REDIS_URL, Daemon, daemon, used
 from benchmarks.database import database, rows
 from benchmarks.measured import run_measured
-from benchmarks.peers import headrace
+from benchmarks.outcome import Result
+from benchmarks.project import headrace
+from benchmarks.work import Task
 
 FEEDS_A_TABLE = 10
 _FIRST_S = 900.0
@@ -27,16 +25,12 @@ _LATE = "SELECT coalesce(extract(epoch FROM max(now() - next_due)), 0) FROM feed
 _NEW = "SELECT count(*) FROM feed WHERE NOT first_stream_done"
 
 
-def schedules(*, feeds: int, seconds: float, announce: Callable[[str], None]) -> dict[str, float]:
+def schedules(task: Task) -> Iterator[Result]:
     """`peak_late_s`: the longest that any feed waited, after it was due, until its poll had ended;
     `scheduler_cpu_percent` of a core; `cpu_percent` of all; `polls_per_s`."""
-    with (
-        database("source") as source_url,
-        database("control") as control_url,
-        tempfile.TemporaryDirectory() as directory,
-    ):
-        project = Path(directory)
-        announce(f"schedules: making {feeds:,} feeds")
+    feeds, project = task.extent.count, task.directory
+    with database("source") as source_url, database("control") as control_url:
+        task.announce(f"making {feeds:,} feeds")
         many_feeds.make_tables(source_url, max(1, feeds // FEEDS_A_TABLE))
         many_feeds.define(project, feeds, every="1m", tables=max(1, feeds // FEEDS_A_TABLE))
         environment = {
@@ -46,21 +40,28 @@ def schedules(*, feeds: int, seconds: float, announce: Callable[[str], None]) ->
         }
         log = project / "apply.log"
         run_measured([headrace(), "apply"], directory=project, environment=environment, log=log)
-        announce("schedules: the daemon reads them a first time")
+        task.announce("the daemon reads them a first time")
         with daemon(project, environment, processes=PROCESSES) as running:
             _await_none_late(control_url)
-            announce(f"schedules: {seconds:.0f} s are watched")
-            late: list[float] = []
+            for number in task.rounds:
+                task.announce(f"{task.extent.seconds:.0f} s are watched")
+                figures = _watched(running, (source_url, control_url), task.extent.seconds)
+                equal = many_feeds.is_equal(project, source_url, 0)
+                yield Result(peer="headrace", round=number, figures=figures, equal=equal)
 
-            def watch() -> None:
-                until = time.monotonic() + seconds
-                while time.monotonic() < until:
-                    late.append(_number(control_url, _LATE))
-                    time.sleep(0.5)
 
-            before = running.metric("fetch", "runs_total")
-            usage = used(running, [source_url, control_url], watch)
-            done = running.metric("fetch", "runs_total") - before
+def _watched(running: Daemon, databases: tuple[str, str], seconds: float) -> dict[str, float]:
+    late: list[float] = []
+
+    def watch() -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            late.append(_number(databases[1], _LATE))
+            time.sleep(0.5)
+
+    before = running.metric("fetch", "runs_total")
+    usage = used(running, databases, watch)
+    done = running.metric("fetch", "runs_total") - before
     return {
         "peak_late_s": max(late),
         "polls_per_s": done / usage.wall_s,
@@ -80,18 +81,3 @@ def _await_none_late(control_url: str) -> None:
 def _number(url: str, statement: str) -> float:
     ((number,),) = rows(url, statement)
     return float(number)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.schedules", description=__doc__)
-    parser.add_argument("--feeds", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=130.0)
-    arguments = parser.parse_args()
-    figures = schedules(feeds=arguments.feeds, seconds=arguments.seconds, announce=print)
-    for name, value in figures.items():
-        print(f"{name:35}{value:10.2f}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

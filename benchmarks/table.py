@@ -65,13 +65,22 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def outcome_lines(work: Work, outcome: Outcome) -> list[str]:
     """Who took part, with medians of all figures and the ratio of the first."""
     summaries = outcome.summaries()
+    count = f"{outcome.extent['count']:,.0f}"
+    title = f"{work.name} ({count}): {work.title}; medians of {outcome.rounds}"
+    lines = _alone(summaries[0]) if len(summaries) == 1 else _beside(summaries)
+    return ["", title, *(f"  {line}" for line in lines)]
+
+
+def _alone(summary: Summary) -> list[str]:
+    rows = [(name, number(value)) for name, value in summary.figures.items()]
+    return columns(rows[0], rows[1:]) if rows else [summary.note]
+
+
+def _beside(summaries: Sequence[Summary]) -> list[str]:
     names = list(dict.fromkeys(name for summary in summaries for name in summary.figures))
     points = any(summary.point for summary in summaries)
     head = [*(["at"] if points else []), "", "ratio", *names, "compared"]
-    rows = [[*([f"{s.point:,g}"] if points else []), *_row(s, names)] for s in summaries]
-    count = f"{outcome.extent['count']:,.0f}"
-    title = f"{work.name} ({count}): {work.title}; medians of {outcome.rounds}"
-    return ["", title, *(f"  {line}" for line in columns(head, rows))]
+    return columns(head, [[*([f"{s.point:,g}"] if points else []), *_row(s, names)] for s in summaries])
 
 
 def _row(summary: Summary, names: Sequence[str]) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import kept
 from benchmarks.works import WORKS
 
 pytestmark = pytest.mark.services
@@ -27,12 +27,11 @@ def test_every_work_runs_and_ends_equal(
     arguments = ["benchmarks", "--small", "--rounds", "1", "--results", str(results), "--work", work]
     monkeypatch.setattr("sys.argv", arguments)
     assert command.main() == command.DONE, capsys.readouterr().out
-    kept = json.loads((results / f"{work}.json").read_text())
-    assert all(result["figures"] and result["equal"] for result in kept["results"])
-    table = capsys.readouterr().out
+    outcome = kept.read(work, results)
+    assert outcome is not None
+    assert all(result.figures and result.equal for result in outcome.results)
     for target in WORKS[work].targets:
-        (line,) = [line for line in table.splitlines() if line.startswith(work) and target.limit in line]
-        assert "not measured" not in line
+        assert outcome.value(target.figure, of=target.of, beside=target.beside) is not None, target
 
 
 def test_a_run_that_was_interrupted_goes_on_where_it_was(
@@ -43,7 +42,8 @@ def test_a_run_that_was_interrupted_goes_on_where_it_was(
     for wanted in ("1", "2", "2"):
         monkeypatch.setattr("sys.argv", [*arguments, "--rounds", wanted])
         assert command.main() == command.DONE
-        kept = json.loads((results / "route-warm.json").read_text())
-        rounds.append([result["round"] for result in kept["results"]])
+        outcome = kept.read("route-warm", results)
+        assert outcome is not None
+        rounds.append([result.round for result in outcome.results])
     assert rounds == [[1, 1], [1, 1, 2, 2], [1, 1, 2, 2]]
     assert "2 rounds are there already" in capsys.readouterr().out
