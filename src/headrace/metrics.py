@@ -131,5 +131,5 @@ BUILD.info({"version": version("headrace"), "python": platform.python_version()}
 def begin_at_zero(source: str) -> None:
     """What seldom happens to a source is counted from zero: of a counter that appears with its first event no
     alert could see an increase."""
-    for counter in (CLOCK_STEPS, CLASS_FALLS, SOURCES_RESTORED):
+    for counter in (CLOCK_STEPS, CLASS_FALLS, SOURCES_RESTORED, LOGS_CUT):
         counter.labels(source=source)
