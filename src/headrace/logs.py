@@ -15,7 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 MASK: Final = "***"
-CONTEXT_IDS: Final = ("run", "feed", "batch", "source", "model", "data_source")
+CONTEXT_IDS: Final = ("run", "feed", "batch", "source", "model", "data_source", "trace")
 """The ids by which log lines are found; bind them with `context` or `get(...).bind`."""
 
 _SHORTEST_SECRET: Final = 4  # masking shorter ones would only garble lines, and tell their place
@@ -27,6 +27,7 @@ _QUIET: Final = {
     "dramatiq.broker": logging.ERROR,
     "alembic": logging.WARNING,
     "sqlalchemy": logging.WARNING,
+    "opentelemetry": logging.ERROR,  # each retry is a warning
     "uvicorn": logging.WARNING,
 }
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from headrace import logs, observe, settings
+from headrace import logs, observe, settings, traces
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.settings import Settings
 
@@ -63,7 +63,7 @@ def supervised(name: str, body: Callable[[Process], None]) -> int:
         logs.configure(loaded.log_format, level=loaded.log_level)
         logs.keep_secret(*(key.get_secret_value() for key in loaded.secret_keys))
         process = Process(name, loaded)
-        with _signals(process):
+        with _signals(process), traces.recording(name):
             log.info("process started", process=name, pid=os.getpid())
             body(process)
             log.info("process ended", process=name)

@@ -3,104 +3,50 @@
 from __future__ import annotations
 
 import re
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.acceptance import procfile
 from tests.acceptance.conftest import NewDatabase
-from tests.acceptance.project import Project, execute, sqlite_url
-from tests.acceptance.survival import ENVIRONMENT
+from tests.acceptance.project import Project
+from tests.acceptance.small_shop import (
+    CUSTOMER,
+    EMAIL,
+    add_user,
+    in_files,
+    over_servers,
+    until,
+    until_merged,
+)
 from tests.prometheus import Prometheus, scraping
 from tests.unit.test_metrics import CATALOGUE, documented
 from tests.unit.test_monitoring import RULES, expressions
 
 pytestmark = pytest.mark.services
 
-SOON_S = 20.0
 UP = "up"
 SCHEDULERS = {"scheduler", UP}
-CUSTOMER = "initech-7f3a"
-EMAIL = "ada-91bc@example.com"
-USERS = """
-CREATE TABLE users (id integer PRIMARY KEY, tenant text NOT NULL, email text,
-                    updated_at {timestamp} NOT NULL DEFAULT CURRENT_TIMESTAMP)
-"""
 CLOSED = re.compile(r"^\| `(\w+)` \|(?: what began a poll:)?((?: `[\w.]+`,?)+) ", re.MULTILINE)
 """A label of which the catalogue names every value, and those."""
-ADD = "INSERT INTO users (id, tenant, email) VALUES ({id}, '{customer}', '{email}')"
-
-
-def definitions(kind: str) -> dict[str, dict[str, Any]]:
-    return {
-        "apps/shop": {"name": "Shop", "type": kind, "url": "${SHOP_URL}"},
-        "schemas/crm": {"name": "CRM"},
-        "visibility_groups/all": {"name": "All"},
-        "data_sources/main": {
-            "nickname": "Main",
-            "schema": "crm",
-            "default_for": ["all"],
-            "type": kind,
-            "url": "${STORE_URL}",
-        },
-        "models/users": {"name": "Users", "schema": "crm"},
-        "sources/users": {
-            "name": "Users",
-            "model": "users",
-            "primary": True,
-            "app": "shop",
-            "table": "users",
-            "key": ["id"],
-            "customer": {"column": "tenant"},
-            "schedule": {"every": "1s", "cursor": "updated_at", "clock": "database"},
-            "properties": {"email": {"type": "email", "column": "email"}},
-        },
-    }
 
 
 @pytest.fixture
 def several(new_database: NewDatabase, redis_server: str, tmp_path: Path) -> Iterator[Project]:
-    """A project for the processes of the Procfile."""
-    with new_database() as shop, new_database() as store, new_database() as control:
-        execute(shop, USERS.format(timestamp="timestamptz"))
-        environment = ENVIRONMENT | {
-            "SHOP_URL": shop,
-            "STORE_URL": store,
-            "HEADRACE_CONTROL_URL": control,
-            "HEADRACE_BROKER_URL": redis_server,
-            "HEADRACE_EVENTS_URL": redis_server,
-            "HEADRACE_QUEUE_NAMESPACE": f"headrace_test_{uuid.uuid4().hex[:12]}",
-            "HEADRACE_SECRET_KEYS": "a passphrase of this test",
-            "HEADRACE_HTTP_PORT": "0",
-        }
-        yield Project.create(tmp_path / "several", definitions("postgres"), environment, warm=True)
+    with over_servers(tmp_path / "several", new_database, redis_server) as project:
+        yield project
 
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Project:
-    """A project for `headrace up`: SQLite, no broker."""
-    urls = {f"{name.upper()}_URL": sqlite_url(tmp_path / f"{name}.db") for name in ("shop", "store")}
-    execute(urls["SHOP_URL"], USERS.format(timestamp="text"))
-    return Project.create(tmp_path / "alone", definitions("sqlite"), ENVIRONMENT | urls, warm=True)
-
-
-def until(holds: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + SOON_S
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
+    return in_files(tmp_path / "alone")
 
 
 def test_prometheus_has_every_metric_of_the_catalogue_of_every_process_and_nobody_s_name(
     several: Project, alone: Project, tmp_path: Path
 ) -> None:
-    several.headrace("db", "upgrade")
-    several.headrace("apply")
     with procfile.running(several) as fleet:
         fleet.start(alone, UP, "headrace.cli.main", UP)
         addresses = fleet.addresses()
@@ -108,11 +54,13 @@ def test_prometheus_has_every_metric_of_the_catalogue_of_every_process_and_nobod
             until(lambda a=address: httpx.get(f"http://{a}/readyz").text == "ok\n", "not ready")
             assert httpx.get(f"http://{address}/healthz").text == "ok\n"
         for project in (several, alone):
-            _add(project, 1)
+            add_user(project, 1)
+            until_merged(project, 1)
         with scraping(tmp_path / "prometheus", addresses, rules=RULES) as prometheus:
             until(lambda: _scraped(prometheus, addresses, times=1), "some process is not scraped")
             for project in (several, alone):
-                _add(project, 2)
+                add_user(project, 2)
+                until_merged(project, 2)
             # A rate needs two scrapes after what it counts began.
             until(lambda: _scraped(prometheus, addresses, times=4), "some process is scraped no more")
             _has_the_catalogue(prometheus, addresses)
@@ -122,13 +70,6 @@ def test_prometheus_has_every_metric_of_the_catalogue_of_every_process_and_nobod
         assert {name: p.stop(limit_s=25) for name, p in fleet.processes.items()} == dict.fromkeys(
             addresses, 0
         )
-
-
-def _add(project: Project, id_: int) -> None:
-    """A user of this id comes to the source, and is merged."""
-    execute(project.environment["SHOP_URL"], ADD.format(id=id_, customer=CUSTOMER, email=EMAIL))
-    batches = "SELECT count(*), count(merged_at) FROM batch"
-    until(lambda: project.control(batches) == [(id_, id_)], f"user {id_} is not merged")
 
 
 def _scraped(prometheus: Prometheus, addresses: Mapping[str, str], *, times: int) -> bool:

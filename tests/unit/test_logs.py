@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import structlog
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from headrace import logs
+from headrace import logs, traces
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,21 @@ def lines() -> Callable[[], list[dict[str, Any]]]:
     stream = io.StringIO()
     logs.configure("json", level="debug", stream=stream)
     return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_carries_the_trace_of_the_span_that_it_is_told_in(
+    lines: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traces, "_otlp", InMemorySpanExporter)
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    with traces.recording("test"), traces.span("poll"):
+        carried = traces.carried()
+        logs.get("headrace.test").info("read")
+    logs.get("headrace.test").info("after")
+    within, after = lines()
+    assert carried is not None
+    assert within["trace"] == carried.split("-")[1]
+    assert "trace" not in after
 
 
 def test_a_line_carries_the_ids_of_its_context(lines: Callable[[], list[dict[str, Any]]]) -> None:

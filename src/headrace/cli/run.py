@@ -139,13 +139,15 @@ def trigger(source: SourceId, config: Config = None) -> None:
 
     Example: headrace trigger purchases
     """
+    from headrace import traces
     from headrace.cli import screen
     from headrace.cli.session import applied
 
     with applied(config) as app:
         _refuse_paused(app, source)
-        feeds = _asked(app, source, app.commands.trigger(source))
-        _nudge(app, feeds)
+        with traces.span("trigger", source=source):
+            feeds = _asked(app, source, app.commands.trigger(source))
+            _nudge(app, feeds)
     screen.print_line(f"{source}: a poll is asked for; running workers begin it at once.")
 
 

@@ -62,9 +62,11 @@ def application(config: Path | None) -> Iterator[Application]:
 def project(config: Path | None) -> Iterator[tuple[Application, Definitions]]:
     """The application and the definitions of the config directory, which are checked before anything is
     made or connected."""
+    from headrace import traces
+
     settings = settings_for(config)
     definitions = definitions_of(settings)
-    with _built(settings) as app:
+    with traces.recording("cli"), _built(settings) as app:
         yield app, definitions
 
 
@@ -103,8 +105,10 @@ def applied(config: Path | None) -> Iterator[Application]:
     Raises:
         ConfigurationError: nothing was applied yet; says what to run.
     """
+    from headrace import traces
+
     settings = settings_for(config)
-    with _built(settings) as app:
+    with traces.recording("cli"), _built(settings) as app:
         if app.is_empty() or app.definitions_table.version() == 0:
             raise ConfigurationError(NOTHING_YET)
         yield app

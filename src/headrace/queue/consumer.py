@@ -5,20 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 import dramatiq
 from dramatiq.errors import BrokerError
 from pydantic import ValidationError
 
-from headrace import logs
+from headrace import logs, traces
 from headrace.domain.messages import MergeModel, Message, PollFeed, ReconcileFeed
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
 from headrace.errors import HeadraceError, InvariantError, RetryableError
 from headrace.metrics import MESSAGES
 from headrace.queue.checked import Broker
-from headrace.queue.topology import FETCH, MERGE, ROUTES
+from headrace.queue.topology import FETCH, MERGE, ROUTES, TRACEPARENT
 
 log = logs.get(__name__)
 
@@ -34,6 +34,20 @@ class _Worker(dramatiq.Worker):
     def _add_consumer(self, queue_name: str, *, delay: bool = False) -> None:
         if not delay:
             super()._add_consumer(queue_name, delay=delay)
+
+
+class _Traced(dramatiq.Middleware):
+    """What a message leads to goes on with the message's trace."""
+
+    def __init__(self) -> None:
+        self._thread = threading.local()
+
+    def before_process_message(self, _broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> None:
+        self._thread.entered = stack = ExitStack()
+        stack.enter_context(traces.continued(message.options.get(TRACEPARENT)))
+
+    def after_process_message(self, *_: object, **__: object) -> None:
+        self._thread.entered.close()
 
 
 class Consumer:
@@ -54,6 +68,8 @@ class Consumer:
         self._broker = broker
         self._queue = queue
         self._running = _Running()
+        if traces.is_on() and not any(isinstance(each, _Traced) for each in broker.middleware):
+            broker.add_middleware(_Traced())
         for kind, handler in handlers.items():
             self._declare(kind, handler)
         self._worker = _Worker(

@@ -10,12 +10,12 @@ from typing import Final
 
 import dramatiq
 
-from headrace import logs
+from headrace import logs, traces
 from headrace.domain.messages import MergeModel, Message, PollFeed, ReconcileFeed
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
 from headrace.metrics import NUDGES
 from headrace.queue.checked import Broker
-from headrace.queue.topology import ARGUMENT, ROUTES
+from headrace.queue.topology import ARGUMENT, ROUTES, TRACEPARENT
 
 log = logs.get(__name__)
 
@@ -23,7 +23,9 @@ HOLD_S: Final = 0.05
 RETRY_S: Final = 1.0
 
 
-def to_dramatiq(message: Message, broker: Broker) -> dramatiq.Message[None]:
+def to_dramatiq(
+    message: Message, broker: Broker, *, traceparent: str | None = None
+) -> dramatiq.Message[None]:
     """The message as the broker carries it."""
     route = ROUTES[type(message)]
     return dramatiq.Message(
@@ -31,7 +33,7 @@ def to_dramatiq(message: Message, broker: Broker) -> dramatiq.Message[None]:
         actor_name=route.actor,
         args=(),
         kwargs={ARGUMENT: message.model_dump(mode="json")},
-        options={},
+        options={} if traceparent is None else {TRACEPARENT: traceparent},
     )
 
 
@@ -41,7 +43,8 @@ class BrokerNudges:
     A thread of its own sends, so that no caller waits for the broker or fails with it. Equal nudges
     that wait to be sent are one. The first goes out at once; an equal one that follows within
     `HOLD_S` goes out at the end of that time. It is held and not dropped, because the work that it
-    speaks of may have been written after the first one's reader had looked.
+    speaks of may have been written after the first one's reader had looked. Of equal ones that wait the
+    first one's trace goes on.
 
     While the broker is away, nudges wait (at most one per feed and model) and one is tried every
     second. Those that a process takes to its grave are repeated by the sweeper.
@@ -55,6 +58,7 @@ class BrokerNudges:
         self._retry_s = retry_s
         self._wake = threading.Condition()
         self._due_at: dict[Message, float] = {}
+        self._traces: dict[Message, str] = {}
         self._sent_at: dict[Message, float] = {}
         self._away_until: float | None = None
         self._closing = False
@@ -80,11 +84,13 @@ class BrokerNudges:
         with self._wake:
             left = len(self._due_at)
             self._due_at.clear()
+            self._traces.clear()
         if left:
             log.warning("nudges left to the sweeper", nudges=left)
         return left
 
     def _put(self, message: Message) -> None:
+        traceparent = traces.carried()
         with self._wake:
             if message in self._due_at:
                 _count(message, "coalesced")
@@ -92,14 +98,18 @@ class BrokerNudges:
             now = time.monotonic()
             held_until = self._sent_at.get(message, float("-inf")) + self._hold_s
             self._due_at[message] = max(now, held_until)
+            if traceparent is not None:
+                self._traces[message] = traceparent
             self._wake.notify_all()
 
     def _run(self) -> None:
         while (message := self._next()) is not None:
+            with self._wake:
+                traceparent = self._traces.pop(message, None)
             try:
-                self._broker.enqueue(to_dramatiq(message, self._broker))
+                self._broker.enqueue(to_dramatiq(message, self._broker, traceparent=traceparent))
             except Exception as error:  # noqa: BLE001 (drivers raise anything; this thread must live)
-                self._note_failed(message, error)
+                self._note_failed(message, error, traceparent)
             else:
                 self._note_sent(message)
 
@@ -131,13 +141,15 @@ class BrokerNudges:
                 recent = now - self._hold_s
                 self._sent_at = {m: at for m, at in self._sent_at.items() if at > recent}
 
-    def _note_failed(self, message: Message, error: Exception) -> None:
+    def _note_failed(self, message: Message, error: Exception, traceparent: str | None) -> None:
         _count(message, "failed")
         with self._wake:
             if self._away_until is None:
                 log.warning("broker is away, nudges wait", error=str(error), kind=type(error).__name__)
             self._away_until = time.monotonic() + self._retry_s
             self._due_at.setdefault(message, time.monotonic())
+            if traceparent is not None:
+                self._traces.setdefault(message, traceparent)
 
 
 def _count(message: Message, outcome: str) -> None:

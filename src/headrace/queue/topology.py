@@ -15,6 +15,10 @@ ARGUMENT: Final = "message"
 """The one argument that every actor takes: the message's fields."""
 
 
+TRACEPARENT: Final = "traceparent"
+"""The one option that a message may have: the trace that it goes on (`traces`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where a kind of message goes: the queue, and the actor's name in it."""

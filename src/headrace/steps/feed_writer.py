@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypedDict, Unpack
 
 import pyarrow as pa
 
-from headrace import logs, metrics
+from headrace import logs, metrics, traces
 from headrace.domain import digests
 from headrace.domain.events import RejectCode
 from headrace.domain.source_seen import SourceSeen
@@ -169,23 +170,25 @@ class FeedWriter:
         finished = noted.get("finished_reconcile")
         if finished is not None and finished.full and finished.into is None:
             self.seen = replace(self.seen, restored=None)
-        entry = JournalEntry(
-            run_id=self.run_id,
-            trigger=self.trigger,
-            state=state,
-            batches=batches,
-            feed_class=feed_class,
-            class_reason=reason,
-            source_seen=self.seen.as_text(),
-            **noted,
-        )
-        self.feeds.append(self.claimed.lease, entry, lease_s=self.limits.lease_s)
-        self.state = state
-        self.rows_read += entry.rows_read
-        self.batches += len(batches)
-        self.rejected += len(entry.rejected)
-        for target in dict.fromkeys(b.data_source_id for b in batches):
-            self.nudge.merge(target, self.plan.source.model)
+        with _journalling(batches) as traceparent:
+            entry = JournalEntry(
+                run_id=self.run_id,
+                trigger=self.trigger,
+                state=state,
+                batches=batches,
+                feed_class=feed_class,
+                class_reason=reason,
+                source_seen=self.seen.as_text(),
+                traceparent=traceparent,
+                **noted,
+            )
+            self.feeds.append(self.claimed.lease, entry, lease_s=self.limits.lease_s)
+            self.state = state
+            self.rows_read += entry.rows_read
+            self.batches += len(batches)
+            self.rejected += len(entry.rejected)
+            for target in dict.fromkeys(b.data_source_id for b in batches):
+                self.nudge.merge(target, self.plan.source.model)
         self.progress(self.claimed.source_id, entry.rows_read)
 
     def nudge_merges(self) -> None:
@@ -239,3 +242,13 @@ class FeedWriter:
         self.open_rejected |= {row.key for row in page.rejected}
         self.unreadable |= {row.key for row in page.rejected if row.code == RejectCode.UNREADABLE}
         self.invalid += page.invalid
+
+
+@contextmanager
+def _journalling(batches: Sequence[NewBatch]) -> Iterator[str | None]:
+    """A span for an entry that has batches; gives what their merges go on from."""
+    if not batches:
+        yield None
+        return
+    with traces.span("journal", batches=len(batches), events=sum(batch.rows for batch in batches)):
+        yield traces.carried()

@@ -7,11 +7,11 @@ written in one transaction which checks the lease, so that a reader who lost it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from headrace import logs, metrics
+from headrace import logs, metrics, traces
 from headrace.domain.vocabulary import FeedId, RunId, SourceId
 from headrace.errors import (
     HeadraceError,
@@ -96,7 +96,10 @@ class FetchStep:
         run_id = RunId(str(uuid4()))
         trigger = _begun_by(claimed, trigger)
         started = self.clock.monotonic()
-        with logs.context(feed=feed_id, source=claimed.source_id, run=run_id):
+        with (
+            logs.context(feed=feed_id, source=claimed.source_id, run=run_id),
+            _span(claimed, run_id, trigger),
+        ):
             try:
                 visit, error = self._visited(claimed, run_id, trigger, progress)
             except Exception:
@@ -106,6 +109,10 @@ class FetchStep:
                 raise
             complete = error is None and visit is not None and visit.complete
             again = self._release(claimed, run_id, trigger, error, complete=complete)
+            if visit is not None:
+                traces.note(rows=visit.writer.rows_read, batches=visit.writer.batches)
+            if error is not None:
+                traces.failed(error)
         self._measure(claimed.source_id, trigger, started, visit, error)
         return PollReport(
             feed_id=feed_id,
@@ -199,6 +206,13 @@ class FetchStep:
         metrics.RUN_DURATION.labels(source=source_id).observe(self.clock.monotonic() - started)
         if visit is not None:
             metrics.ROWS_FETCHED.labels(source=source_id).inc(visit.writer.rows_read)
+
+
+def _span(claimed: ClaimedFeed, run_id: RunId, trigger: str) -> AbstractContextManager[object]:
+    feed_id = claimed.lease.feed_id
+    return traces.span(
+        "poll", source=claimed.source_id, app=claimed.app_id, feed=feed_id, run=run_id, trigger=trigger
+    )
 
 
 def _begun_by(claimed: ClaimedFeed, trigger: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import takewhile
@@ -10,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from headrace import logs, metrics
+from headrace import logs, metrics, traces
 from headrace.domain.bisection import DEATHS, Bisection, Phase
 from headrace.domain.schedule import backoff_s
 from headrace.domain.vocabulary import BatchId, BatchKind, LogId, SourceId
@@ -81,6 +82,8 @@ class LogRun:
     """The last batch of a load, applied before, that is being ended."""
     eased: dict[BatchId, KeyChunk] = field(default_factory=dict)
     """What is asked of a batch of keys that was refused, instead of its own chunk."""
+    traced: ExitStack = field(default_factory=ExitStack)
+    """Closed after the commit of what is tried."""
 
     @property
     def feed_log(self) -> FeedLog:
@@ -175,7 +178,7 @@ class LogRun:
     def _committed(self, *, single: bool) -> MergeReport:
         """The run is in the store, and then control knows it."""
         store = self.step.stores.open(self.feed_log.data_source_id)
-        with store.merging(self.applying.model) as transaction:
+        with ExitStack() as self.traced, store.merging(self.applying.model) as transaction:
             if transaction is None:
                 return MergeReport(state=MergeState.LOCKED)
             tried = self._tried(transaction, single=single)
@@ -368,6 +371,20 @@ class LogRun:
         """Counted before trying: a worker that dies has tried."""
         self.step.journal.count_attempt([b.id for b in run])
         self.attempted = run
+        self.traced.enter_context(self._span(run))
+
+    def _span(self, run: Sequence[WaitingBatch]) -> AbstractContextManager[object]:
+        """Goes on from what journalled the first batch; the others' traces are linked."""
+        return traces.span(
+            "merge",
+            parent=run[0].traceparent,
+            links=[batch.traceparent for batch in run[1:]],
+            source=self.feed_log.source_id,
+            model=self.applying.model.id,
+            data_source=self.feed_log.data_source_id,
+            batches=len(run),
+            events=sum(batch.rows for batch in run),
+        )
 
     def _applied(
         self, transaction: MergeTransaction, run: Sequence[WaitingBatch], tables: Sequence[pa.Table]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from headrace import logs
+from headrace import logs, traces
 from headrace.domain.vocabulary import DataSourceId, ModelId
 from headrace.errors import DataSourceDriftedError, HeadraceError
 from headrace.ports import Drift, Nudge, Retention, Schedule, Sweep
@@ -63,7 +63,8 @@ class SweepStep:
         """Due feeds are claimed and nudged; gives how many."""
         due = self.schedule.claim_due(DUE_FEEDS)
         for feed_id in due:
-            self.nudge.poll(feed_id)
+            with traces.span("tick", feed=feed_id):
+                self.nudge.poll(feed_id)
         return len(due)
 
     def sweep(self) -> int:

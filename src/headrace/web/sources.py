@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from headrace import traces
 from headrace.control.audit import AuditLine
 from headrace.control.paging import page_of, place_of
 from headrace.control.runs import Run
@@ -149,7 +150,15 @@ def list_runs(
     status_code=202,
     responses=problems(Refusal.SOURCE_PAUSED),
 )
-def trigger(app: App, staff: StaffWriter, source: str, body: TriggerBody | None = None) -> Triggered:
+def trigger(
+    app: App,
+    staff: StaffWriter,
+    source: str,
+    body: TriggerBody | None = None,
+    traceparent: Annotated[
+        str | None, Header(max_length=100, description="A trace to go on from (W3C Trace Context).")
+    ] = None,
+) -> Triggered:
     """Workers that run begin it at once; it is done when a run of the trigger has ended."""
     asked = body or TriggerBody()
     plans = [plan for plan in _plans(app, staff) if plan.source.id == source]
@@ -158,8 +167,9 @@ def trigger(app: App, staff: StaffWriter, source: str, body: TriggerBody | None 
         raise RefusedError(Refusal.NOT_FOUND, "there is no such source, or it is not read from such an app")
     _refuse_paused(app, plans)
     keys = None if asked.keys is None else _fitting(asked.keys, plans[0])
-    for feed_id in _ask(app, plans, keys):
-        app.nudge.poll(feed_id)
+    with traces.span("trigger", parent=traceparent, source=source):
+        for feed_id in _ask(app, plans, keys):
+            app.nudge.poll(feed_id)
     TRIGGERS.labels(outcome="accepted").inc()
     apps = tuple(plan.app_id for plan in plans)
     app.audit.append(
