@@ -120,7 +120,9 @@ def _names_nobody(prometheus: Prometheus) -> None:
     assert {"trigger", "result", "class", "state"} <= set(closed)
     series = prometheus.ask("series", **{"match[]": '{__name__=~"headrace_.*"}'})
     assert len(series) > 50
+    families = "|".join(documented())
     for labels in series:
+        assert re.fullmatch(f"(?:{families})(?:_bucket|_count|_sum)?", labels["__name__"]), labels
         assert not {CUSTOMER, EMAIL} & set(labels.values())
         for label, named in closed.items():
             assert labels.get(label) in {None, *re.findall(r"[\w.]+", named)}, labels
