@@ -19,7 +19,6 @@ from headrace.ports.registering import ConnectionFacts, NewDataSource
 from headrace.sources.connect import open_reader
 from headrace.stores.allowed_host import AllowedHosts
 from headrace.stores.connect import as_given, open_record_reader, open_store
-from headrace.stores.connection_test import check_connection
 from headrace.stores.pool import OpenReader, OpenStore
 
 
@@ -75,6 +74,8 @@ class Opening:
         self, new: NewDataSource, data_source_id: DataSourceId, *, wanted: Collection[str]
     ) -> ConnectionFacts:
         """See `check_connection`."""
+        from headrace.stores.connection_test import check_connection
+
         return check_connection(
             _kept_secret(new.url),
             namespace=new.namespace,

@@ -12,11 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from headrace.control.audit import SqlAudit
-from headrace.control.command import SqlCommands
-from headrace.control.customers import SqlCustomers
 from headrace.control.data_sources import SqlDataSources
 from headrace.control.definitions import SqlDefinitions
 from headrace.control.drift import SqlDrift
@@ -26,17 +23,13 @@ from headrace.control.journal import SqlJournal
 from headrace.control.moves import SqlMoves
 from headrace.control.registered import RegisteredBodies
 from headrace.control.remembered import Remembered
-from headrace.control.route_cache import RouteCache
 from headrace.control.routes import SqlRoutes
 from headrace.control.runs import SqlRuns
 from headrace.control.schedule import SqlSchedule
 from headrace.control.schema import check_revision, is_empty, upgrade, workspace_id
 from headrace.control.sharing import Places
-from headrace.control.signing_keys import SqlSigningKeys
 from headrace.control.status import SqlStatus
 from headrace.control.sweep import SqlSweep
-from headrace.control.token_subjects import SqlTokenSubjects
-from headrace.control.tokens import SqlTokens
 from headrace.control.vault import Vault
 from headrace.definition.definitions import Definitions
 from headrace.definition.loader import load
@@ -45,7 +38,7 @@ from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
 from headrace.errors import ConfigurationError, DataSourceDriftedError
 from headrace.opening import Opening, given_location
-from headrace.ports import Nudge, Residents
+from headrace.ports import Expectations, Nudge, Residents
 from headrace.ports.registering import ConnectionFacts, NewDataSource
 from headrace.settings import Settings
 from headrace.sources.pool import ReaderPool
@@ -57,13 +50,21 @@ from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport
 from headrace.steps.merging import Merging
 from headrace.steps.move import MoveStep
-from headrace.steps.promises import FeedPromise, promises
-from headrace.steps.records import RecordsStep
-from headrace.steps.registering import RegisterStep
 from headrace.steps.sweep import SweepStep
 from headrace.stores.allowed_host import AllowedHosts
-from headrace.stores.expectation import open_expectation
 from headrace.stores.pool import StorePool
+
+if TYPE_CHECKING:
+    from headrace.control.audit import SqlAudit
+    from headrace.control.command import SqlCommands
+    from headrace.control.customers import SqlCustomers
+    from headrace.control.route_cache import RouteCache
+    from headrace.control.signing_keys import SqlSigningKeys
+    from headrace.control.token_subjects import SqlTokenSubjects
+    from headrace.control.tokens import SqlTokens
+    from headrace.steps.promises import FeedPromise
+    from headrace.steps.records import RecordsStep
+    from headrace.steps.registering import RegisterStep
 
 CATALOGUE_S = 1.0
 """How old the definitions may be that this process works by."""
@@ -108,18 +109,12 @@ class Application:
         self.feeds = SqlFeeds(self.engine)
         self.journal = SqlJournal(self.engine)
         self.routes = SqlRoutes(self.engine)
-        self.commands = SqlCommands(self.engine)
         self.runs = SqlRuns(self.engine)
         self.moves = SqlMoves(self.engine)
         self.status = SqlStatus(self.engine)
         self.drift = SqlDrift(self.engine)
         self.allowed_hosts = AllowedHosts.from_settings(settings)
-        self.audit = SqlAudit(self.engine)
         self.vault = Vault([key.get_secret_value() for key in settings.secret_keys])
-        self.tokens = SqlTokens(self.engine)
-        self.signing_keys = SqlSigningKeys(self.engine, self.vault)
-        self.token_subjects = SqlTokenSubjects(self.engine)
-        self.customers = SqlCustomers(self.engine)
         self.data_sources = SqlDataSources(
             self.engine,
             Places(
@@ -142,10 +137,7 @@ class Application:
             self.opening.record_reader,
             most=settings.max_open_stores,
         )
-        self.route_cache = RouteCache(self.engine)
         self._known_drift: Remembered[str, Collection[Target]] = Remembered()
-        self.records = RecordsStep(self.route_cache, self.stores, self._is_drifted)
-        self.expectations = open_expectation
         self._applied: AppliedCatalogue | None = None
         self._asked_at = float("-inf")
         self._lock = threading.Lock()
@@ -195,6 +187,76 @@ class Application:
             nudge_lost_s=settings.nudge_lost_s,
         )
 
+    # --- made when they are asked for: what a command does not use, it does not import ------------
+
+    @cached_property
+    def commands(self) -> SqlCommands:
+        from headrace.control.command import SqlCommands
+
+        return SqlCommands(self.engine)
+
+    @cached_property
+    def customers(self) -> SqlCustomers:
+        from headrace.control.customers import SqlCustomers
+
+        return SqlCustomers(self.engine)
+
+    @cached_property
+    def audit(self) -> SqlAudit:
+        from headrace.control.audit import SqlAudit
+
+        return SqlAudit(self.engine)
+
+    @cached_property
+    def tokens(self) -> SqlTokens:
+        from headrace.control.tokens import SqlTokens
+
+        return SqlTokens(self.engine)
+
+    @cached_property
+    def signing_keys(self) -> SqlSigningKeys:
+        from headrace.control.signing_keys import SqlSigningKeys
+
+        return SqlSigningKeys(self.engine, self.vault)
+
+    @cached_property
+    def token_subjects(self) -> SqlTokenSubjects:
+        from headrace.control.token_subjects import SqlTokenSubjects
+
+        return SqlTokenSubjects(self.engine)
+
+    @cached_property
+    def route_cache(self) -> RouteCache:
+        from headrace.control.route_cache import RouteCache
+
+        return RouteCache(self.engine)
+
+    @cached_property
+    def records(self) -> RecordsStep:
+        """Reads records as customers see them."""
+        from headrace.steps.records import RecordsStep
+
+        return RecordsStep(self.route_cache, self.stores, self._is_drifted)
+
+    @property
+    def expectations(self) -> Expectations:
+        from headrace.stores.expectation import open_expectation
+
+        return open_expectation
+
+    @cached_property
+    def registering(self) -> RegisterStep:
+        """Adds data sources and changes them."""
+        from headrace.steps.registering import RegisterStep
+
+        return RegisterStep(
+            registrations=self.data_sources,
+            stores=self.stores,
+            models_of=self.models_of,
+            trial=self.try_data_source,
+            changed=self._registered.forget,
+        )
+
     def _is_stopping(self) -> bool:
         return self.stopping.is_set()  # the event is the process's own: it may be set later
 
@@ -211,6 +273,8 @@ class Application:
 
     def promises(self, definitions: Definitions) -> tuple[FeedPromise, ...]:
         """What each feed of these definitions can promise, asked of its source."""
+        from headrace.steps.promises import promises
+
         with self._apply_step(definitions) as step:
             return promises(step.readers, step.feeds(definitions), self.clock)
 
@@ -310,17 +374,6 @@ class Application:
 
     # --- data sources of the API ------------------------------------------------------------------
 
-    @cached_property
-    def registering(self) -> RegisterStep:
-        """Adds data sources and changes them."""
-        return RegisterStep(
-            registrations=self.data_sources,
-            stores=self.stores,
-            models_of=self.models_of,
-            trial=self.try_data_source,
-            changed=self._registered.forget,
-        )
-
     def models_of(self, schema: str) -> list[ModelShape]:
         """The applied models of a schema."""
         catalogue = self.catalogue()
@@ -399,7 +452,8 @@ class Application:
 
     def close(self) -> None:
         """Every connection of this process is closed."""
-        self.route_cache.close()
+        if "route_cache" in self.__dict__:
+            self.route_cache.close()
         self.readers.close()
         self.stores.close()
         self.engine.dispose()
