@@ -29,6 +29,7 @@ from headrace.sources.postgres_packed import can_pack, read_packed
 from headrace.sources.postgres_rank import rank_text
 from headrace.sources.postgres_select import compose_copy, look_at
 from headrace.sources.postgres_stream import CopyStream
+from headrace.sources.read_ahead import read_ahead
 from headrace.sources.steady_clock import SteadyClock
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -128,7 +129,8 @@ class PostgresReader:
                 self._streaming = True
                 stack.callback(self._end, stream)
                 self._require_described(plan, stream.open())
-            yield self._pages(stream, plan, by_cursor=isinstance(selection, Since))
+            pages = self._pages(stream, plan, by_cursor=isinstance(selection, Since))
+            yield stack.enter_context(read_ahead(pages))
 
     def _packed(self, relation: PostgresRelation, plan: ReadPlan, selection: Selection) -> Iterator[Page]:
         """One page at most, whose rows the server has sent as one value."""

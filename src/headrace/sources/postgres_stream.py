@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Final
 
 import psycopg
@@ -12,9 +13,7 @@ from headrace.sources.postgres_column import described_columns
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-_BLOCKING: Final = 0
-"""libpq waits for the next row itself: to wait for each of them in Python takes longer than to read them.
-Keepalives end a wait for a server that is gone."""
+_WITHOUT_WAITING: Final = 1
 _SMALL_BYTES: Final = 256
 """Of a row that is not counted: a take of the most rows of them is no more than some pages."""
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -39,6 +38,7 @@ class CopyStream:
         self._statement = statement
         self._copy = ExitStack()
         self._ended = False
+        self._coming = DefaultSelector()
 
     def open(self) -> list[tuple[str, int, int]]:
         """The snapshot is taken. Gives name, type and modifier of the columns, which stay so to the end."""
@@ -53,6 +53,7 @@ class CopyStream:
             self._connection.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
         cursor = self._copy.enter_context(self._connection.cursor())
         self._copy.enter_context(cursor.copy(statement))
+        self._coming.register(self._connection.pgconn.socket, EVENT_READ)
         return columns
 
     def take(self, rows: int, most_bytes: int) -> list[bytes] | None:
@@ -63,17 +64,27 @@ class CopyStream:
         taken: list[bytes] = []
         left = most_bytes
         fetch, append = self._connection.pgconn.get_copy_data, taken.append
-        for _ in range(rows):
-            size, data = fetch(_BLOCKING)
-            if size < 0:
+        while len(taken) < rows:
+            size, data = fetch(_WITHOUT_WAITING)
+            if size > 0:
+                append(bytes(data))
+                if size > _SMALL_BYTES:
+                    left -= size
+                    if left <= 0:
+                        break
+            elif size == 0:
+                self._await_more()
+            else:
                 self._finish()
                 break
-            append(bytes(data))
-            if size > _SMALL_BYTES:
-                left -= size
-                if left <= 0:
-                    break
         return taken or None
+
+    def _await_more(self) -> None:
+        """Of what the server sends, more has come. Other threads run meanwhile: libpq's own wait would keep
+        them out. Keepalives end a wait for a server that is gone."""
+        pgconn = self._connection.pgconn
+        self._coming.select()
+        pgconn.consume_input()
 
     def _finish(self) -> None:
         """The server's last word: that all was sent, or the error that ended the COPY."""
@@ -85,6 +96,7 @@ class CopyStream:
 
     def close(self) -> None:
         """The statement is cancelled if it has not ended, the transaction is over."""
+        self._coming.close()
         if self._ended:
             self._copy.close()
         else:
