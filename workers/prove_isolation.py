@@ -40,7 +40,12 @@ from headrace.domain.vocabulary import (
     FilterOp,
     ModelId,
 )
-from headrace.errors import HeadraceError, RefusedError, StoreUnavailableError
+from headrace.errors import (
+    HeadraceError,
+    RefusedError,
+    StoreUnavailableError,
+    with_code,
+)
 from headrace.ports import FeedScope, Newcomer
 from headrace.steps.records import Reading
 from headrace.wiring import Application
@@ -175,7 +180,7 @@ class _Run:
         except RefusedError as error:
             return replace(proof, left_out=error.detail)
         except HeadraceError as error:
-            return replace(proof, left_out=str(error))
+            return replace(proof, left_out=with_code(error))
         return proof
 
     def _bind(self, data_source: DataSourceView, group: str) -> None:

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId, SourceId
-from headrace.errors import HeadraceError
+from headrace.errors import (
+    HeadraceError,
+    with_code,
+)
 from headrace.steps.catalogue import Target
 from headrace.steps.fetch import PollReport
 from headrace.steps.limits import CUT, Progress, no_progress
@@ -261,4 +264,4 @@ class _Merging:
         try:
             return self.app.merge(*target)
         except HeadraceError as error:
-            return MergeReport(state=MergeState.BLOCKED, errors=(str(error),))
+            return MergeReport(state=MergeState.BLOCKED, errors=(with_code(error),))

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId, SourceId
-from headrace.errors import HeadraceError, InvariantError
+from headrace.errors import (
+    HeadraceError,
+    InvariantError,
+    with_code,
+)
 from headrace.ports import DifferenceKind
 from headrace.steps.given_rows import PAGE_ROWS, GivenFeed, GivenRows, SetAsideAfter
 from headrace.steps.limits import Progress, no_progress
@@ -61,7 +65,7 @@ def run_verify(
         except InvariantError:
             raise
         except HeadraceError as error:
-            yield Failed(model.id, str(error))
+            yield Failed(model.id, with_code(error))
 
 
 def _properties(model: ModelShape, wanted: Wanted) -> frozenset[str]:

@@ -68,11 +68,13 @@ def supervised(name: str, body: Callable[[Process], None]) -> int:
             body(process)
             log.info("process ended", process=name)
     except ConfigurationError as error:
-        for line in str(error).splitlines():
+        for line in error.lines:
             print(logs.scrubbed(line), file=sys.stderr)  # noqa: T201 (for a person, before any log)
         return MISCONFIGURED
     except HeadraceError as error:
-        log.critical("process failed", process=name, kind=type(error).__name__, error=str(error))
+        log.critical(
+            "process failed", process=name, kind=type(error).__name__, code=error.code, error=str(error)
+        )
         return FAILED
     except Exception:
         log.critical("process failed with a bug", process=name, exc_info=True)

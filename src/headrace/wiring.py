@@ -36,7 +36,7 @@ from headrace.definition.loader import load
 from headrace.definition.models import App
 from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
-from headrace.errors import ConfigurationError, DataSourceDriftedError
+from headrace.errors import ConfigurationError, DataSourceDriftedError, ErrorCode
 from headrace.opening import Opening, given_location
 from headrace.ports import Expectations, Nudge, Residents
 from headrace.ports.registering import ConnectionFacts, NewDataSource
@@ -350,7 +350,9 @@ class Application:
     def _read_catalogue(self) -> AppliedCatalogue:
         current = self.definitions_table.current()
         if current is None:
-            raise ConfigurationError("nothing is applied yet; run `headrace apply`")
+            raise ConfigurationError(
+                "nothing is applied yet; run `headrace apply`", code=ErrorCode.NOTHING_APPLIED
+            )
         return catalogue_of(current.version, current.compiled, current.bodies)
 
     # --- connections ----------------------------------------------------------------------------

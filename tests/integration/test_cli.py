@@ -52,7 +52,7 @@ def test_json_has_the_documented_keys(headrace: Command, project: Path) -> None:
         ("`headrace discover", ("discover", "app_db")),
         ("`headrace status`", ("status",)),
         ("`headrace runs", ("runs",)),
-        ("`headrace explain", ("explain", "users", "12")),
+        ("`headrace explain ", ("explain", "users", "12")),
         ("`headrace rejected list", ("rejected", "list")),
     ):
         printed[heading] = headrace(*arguments, "--json").json
@@ -115,7 +115,8 @@ def test_a_record_that_is_not_there_is_a_failure(headrace: Command, project: Pat
 
 def test_a_key_of_the_wrong_type_is_bad_usage(headrace: Command, project: Path) -> None:
     ended = headrace("records", "users", "ada")
-    assert (ended.code, ended.err) == (2, '"ada" is no integer, as the user_id of users is\n')
+    told = '"ada" is no integer, as the user_id of users is [configuration_invalid]\n'
+    assert (ended.code, ended.err) == (2, told)
     assert headrace("records", "users", "1", "2").code == 2
 
 
@@ -317,7 +318,7 @@ def test_init_makes_a_valid_project_once(
     again = headrace("init", "mine")
     assert (again.code, again.err) == (
         2,
-        "mine/config exists already; name another directory, or remove it first\n",
+        "mine/config exists already; name another directory, or remove it first [configuration_invalid]\n",
     )
     monkeypatch.chdir("mine")
     assert headrace("validate").code == 0

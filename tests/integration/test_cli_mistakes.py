@@ -126,7 +126,7 @@ def test_a_record_that_is_not_there_fails_in_every_form(headrace: Command, proje
 
 def test_the_parts_of_a_key_are_told_by_name(headrace: Command, project: Path) -> None:
     assert line(headrace("records", "users", "1", "2").err) == (
-        "the key of users is user_id: give one value, not 2"
+        "the key of users is user_id: give one value, not 2 [configuration_invalid]"
     )
 
 
@@ -143,6 +143,7 @@ def test_a_shell_s_reference_is_mended(headrace: Command, project: Path) -> None
     define("apps/app_db", type="postgres", url="$MY_DB_URL")
     assert line(headrace("validate").err) == (
         'config/apps/app_db.json:url: "$MY_DB_URL" is no reference to a secret; write "${MY_DB_URL}"'
+        " [definition_invalid]"
     )
 
 

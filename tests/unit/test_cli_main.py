@@ -30,17 +30,24 @@ def test_each_fault_is_a_line_and_bad_definitions_are_2(
 ) -> None:
     faults = (Fault("config/apps/a.json", "url", "is missing; add it"), Fault("", "", "no such source"))
     assert ended(monkeypatch, ConfigurationError(*faults)) == 2
-    assert capsys.readouterr().err == "config/apps/a.json:url: is missing; add it\nno such source\n"
+    assert capsys.readouterr().err == (
+        "config/apps/a.json:url: is missing; add it [definition_invalid]\n"
+        "no such source [configuration_invalid]\n"
+    )
 
 
 @pytest.mark.parametrize(
-    "error", [StoreUnavailableError("no route to main"), HeadraceError("no route to main")]
+    ("error", "code"),
+    [
+        (StoreUnavailableError("no route to main"), "store_unavailable"),
+        (HeadraceError("no route to main"), "failed"),
+    ],
 )
 def test_an_expected_failure_has_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, code: str
 ) -> None:
     assert ended(monkeypatch, error) == 1
-    assert capsys.readouterr().err == "failed: no route to main\n"
+    assert capsys.readouterr().err == f"failed: no route to main [{code}]\n"
 
 
 @pytest.mark.parametrize("kind", [InvariantError, ValueError])

@@ -274,7 +274,7 @@ def test_a_refused_batch_that_has_no_rows_backs_off_alone_and_longer_each_time(m
     report = merge.drain()
     assert sorted(merge.merged()) == [1, 7]
     assert (report.state, report.blocked) == (MergeState.BLOCKED, (USERS,))
-    assert report.errors == ("source users: another table needs the record",)
+    assert report.errors == ("source users: another table needs the record [batch_refused]",)
     assert merge.drain() == replace(report, batches=0, rows=0, counts=MergeCounts())
     for _ in range(3):
         merge.journal.backs_off.clear()

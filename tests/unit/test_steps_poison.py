@@ -182,7 +182,7 @@ def test_what_is_refused_after_the_search_waits_and_is_searched_again_later(merg
             raise DataRejectedError("not today")
 
     merge.store.recomputing = moody
-    assert merge.drain().errors == ("source users: not today",)
+    assert merge.drain().errors == ("source users: not today [batch_refused]",)
     tries = merge.store.tries
     assert tries > 0
     assert rejected(merge) == []

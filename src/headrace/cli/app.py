@@ -13,6 +13,7 @@ from headrace.cli import (
     database,
     demo,
     doctor,
+    explain_error,
     explore,
     inspect,
     look,
@@ -57,6 +58,6 @@ def headrace(
 
 for group in (
     *(demo, project, explore, run, inspect, look, rejected, route, audit, verify),
-    *(doctor, database, customers, data_sources, tokens, web),
+    *(doctor, explain_error, database, customers, data_sources, tokens, web),
 ):
     group.register(app)

@@ -107,12 +107,12 @@ def explain(
 def _check_customer(app: Application, customer: str | None) -> None:
     """Raises ConfigurationError for a customer that nobody has defined and no row has named."""
     from headrace.definition.wording import suggestion
-    from headrace.errors import ConfigurationError
+    from headrace.errors import ConfigurationError, ErrorCode
 
     known = () if customer is None else app.status.customers()
     if customer is not None and customer not in known:
         meant = suggestion(customer, known, listed=False)
-        raise ConfigurationError(f'there is no customer "{customer}"{meant}')
+        raise ConfigurationError(f'there is no customer "{customer}"{meant}', code=ErrorCode.NAME_UNKNOWN)
 
 
 def _print_explanation(explained: Explanation) -> None:

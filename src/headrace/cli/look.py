@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from headrace.cli.options import Config, Json
+from headrace.errors import code_apart
 
 if TYPE_CHECKING:
     from headrace.control.runs import Run
@@ -211,6 +212,7 @@ def _status_as_json(
     drift: Mapping[tuple[DataSourceId, ModelId], Sequence[str]],
 ) -> dict[str, Any]:
     lag = _lag(feed)
+    error, code = code_apart(feed.last_error or feed.merge_error or "")
     return {
         "source": feed.source_id,
         "app": feed.app_id,
@@ -239,7 +241,8 @@ def _status_as_json(
             data_source: lacking for (data_source, model), lacking in drift.items() if model == feed.model_id
         },
         "failures": feed.failures,
-        "error": feed.last_error or feed.merge_error,
+        "error": error or None,
+        "error_code": code,
     }
 
 
@@ -281,5 +284,6 @@ def _run_as_json(run: Run) -> dict[str, Any]:
         "rejected": run.rejected,
         "from": _position(run.started),
         "to": _position(run.ended),
-        "error": run.error,
+        "error": code_apart(run.error)[0] if run.error else None,
+        "error_code": code_apart(run.error)[1] if run.error else None,
     }

@@ -49,14 +49,14 @@ def main() -> int:
 
 def _failed(error: Exception) -> int:
     from headrace.cli.problem import with_mend
-    from headrace.errors import ConfigurationError, HeadraceError, InvariantError
+    from headrace.errors import ConfigurationError, ErrorCode, HeadraceError, InvariantError
 
     if isinstance(error, ConfigurationError):
-        return _told(str(error), code=MISUSED)
+        return _told("\n".join(error.lines), code=MISUSED)
     if isinstance(error, HeadraceError) and not isinstance(error, InvariantError):
-        return _told(f"failed: {with_mend(str(error))}", code=FAILED)
-    return _told(f"{_traceback(error)}\nThis is a bug of Headrace; please report it with the lines above.",
-                 code=FAILED)  # fmt: skip
+        return _told(f"failed: {with_mend(str(error))} [{error.code}]", code=FAILED)
+    asked = f"This is a bug of Headrace; please report it with the lines above. [{ErrorCode.INTERNAL}]"
+    return _told(f"{_traceback(error)}\n{asked}", code=FAILED)
 
 
 def _traceback(error: Exception) -> str:

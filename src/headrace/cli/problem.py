@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import typer
 
-from headrace.errors import Fault
+from headrace.errors import Fault, code_apart
 from headrace.logs import scrubbed
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ def with_mend(message: str) -> str:
 
 def faults_of(definitions: Definitions, report: ApplyReport) -> list[Fault]:
     """What an apply left out, or a plan would: apps, sources and data sources, one fault each."""
-    stores = [Fault(_where(definitions, s.data_source_id), "", s.error) for s in report.stores if s.error]
+    stores = [
+        Fault(_where(definitions, s.data_source_id), "", *code_apart(s.error))
+        for s in report.stores
+        if s.error
+    ]
     found = (*report.unavailable, *report.faults, *stores)
-    return [Fault(f.file, f.path, with_mend(f.message)) for f in found]
+    return [replace(f, message=with_mend(f.message)) for f in found]
 
 
 def _where(definitions: Definitions, data_source_id: DataSourceId) -> str:
@@ -54,8 +59,8 @@ def _where(definitions: Definitions, data_source_id: DataSourceId) -> str:
 
 def tell_faults(definitions: Definitions, report: ApplyReport) -> None:
     """Warnings, and what was left out, a line each on stderr."""
-    warnings = [Fault(f.file, f.path, f"warning: {f.message}") for f in report.warnings]
-    _tell(str(fault) for fault in (*warnings, *faults_of(definitions, report)))
+    warnings = [replace(f, message=f"warning: {f.message}") for f in report.warnings]
+    _tell(f"{fault} [{fault.code}]" for fault in (*warnings, *faults_of(definitions, report)))
 
 
 def tell_failures(report: SyncReport, *, told: Collection[Fault] = ()) -> None:
@@ -72,11 +77,17 @@ def _failures(report: SyncReport) -> Iterator[tuple[str, str]]:
             why = feed.error.removeprefix(f"{feed.app_id}: ")
             sources.setdefault((feed.app_id, why), []).append(feed.source_id)
     for (app_id, why), names in sources.items():
-        yield why, with_mend(f"{_listed(names)}: app {app_id}: {why}")
+        yield code_apart(why)[0], _mended(f"{_listed(names)}: app {app_id}: {why}")
     stores = {(target, error) for (target, _), merge in report.merges.items() for error in merge.errors}
     for target, error in sorted(stores):
         named = error if f"data source {target}: " in error else f"data source {target}: {error}"
-        yield error, with_mend(named)
+        yield code_apart(error)[0], _mended(named)
+
+
+def _mended(text: str) -> str:
+    """What to look at stands before the code."""
+    message, code = code_apart(text)
+    return with_mend(message) if code is None else f"{with_mend(message)} [{code}]"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -236,7 +236,8 @@ def _report_as_json(
         ],
         "refilled": report.refilled,
         "faults": [
-            {"file": f.file, "path": f.path, "message": f.message} for f in faults_of(definitions, report)
+            {"file": f.file, "path": f.path, "message": f.message, "code": f.code}
+            for f in faults_of(definitions, report)
         ],
     }
 

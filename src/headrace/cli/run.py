@@ -195,12 +195,15 @@ def _asked(app: Application, source_id: str, feeds: Sequence[FeedId]) -> Sequenc
 
 def _refuse_paused(app: Application, source_id: str) -> None:
     """Raises HeadraceError when no feed of the source is polled, so that nothing would come of a request."""
-    from headrace.errors import HeadraceError
+    from headrace.errors import ErrorCode, HeadraceError
 
     feeds = [feed for feed in app.status.feed_status() if feed.source_id == source_id]
     if feeds and all(feed.paused for feed in feeds):
         reason = feeds[0].paused_reason
-        raise HeadraceError(f"{source_id} is paused ({reason}): headrace resume {source_id} first")
+        raise HeadraceError(
+            f"{source_id} is paused ({reason}): headrace resume {source_id} first",
+            code=ErrorCode.SOURCE_PAUSED,
+        )
 
 
 def _nudge(app: Application, feeds: Sequence[FeedId]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.definition.definitions import Definitions
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, ErrorCode
 from headrace.settings import Settings
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def named(known: Mapping[Any, T], id_: str, *, word: str, directory: str) -> T:
         return known[id_]
     from headrace.definition.wording import suggestion
 
-    raise ConfigurationError(f'there is no {word} "{id_}" in {directory}{suggestion(id_, known)}')
+    raise ConfigurationError(
+        f'there is no {word} "{id_}" in {directory}{suggestion(id_, known)}', code=ErrorCode.NAME_UNKNOWN
+    )
 
 
 def applied_source(app: Application, id_: str) -> None:
@@ -110,7 +112,7 @@ def applied(config: Path | None) -> Iterator[Application]:
     settings = settings_for(config)
     with traces.recording("cli"), _built(settings) as app:
         if app.is_empty() or app.definitions_table.version() == 0:
-            raise ConfigurationError(NOTHING_YET)
+            raise ConfigurationError(NOTHING_YET, code=ErrorCode.NOTHING_APPLIED)
         yield app
 
 

@@ -12,7 +12,7 @@ from headrace.cli import screen
 from headrace.cli.look import NO_SOURCE, breaker_line
 from headrace.cli.problem import tell_failures
 from headrace.domain.vocabulary import SourceId
-from headrace.errors import Fault
+from headrace.errors import Fault, code_apart
 
 if TYPE_CHECKING:
     from headrace.steps.catalogue import Target
@@ -194,12 +194,17 @@ def _as_json(report: SyncReport, held: dict[str, int]) -> dict[str, Any]:
                 "invalid": feed.invalid,
                 "held": held.get(feed.source_id, 0),
                 "paused": feed.paused,
-                "error": feed.error,
+                "error": _apart(feed.error)[0],
+                "error_code": _apart(feed.error)[1],
             }
             for feed in report.feeds
         ],
         "data_sources": [_written_as_json(report, target) for target in sorted(_targets(report))],
     }
+
+
+def _apart(error: str | None) -> tuple[str | None, str | None]:
+    return (None, None) if error is None else code_apart(error)
 
 
 def _targets(report: SyncReport) -> set[Target]:

@@ -15,7 +15,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.control.types import now
 from headrace.definition.secrets import url_fault
-from headrace.errors import ConfigurationError, ControlUnavailableError, InvariantError, RefusedError
+from headrace.errors import (
+    ConfigurationError,
+    ControlUnavailableError,
+    ErrorCode,
+    InvariantError,
+    RefusedError,
+)
 
 _NOT_UPGRADED = "the control database lacks a table or column: run `headrace db upgrade`"
 
@@ -49,18 +55,23 @@ def control_engine(url: str, *, pool_size: int = 8, wait_s: float = 30.0) -> sa.
 
 def _parse(url: str) -> sa.URL:
     if fault := url_fault(url):
-        raise ConfigurationError(f"control database: {fault}")
+        raise ConfigurationError(f"control database: {fault}", code=ErrorCode.CONTROL_URL_INVALID)
     try:
         parsed = sa.make_url(url)
     except exc.ArgumentError as error:
-        raise ConfigurationError("control database: the URL cannot be read") from error
+        raise ConfigurationError(
+            "control database: the URL cannot be read", code=ErrorCode.CONTROL_URL_INVALID
+        ) from error
     backend = parsed.get_backend_name()
     if backend not in {"sqlite", "postgresql"}:
         raise ConfigurationError(
-            f"control database: sqlite:///path or postgresql://… is needed, not {backend}://"
+            f"control database: sqlite:///path or postgresql://… is needed, not {backend}://",
+            code=ErrorCode.CONTROL_URL_INVALID,
         )
     if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
-        raise ConfigurationError("control database: SQLite needs a file: sqlite:///path")
+        raise ConfigurationError(
+            "control database: SQLite needs a file: sqlite:///path", code=ErrorCode.CONTROL_URL_INVALID
+        )
     return parsed
 
 
@@ -79,7 +90,7 @@ def _sqlite_engine(url: sa.URL, *, wait_s: float, pool_size: int) -> sa.Engine:
 
 def _refuse_missing_directory(engine: sa.Engine) -> None:
     if not Path(str(engine.url.database)).parent.is_dir():
-        raise ConfigurationError(_NOT_UPGRADED)
+        raise ConfigurationError(_NOT_UPGRADED, code=ErrorCode.CONTROL_BEHIND)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -103,7 +114,8 @@ def make_directory(engine: sa.Engine) -> None:
     except OSError as error:
         raise ConfigurationError(
             f"control database: {directory} cannot be made ({error.strerror}): name another place in "
-            "HEADRACE_CONTROL_URL"
+            "HEADRACE_CONTROL_URL",
+            code=ErrorCode.CONTROL_URL_INVALID,
         ) from error
 
 
@@ -148,20 +160,20 @@ def _translated() -> Iterator[None]:
     except sqlite3.OperationalError as error:  # of _begin_sqlite
         raise ControlUnavailableError(f"control database: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise ConfigurationError(_NO_DATABASE) from error
+        raise ConfigurationError(_NO_DATABASE, code=ErrorCode.CONTROL_URL_INVALID) from error
     except exc.IntegrityError as error:
         raise InvariantError(f"control database: {_first_line(error)}") from error
     except exc.TimeoutError as error:
         raise ControlUnavailableError("control database: no free connection in time") from error
     except exc.ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:
-            raise ConfigurationError(_NOT_UPGRADED) from error
+            raise ConfigurationError(_NOT_UPGRADED, code=ErrorCode.CONTROL_BEHIND) from error
         raise
     except exc.DBAPIError as error:
         if str(error.orig).startswith(("no such table", "no such column", "table ")):
-            raise ConfigurationError(_NOT_UPGRADED) from error
+            raise ConfigurationError(_NOT_UPGRADED, code=ErrorCode.CONTROL_BEHIND) from error
         if isinstance(error.orig, sqlite3.DatabaseError) and "not a database" in str(error.orig):
-            raise ConfigurationError(_NO_DATABASE) from error
+            raise ConfigurationError(_NO_DATABASE, code=ErrorCode.CONTROL_URL_INVALID) from error
         if isinstance(error, exc.OperationalError) or error.connection_invalidated:
             raise ControlUnavailableError(f"control database: {_first_line(error)}") from error
         raise

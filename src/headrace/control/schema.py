@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from headrace.control import access_tables, drift, move_tables  # noqa: F401 (their tables are the metadata)
 from headrace.control.engine import is_missing, make_directory, reading, writing
 from headrace.control.tables import metadata, workspace
-from headrace.errors import ConfigurationError, ControlUnavailableError
+from headrace.errors import ConfigurationError, ControlUnavailableError, ErrorCode
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _EMPTY = "the control database is empty: run `headrace db upgrade`"
@@ -37,7 +37,7 @@ def upgrade(engine: sa.Engine, *, to: str = "head") -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
         revision = _revision(connection)
         if _is_unknown(revision):
-            raise ConfigurationError(_newer(revision))
+            raise ConfigurationError(_newer(revision), code=ErrorCode.CONTROL_NEWER)
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, to)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from headrace.control.access_tables import data_source_secret, signing_key
 from headrace.control.engine import writing
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, ErrorCode
 
 _PURPOSE: Final = b"headrace vault 1"
 _NO_KEYS: Final = (
@@ -55,19 +55,23 @@ class Vault:
         try:
             return self._keys.decrypt(sealed).decode()
         except InvalidToken:
-            raise ConfigurationError(_NONE_OPENS.format(what=what)) from None
+            raise ConfigurationError(
+                _NONE_OPENS.format(what=what), code=ErrorCode.SEALED_SECRET_CLOSED
+            ) from None
 
     def rotate(self, sealed: bytes, *, what: str = "a secret") -> bytes:
         """The same secret, sealed with the first key."""
         try:
             return self._keys.rotate(sealed)
         except InvalidToken:
-            raise ConfigurationError(_NONE_OPENS.format(what=what)) from None
+            raise ConfigurationError(
+                _NONE_OPENS.format(what=what), code=ErrorCode.SEALED_SECRET_CLOSED
+            ) from None
 
     @cached_property
     def _keys(self) -> MultiFernet:
         if not self._passphrases:
-            raise ConfigurationError(_NO_KEYS)
+            raise ConfigurationError(_NO_KEYS, code=ErrorCode.SEALED_SECRET_CLOSED)
         return MultiFernet([Fernet(_fernet_key(passphrase)) for passphrase in self._passphrases])
 
 

@@ -8,7 +8,10 @@ from headrace.definition.property_graph import implied_key_columns
 from headrace.definition.source import CustomerColumn, PrimarySource, SecondarySource, Source
 from headrace.definition.wording import suggestion
 from headrace.domain.vocabulary import PropertyType
-from headrace.errors import Fault
+from headrace.errors import (
+    ErrorCode,
+    Fault,
+)
 from headrace.ports import ColumnFacts, TableFacts
 
 _UNORDERED = frozenset({PropertyType.JSON, PropertyType.BOOLEAN})
@@ -47,7 +50,8 @@ def column_faults(file: str, source: Source, facts: TableFacts) -> Iterator[Faul
     for path, column in named_columns(source):
         found = facts.column(column)
         if found is None:
-            yield Fault(file, path, f'no column "{column}" in {_relation(source)}{suggestion(column, names)}')
+            message = f'no column "{column}" in {_relation(source)}{suggestion(column, names)}'
+            yield Fault(file, path, message, ErrorCode.COLUMN_MISSING)
         elif path == "schedule.cursor" and found.type in _UNORDERED:
             message = f'"{column}" is {found.native_type}, which cannot say when a row changed'
             yield Fault(file, path, f"{message}; name a time or a number that grows")

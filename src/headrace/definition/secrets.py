@@ -12,7 +12,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, ErrorCode
 
 _REFERENCE: Final = re.compile(r"\$\{([^}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -123,7 +123,7 @@ def resolve(template: str, environ: Mapping[str, str]) -> str:
     """
     faults = secret_faults(template, environ)
     if faults:
-        raise ConfigurationError(*faults)
+        raise ConfigurationError(*faults, code=ErrorCode.SECRET_MISSING)
     resolved = _substitute(template, environ, lambda _: None)
     if fault := url_fault(resolved):
         raise ConfigurationError(fault)

@@ -156,9 +156,9 @@ def _handle(queue: str, kind: type[Message], handler: Handler, fields: object) -
         faults = error.errors(include_input=False, include_url=False)
         log.warning("message dropped", queue=queue, reason="invalid", faults=[f["msg"] for f in faults])
     except RetryableError as error:
-        log.warning("work is left for later", kind=type(error).__name__, error=str(error))
+        log.warning("work is left for later", kind=type(error).__name__, code=error.code, error=str(error))
     except HeadraceError as error:
-        log.error("work failed", kind=type(error).__name__, error=str(error))
+        log.error("work failed", kind=type(error).__name__, code=error.code, error=str(error))
     except Exception:
         log.exception("work failed with a bug")
     finally:

@@ -13,7 +13,7 @@ from dramatiq.errors import ConnectionClosed
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from headrace.errors import BrokerUnavailableError, ConfigurationError, Fault
+from headrace.errors import BrokerUnavailableError, ConfigurationError, ErrorCode, Fault
 from headrace.queue import sieve
 from headrace.queue.checked import Broker
 
@@ -64,12 +64,14 @@ class SturdyRedisBroker(RedisBroker, Broker):
         try:
             policy = self.client.info("memory").get("maxmemory_policy")
         except redis.AuthenticationError as error:
-            raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", f"Redis refuses: {error}")) from error
+            raise ConfigurationError(
+                Fault("HEADRACE_BROKER_URL", "", f"Redis refuses: {error}", ErrorCode.BROKER_LOGIN_REFUSED)
+            ) from error
         except (redis.RedisError, OSError) as error:
             raise BrokerUnavailableError(f"Redis cannot be reached: {error}") from error
         if policy != "noeviction":
             why = f"this Redis may drop messages (maxmemory-policy {policy}); set it to noeviction"
-            raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why))
+            raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why, ErrorCode.BROKER_EVICTS))
 
     def messages(self, queue: str) -> Mapping[str, int]:
         name = self.queue_name(queue)

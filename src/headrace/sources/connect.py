@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, ErrorCode
 from headrace.ports import SourceReader
 
 
@@ -33,5 +33,6 @@ def open_reader(app_id: str, url: str, *, nonce: str) -> SourceReader:
 
         return MysqlReader(app_id, url, nonce=nonce)
     raise ConfigurationError(
-        f"{app_id}: the URL must begin with postgresql://, mysql://, mariadb://, sqlite:/// or file:///"
+        f"{app_id}: the URL must begin with postgresql://, mysql://, mariadb://, sqlite:/// or file:///",
+        code=ErrorCode.SOURCE_URL_INVALID,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from headrace.errors import SourceDriftError, SourceUnavailableError
+from headrace.errors import ErrorCode, SourceDriftError, SourceUnavailableError
 from headrace.ports import ReadPlan, Relation, TableFacts
 
 
@@ -20,7 +20,8 @@ def missing_table(app_id: str, table: str, existing: Iterable[str], *, unless: s
     Args:
         unless: why it may exist all the same.
     """
-    return SourceDriftError(f'{app_id}: table "{table}" does not exist{nearest(table, existing)}{unless}')
+    why = f'{app_id}: table "{table}" does not exist{nearest(table, existing)}{unless}'
+    return SourceDriftError(why, code=ErrorCode.TABLE_MISSING)
 
 
 def require_columns(app_id: str, plan: ReadPlan, facts: TableFacts) -> None:
@@ -30,7 +31,8 @@ def require_columns(app_id: str, plan: ReadPlan, facts: TableFacts) -> None:
     missing = [name for name in dict.fromkeys(wanted) if name not in existing]
     if missing:
         faults = ", ".join(f'"{name}" does not exist{nearest(name, existing)}' for name in missing)
-        raise SourceDriftError(f"{app_id}: in {relation_name(plan.relation)} column {faults}")
+        where = relation_name(plan.relation)
+        raise SourceDriftError(f"{app_id}: in {where} column {faults}", code=ErrorCode.COLUMN_MISSING)
 
 
 def relation_name(relation: Relation) -> str:

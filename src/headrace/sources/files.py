@@ -15,6 +15,7 @@ from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import FeedClass
 from headrace.errors import (
     ConfigurationError,
+    ErrorCode,
     InvariantError,
     RelationUnavailableError,
     SourceDriftError,
@@ -214,11 +215,13 @@ class FilesReader:
         if isinstance(error, SubstituteTakenError):
             return ConfigurationError(
                 f'{self._app_id}: "{file.name}" is not in UTF-8, and has control characters that no text has;'
-                " save it as UTF-8"
+                " save it as UTF-8",
+                code=ErrorCode.SOURCE_FILE_UNUSABLE,
             )
         return ConfigurationError(
             f'{self._app_id}: "{file.name}" has a line of more than {BLOCKS[-1] >> 20} MiB; is a quote'
-            " opened there and never closed?"
+            " opened there and never closed?",
+            code=ErrorCode.SOURCE_FILE_UNUSABLE,
         )
 
 

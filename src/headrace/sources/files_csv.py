@@ -20,7 +20,7 @@ from pyarrow import csv
 
 from headrace.domain.arrow import Table, pa, pc
 from headrace.domain.unreadable import Unreadable
-from headrace.errors import ConfigurationError, SourceUnavailableError
+from headrace.errors import ConfigurationError, ErrorCode, SourceUnavailableError
 from headrace.sources.files_path import Format, SourceFile
 from headrace.sources.files_piece import Piece
 
@@ -89,7 +89,9 @@ def header_of(app_id: str, file: SourceFile) -> tuple[str, ...]:
         head = stream.read(_HEAD_BYTES)
     where = f'{app_id}: "{file.name}"'
     if head.startswith(_UTF16) or b"\0" in head.partition(b"\n")[0]:
-        raise ConfigurationError(f"{where} is in UTF-16, or no text at all; save it as UTF-8")
+        raise ConfigurationError(
+            f"{where} is in UTF-16, or no text at all; save it as UTF-8", code=ErrorCode.SOURCE_FILE_UNUSABLE
+        )
     names = _first_line(where, head, delimiter_of(file))
     if names is None:
         raise SourceUnavailableError(
@@ -97,7 +99,10 @@ def header_of(app_id: str, file: SourceFile) -> tuple[str, ...]:
         )
     repeated = next((name for at, name in enumerate(names) if name and name in names[:at]), None)
     if repeated is not None:
-        raise ConfigurationError(f'{where} has two columns "{repeated}"; give each column a name of its own')
+        raise ConfigurationError(
+            f'{where} has two columns "{repeated}"; give each column a name of its own',
+            code=ErrorCode.SOURCE_FILE_UNUSABLE,
+        )
     return tuple(names)
 
 
@@ -108,7 +113,8 @@ def _first_line(where: str, head: bytes, delimiter: str) -> list[str] | None:
         "".join(names or ()).encode()
     except (UnicodeEncodeError, python_csv.Error) as error:
         raise ConfigurationError(
-            f"{where}: its first line is no header in UTF-8; save it as UTF-8"
+            f"{where}: its first line is no header in UTF-8; save it as UTF-8",
+            code=ErrorCode.SOURCE_FILE_UNUSABLE,
         ) from error
     return names
 

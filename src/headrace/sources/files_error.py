@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from headrace.errors import ConfigurationError, SourceUnavailableError
+from headrace.errors import ConfigurationError, ErrorCode, SourceUnavailableError
 
 
 @contextmanager
@@ -19,7 +19,8 @@ def translated(app_id: str, name: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise ConfigurationError(
-            f'{app_id}: "{name}" may not be read; give the user of Headrace the right to read it'
+            f'{app_id}: "{name}" may not be read; give the user of Headrace the right to read it',
+            code=ErrorCode.SOURCE_FILE_UNUSABLE,
         ) from error
     except FileNotFoundError as error:
         raise SourceUnavailableError(f'{app_id}: "{name}" was removed while it was read') from error

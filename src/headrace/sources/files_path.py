@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from headrace.errors import ConfigurationError, SourceUnavailableError
+from headrace.errors import ConfigurationError, ErrorCode, SourceUnavailableError
 from headrace.ports import Relation
 from headrace.sources.drift import nearest
 
@@ -93,11 +93,15 @@ class Directory:
     def _table(self, relation: Relation) -> str:
         if relation.table is None:
             raise ConfigurationError(
-                f"{self.app_id}: files have no queries; name a table: a file, a directory or a pattern"
+                f"{self.app_id}: files have no queries; name a table: a file, a directory or a pattern",
+                code=ErrorCode.SOURCE_FILE_UNUSABLE,
             )
         parts = PurePosixPath(relation.table).parts
         if not parts or relation.table.startswith("/") or ".." in parts:
-            raise ConfigurationError(f'{self.app_id}: "{relation.table}" leads out of the app\'s directory')
+            raise ConfigurationError(
+                f'{self.app_id}: "{relation.table}" leads out of the app\'s directory',
+                code=ErrorCode.SOURCE_FILE_UNUSABLE,
+            )
         return relation.table
 
     def _require_root(self) -> None:
@@ -138,15 +142,19 @@ class Directory:
         if known is None:
             raise ConfigurationError(
                 f'{self.app_id}: "{name}" is no table by its name; it must end in .csv, .tsv or .parquet'
-                " (CSV also in .csv.gz, .csv.zst or .csv.bz2)"
+                " (CSV also in .csv.gz, .csv.zst or .csv.bz2)",
+                code=ErrorCode.SOURCE_FILE_UNUSABLE,
             )
         path = (self.root / name).resolve()
         if not path.is_relative_to(self.root.resolve()):
             raise ConfigurationError(
-                f'{self.app_id}: "{name}" is a link that leads out of the app\'s directory'
+                f'{self.app_id}: "{name}" is a link that leads out of the app\'s directory',
+                code=ErrorCode.SOURCE_FILE_UNUSABLE,
             )
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigurationError(f'{self.app_id}: "{name}" is no regular file')
+            raise ConfigurationError(
+                f'{self.app_id}: "{name}" is no regular file', code=ErrorCode.SOURCE_FILE_UNUSABLE
+            )
         return SourceFile(name=name, path=path, format=known[0], compression=known[1])
 
 
@@ -180,5 +188,6 @@ def _root(app_id: str, url: str) -> Path:
     if is_file and parts.netloc in {"", "localhost", ".", ".."}:
         return Path(parts.netloc + path) if parts.netloc.startswith(".") else Path(path)
     raise ConfigurationError(
-        f"{app_id}: the URL of files is file:///directory, or file://./directory below the current one"
+        f"{app_id}: the URL of files is file:///directory, or file://./directory below the current one",
+        code=ErrorCode.SOURCE_FILE_UNUSABLE,
     )

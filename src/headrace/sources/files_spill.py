@@ -18,7 +18,7 @@ from headrace import logs
 from headrace.domain.arrow import Array, Table, pc
 from headrace.domain.oversize import mark_oversized
 from headrace.domain.vocabulary import PropertyType
-from headrace.errors import ConfigurationError, SourceDriftError
+from headrace.errors import ConfigurationError, ErrorCode, SourceDriftError
 from headrace.ports import ColumnFacts, ExactKeys, ReadPlan, Selection, Since, TableFacts
 from headrace.sources.files_cursor import is_whole, rank_of, time_ranks, whole_ranks
 from headrace.sources.files_keys import loose_keys
@@ -101,7 +101,8 @@ class Spill:
         if self._unreadable > MOST_UNREADABLE:
             raise ConfigurationError(
                 f"{self._where}: more than {MOST_UNREADABLE:,} lines cannot be read, such as this:"
-                f" {piece.unreadable[0].reason}: {piece.unreadable[0].line}"
+                f" {piece.unreadable[0].reason}: {piece.unreadable[0].line}",
+                code=ErrorCode.SOURCE_FILE_UNUSABLE,
             )
         self._connection.executemany(
             "INSERT INTO t (bad) VALUES (?)", [(line.mark,) for line in piece.unreadable]
@@ -135,12 +136,14 @@ class Spill:
         mend = "name another cursor, or none: a file that changed is read whole anyway"
         if self._whole and self._timed:
             raise ConfigurationError(
-                f'{self._where}: the cursor "{cursor}" holds both numbers and times; {mend}'
+                f'{self._where}: the cursor "{cursor}" holds both numbers and times; {mend}',
+                code=ErrorCode.SOURCE_FILE_UNUSABLE,
             )
         if self._unranked is not None and not (self._whole or self._timed):
             raise ConfigurationError(
                 f'{self._where}: the cursor "{cursor}" must hold whole numbers, dates (2026-01-31) or'
-                f' date-times (2026-01-31 12:00:00), not "{self._unranked[:60]}"; {mend}'
+                f' date-times (2026-01-31 12:00:00), not "{self._unranked[:60]}"; {mend}',
+                code=ErrorCode.SOURCE_FILE_UNUSABLE,
             )
 
     def select(self, plan: ReadPlan, selection: Selection) -> SpillCursor:

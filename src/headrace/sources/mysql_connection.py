@@ -12,7 +12,7 @@ from pymysql.connections import Connection, MySQLResult  # type: ignore[import-u
 from pymysql.constants import COMMAND, CR  # type: ignore[import-untyped]
 from pymysql.converters import encoders  # type: ignore[import-untyped]
 
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, ErrorCode
 
 Row = tuple[Any, ...]
 
@@ -63,10 +63,15 @@ def read_url(app_id: str, url: str, timeouts: Timeouts) -> Access:
         port = parts.port or 3306
         options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
-        raise ConfigurationError(f"{app_id}: the app's URL is not a MySQL URL") from error
+        raise ConfigurationError(
+            f"{app_id}: the app's URL is not a MySQL URL", code=ErrorCode.SOURCE_URL_INVALID
+        ) from error
     database = unquote(parts.path.strip("/"))
     if not database:
-        raise ConfigurationError(f"{app_id}: the app's URL names no database: mysql://host/database")
+        raise ConfigurationError(
+            f"{app_id}: the app's URL names no database: mysql://host/database",
+            code=ErrorCode.SOURCE_URL_INVALID,
+        )
     given: dict[str, str] = dict(options)
     _refuse_unknown(app_id, given)
     seconds = {name: int(given[name]) for name in _SECONDS if name in given}
@@ -91,13 +96,20 @@ def read_url(app_id: str, url: str, timeouts: Timeouts) -> Access:
 def _refuse_unknown(app_id: str, given: Mapping[str, str]) -> None:
     for name in given.keys() - set(_KNOWN):
         raise ConfigurationError(
-            f'{app_id}: the app\'s URL has an unknown option "{name}"; known are {", ".join(_KNOWN)}'
+            f'{app_id}: the app\'s URL has an unknown option "{name}"; known are {", ".join(_KNOWN)}',
+            code=ErrorCode.SOURCE_URL_INVALID,
         )
     for name in _SECONDS:
         if name in given and not (given[name].isdecimal() and int(given[name])):
-            raise ConfigurationError(f"{app_id}: {name} in the app's URL is a whole number of seconds")
+            raise ConfigurationError(
+                f"{app_id}: {name} in the app's URL is a whole number of seconds",
+                code=ErrorCode.SOURCE_URL_INVALID,
+            )
     if given.get("ssl_mode", "preferred").lower() not in _TLS:
-        raise ConfigurationError(f"{app_id}: ssl_mode in the app's URL is one of {', '.join(_TLS)}")
+        raise ConfigurationError(
+            f"{app_id}: ssl_mode in the app's URL is one of {', '.join(_TLS)}",
+            code=ErrorCode.SOURCE_URL_INVALID,
+        )
 
 
 class MysqlConnection(Connection):  # type: ignore[misc]

@@ -9,7 +9,13 @@ from typing import Final
 from pymysql import err  # type: ignore[import-untyped]
 from pymysql.constants import CR, ER  # type: ignore[import-untyped]
 
-from headrace.errors import ConfigurationError, HeadraceError, SourceDriftError, SourceUnavailableError
+from headrace.errors import (
+    ConfigurationError,
+    ErrorCode,
+    HeadraceError,
+    SourceDriftError,
+    SourceUnavailableError,
+)
 from headrace.sources.url_secrets import UrlSecrets
 
 _WRONG_VALUE: Final = 1525
@@ -36,6 +42,11 @@ _RIGHTS: Final = frozenset(
         ER.PROCACCESS_DENIED_ERROR,
     }
 )
+_MISSING_NAMES: Final = {
+    ER.NO_SUCH_TABLE: ErrorCode.TABLE_MISSING,
+    ER.BAD_TABLE_ERROR: ErrorCode.TABLE_MISSING,
+    ER.BAD_FIELD_ERROR: ErrorCode.COLUMN_MISSING,
+}
 _FOR_A_PERSON: Final = frozenset(
     {ER.PARSE_ERROR, ER.SYNTAX_ERROR, ER.DUP_FIELDNAME, ER.SP_DOES_NOT_EXIST, _UNKNOWN_TIME_ZONE}
 )
@@ -78,27 +89,31 @@ class ErrorTranslation:
         except RuntimeError as error:  # of pymysql: a password that may not cross an unencrypted connection
             raise ConfigurationError(
                 f"{self._app_id}: the server takes this user's password only over TLS; let it offer TLS, or"
-                " give the user a password of mysql_native_password"
+                " give the user a password of mysql_native_password",
+                code=ErrorCode.SOURCE_LOGIN_REFUSED,
             ) from error
         except OSError as error:  # of ssl: a certificate that cannot be read
             why = self._secrets.scrubbed(str(error))
             raise ConfigurationError(
-                f"{self._app_id}: {why}; correct ssl_ca, ssl_cert and ssl_key in the app's URL"
+                f"{self._app_id}: {why}; correct ssl_ca, ssl_cert and ssl_key in the app's URL",
+                code=ErrorCode.SOURCE_URL_INVALID,
             ) from error
 
     def _translation(self, error: err.MySQLError) -> HeadraceError:
         code = error.args[0] if error.args else 0
         message = self._message(error)
         if code in _REFUSALS:
-            return ConfigurationError(f"{message}; {_REFUSALS[code]}")
+            return ConfigurationError(f"{message}; {_REFUSALS[code]}", code=ErrorCode.SOURCE_LOGIN_REFUSED)
         if code in _MISSING or isinstance(error, err.DataError):
-            return SourceDriftError(message)
+            return SourceDriftError(message, code=_MISSING_NAMES.get(code))
         if code in _RIGHTS:
-            return ConfigurationError(f"{message}; GRANT SELECT on what the source reads to the app's user")
+            mend = "GRANT SELECT on what the source reads to the app's user"
+            return ConfigurationError(f"{message}; {mend}", code=ErrorCode.SOURCE_RIGHTS_MISSING)
         if code in _FOR_A_PERSON or isinstance(error, (err.ProgrammingError, err.NotSupportedError)):
             return ConfigurationError(message)
         if "certificate" in message.lower():
-            return ConfigurationError(f"{message}; correct ssl_mode and ssl_ca in the app's URL")
+            mend = "correct ssl_mode and ssl_ca in the app's URL"
+            return ConfigurationError(f"{message}; {mend}", code=ErrorCode.SOURCE_URL_INVALID)
         return SourceUnavailableError(message)
 
     def _message(self, error: err.MySQLError) -> str:

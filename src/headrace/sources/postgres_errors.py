@@ -9,7 +9,13 @@ from typing import Final
 import psycopg
 from psycopg import errors
 
-from headrace.errors import ConfigurationError, HeadraceError, SourceDriftError, SourceUnavailableError
+from headrace.errors import (
+    ConfigurationError,
+    ErrorCode,
+    HeadraceError,
+    SourceDriftError,
+    SourceUnavailableError,
+)
 from headrace.sources.url_secrets import UrlSecrets
 
 _MISSING: Final = (
@@ -25,17 +31,22 @@ _FOR_A_PERSON: Final = (
     errors.ProgrammingError,
     errors.NotSupportedError,
 )
+_LOGIN, _URL = ErrorCode.SOURCE_LOGIN_REFUSED, ErrorCode.SOURCE_URL_INVALID
 # A refused connection carries no SQLSTATE, only the server's words.
 _REFUSALS: Final = {
-    "password authentication failed": "correct the user or password in the app's URL",
-    "no password supplied": "put a password into the app's URL",
-    "no pg_hba.conf entry": "let the server's pg_hba.conf admit this host, user and database",
-    "does not exist": "correct the database or user in the app's URL, or create it",
-    "permission denied for database": "GRANT CONNECT on the database to this user",
-    "is not permitted to log in": "give the user the right to LOGIN",
-    "for connection option": "correct the app's URL",
-    "certificate": "correct sslmode and sslrootcert in the app's URL",
+    "password authentication failed": ("correct the user or password in the app's URL", _LOGIN),
+    "no password supplied": ("put a password into the app's URL", _LOGIN),
+    "no pg_hba.conf entry": ("let the server's pg_hba.conf admit this host, user and database", _LOGIN),
+    "does not exist": ("correct the database or user in the app's URL, or create it", _LOGIN),
+    "permission denied for database": ("GRANT CONNECT on the database to this user", _LOGIN),
+    "is not permitted to log in": ("give the user the right to LOGIN", _LOGIN),
+    "for connection option": ("correct the app's URL", _URL),
+    "certificate": ("correct sslmode and sslrootcert in the app's URL", _URL),
 }
+_MISSING_NAMES: Final = (
+    (errors.UndefinedTable, ErrorCode.TABLE_MISSING),
+    (errors.UndefinedColumn, ErrorCode.COLUMN_MISSING),
+)
 
 
 class ErrorTranslation:
@@ -65,20 +76,23 @@ class ErrorTranslation:
     def _translation(self, error: psycopg.Error) -> HeadraceError:
         message = self._message(error)
         if isinstance(error, _MISSING):
-            return SourceDriftError(message)
+            return SourceDriftError(
+                message, code=next((c for k, c in _MISSING_NAMES if isinstance(error, k)), None)
+            )
         if isinstance(error, errors.InsufficientPrivilege):
-            return ConfigurationError(f"{message}; GRANT SELECT on what the source reads to the app's user")
+            mend = "GRANT SELECT on what the source reads to the app's user"
+            return ConfigurationError(f"{message}; {mend}", code=ErrorCode.SOURCE_RIGHTS_MISSING)
         if isinstance(error, _FOR_A_PERSON):
             return ConfigurationError(message)
         return SourceUnavailableError(message)
 
     def _refusal(self, error: psycopg.Error) -> HeadraceError:
         message = self._message(error)
-        for words, mend in _REFUSALS.items():
+        for words, (mend, code) in _REFUSALS.items():
             if words in message:
-                return ConfigurationError(f"{message}; {mend}")
+                return ConfigurationError(f"{message}; {mend}", code=code)
         if isinstance(error, errors.ProgrammingError):
-            return ConfigurationError(f"{self._app_id}: the app's URL is not a PostgreSQL URL")
+            return ConfigurationError(f"{self._app_id}: the app's URL is not a PostgreSQL URL", code=_URL)
         return SourceUnavailableError(message)
 
     def _message(self, error: psycopg.Error) -> str:

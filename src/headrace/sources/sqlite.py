@@ -17,7 +17,7 @@ import pyarrow as pa
 from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import PropertyType
-from headrace.errors import ConfigurationError, InvariantError
+from headrace.errors import ConfigurationError, ErrorCode, InvariantError
 from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
 from headrace.sources.cell_mark import new_mark, with_oversized
 from headrace.sources.drift import altered, require_columns
@@ -260,7 +260,10 @@ class SqliteReader:
 
     def _usable(self) -> sqlite3.Connection:
         if not self._path.is_file():
-            raise ConfigurationError(f"{self._app_id}: there is no file {self._path}; correct the app's URL")
+            raise ConfigurationError(
+                f"{self._app_id}: there is no file {self._path}; correct the app's URL",
+                code=ErrorCode.SOURCE_URL_INVALID,
+            )
         seen = self._path.stat()
         if self._connection is not None and self._opened_file != (seen.st_dev, seen.st_ino):
             self.close()
@@ -294,7 +297,10 @@ def _path(app_id: str, url: str) -> Path:
     """As SQLAlchemy reads it: sqlite:///relative/path, sqlite:////absolute/path."""
     _, _, rest = url.partition(":")
     if not rest.startswith("///") or len(rest) == len("///"):
-        raise ConfigurationError(f"{app_id}: a SQLite URL is sqlite:///path, or sqlite:////absolute/path")
+        raise ConfigurationError(
+            f"{app_id}: a SQLite URL is sqlite:///path, or sqlite:////absolute/path",
+            code=ErrorCode.SOURCE_URL_INVALID,
+        )
     return Path(unquote(rest.removeprefix("///").partition("?")[0]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from headrace.errors import ConfigurationError, SourceDriftError, SourceUnavailableError
+from headrace.errors import ConfigurationError, ErrorCode, SourceDriftError, SourceUnavailableError
 
 _MISSING: Final = ("no such table", "no such column", "ambiguous column", "no such view")
 _FOR_A_PERSON: Final = (
@@ -31,10 +31,13 @@ def translated(app_id: str) -> Iterator[None]:
     except sqlite3.Error as error:
         message = f"{app_id}: {error}"
         if any(words in str(error) for words in _MISSING):
-            raise SourceDriftError(message) from error
+            table = "no such table" in str(error) or "no such view" in str(error)
+            code = ErrorCode.TABLE_MISSING if table else ErrorCode.COLUMN_MISSING
+            raise SourceDriftError(message, code=code) from error
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_A_DATABASE:
             raise ConfigurationError(
-                f"{message}; the app's URL must lead to a readable SQLite file"
+                f"{message}; the app's URL must lead to a readable SQLite file",
+                code=ErrorCode.SOURCE_FILE_UNUSABLE,
             ) from error
         if isinstance(error, (sqlite3.ProgrammingError, sqlite3.Warning)) or any(
             words in str(error) for words in _FOR_A_PERSON

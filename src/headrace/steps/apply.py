@@ -17,7 +17,12 @@ from headrace.definition.compiled import Compiled, compile_definitions
 from headrace.definition.definitions import Definitions
 from headrace.domain.shape import ModelShape, dump_json
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId, SourceId
-from headrace.errors import Fault, HeadraceError, StoreUnavailableError
+from headrace.errors import (
+    Fault,
+    HeadraceError,
+    StoreUnavailableError,
+    with_code,
+)
 from headrace.ports import (
     AppliedFeed,
     FeedPlan,
@@ -225,8 +230,10 @@ class ApplyStep:
             if not dry:
                 _drop_left_rows(store, models, document.drops)
         except HeadraceError as error:
-            log.error("data source not prepared", data_source=data_source_id, error=str(error))
-            return StoreChanges(data_source_id=data_source_id, error=str(error))
+            log.error(
+                "data source not prepared", data_source=data_source_id, error=str(error), code=error.code
+            )
+            return StoreChanges(data_source_id=data_source_id, error=with_code(error))
         return StoreChanges(data_source_id=data_source_id, changes=changes)
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from headrace.domain.shape import ModelShape, load_json, shape_fingerprint
 from headrace.domain.vocabulary import AppId, DataSourceId, ModelId, SourceId
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, ErrorCode
 from headrace.ports import FeedPlan
 from headrace.steps.applied_document import AppliedDocument
 
@@ -104,4 +104,4 @@ def catalogue_of(version: int, compiled: str, bodies: Mapping[tuple[str, str], A
 
 
 def _not_applied(what: str) -> ConfigurationError:
-    return ConfigurationError(f"{what} is not applied; run `headrace apply`")
+    return ConfigurationError(f"{what} is not applied; run `headrace apply`", code=ErrorCode.NOTHING_APPLIED)

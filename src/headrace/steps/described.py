@@ -33,7 +33,7 @@ class Described:
 def describe(definitions: Definitions, readers: Readers) -> Described:
     """Every source was asked for; an app that cannot be reached only once."""
     found = Described()
-    refused: dict[tuple[AppId, str], list[SourceId]] = {}
+    refused: dict[tuple[AppId, str, str], list[SourceId]] = {}
     for source_id, source in sorted(definitions.sources.items()):
         relation = Relation(table=source.table, query=source.query)
         for app_id in source.app_ids:
@@ -43,11 +43,11 @@ def describe(definitions: Definitions, readers: Readers) -> Described:
                 with readers.lend(app_id) as reader:
                     facts = reader.describe(relation)
             except RelationUnavailableError as error:
-                refused.setdefault((app_id, _without(app_id, error)), []).append(source_id)
+                refused.setdefault((app_id, _without(app_id, error), error.code), []).append(source_id)
             except RetryableError as error:
                 found.unavailable[app_id] = _without(app_id, error)
             except HeadraceError as error:
-                refused.setdefault((app_id, _without(app_id, error)), []).append(source_id)
+                refused.setdefault((app_id, _without(app_id, error), error.code), []).append(source_id)
             else:
                 found.by_feed[source_id, app_id] = facts
                 found.facts.setdefault(source_id, facts)
@@ -55,13 +55,15 @@ def describe(definitions: Definitions, readers: Readers) -> Described:
     return found
 
 
-def _refusals(definitions: Definitions, refused: dict[tuple[AppId, str], list[SourceId]]) -> Iterator[Fault]:
+def _refusals(
+    definitions: Definitions, refused: dict[tuple[AppId, str, str], list[SourceId]]
+) -> Iterator[Fault]:
     """What is said of several sources alike is said of their app, once."""
-    for (app_id, why), sources in refused.items():
+    for (app_id, why, code), sources in refused.items():
         if len(sources) > 1:
-            yield Fault(definitions.file("apps", app_id), "", why)
+            yield Fault(definitions.file("apps", app_id), "", why, code)
         else:
-            yield Fault(definitions.file("sources", sources[0]), "", f"app {app_id}: {why}")
+            yield Fault(definitions.file("sources", sources[0]), "", f"app {app_id}: {why}", code)
 
 
 def _without(app_id: AppId, error: HeadraceError) -> str:

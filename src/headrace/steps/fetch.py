@@ -14,11 +14,13 @@ from uuid import uuid4
 from headrace import logs, metrics, traces
 from headrace.domain.vocabulary import FeedId, RunId, SourceId
 from headrace.errors import (
+    ErrorCode,
     HeadraceError,
     InvariantError,
     LeaseLostError,
     RetryableError,
     SourceDriftError,
+    with_code,
 )
 from headrace.ports import (
     ClaimedFeed,
@@ -123,7 +125,7 @@ class FetchStep:
             batches=visit.writer.batches if visit else 0,
             rejected=visit.writer.rejected if visit else 0,
             invalid=visit.writer.invalid if visit else 0,
-            error=str(error) if error else None,
+            error=with_code(error) if error else None,
             retryable=isinstance(error, RetryableError),
         )
 
@@ -138,10 +140,10 @@ class FetchStep:
             log.warning("lease lost", error=str(error))
             return visit, error
         except SourceDriftError as drift:
-            log.error("the source no longer fits its definition", error=str(drift))
-            return visit, SourceDriftError(f"{drift}; {_mend(claimed.source_id)}")
+            log.error("the source no longer fits its definition", error=str(drift), code=drift.code)
+            return visit, SourceDriftError(f"{drift}; {_mend(claimed.source_id)}", code=ErrorCode(drift.code))
         except HeadraceError as error:
-            log.error("poll failed", error=str(error), kind=type(error).__name__)
+            log.error("poll failed", error=str(error), code=error.code, kind=type(error).__name__)
             return visit, error
         return visit, None
 
@@ -185,7 +187,7 @@ class FetchStep:
             trigger=trigger,
             succeeded=error is None,
             complete=complete,
-            error=str(error) if error else None,
+            error=with_code(error) if error else None,
             stop=isinstance(error, SourceDriftError),
         )
         again = self.feeds.release(claimed.lease, outcome)

@@ -8,7 +8,10 @@ from typing import Any
 
 from headrace.definition.definitions import Definitions
 from headrace.domain.vocabulary import AppId, ModelId, SourceId
-from headrace.errors import Fault
+from headrace.errors import (
+    ErrorCode,
+    Fault,
+)
 from headrace.ports import FeedPlan
 from headrace.steps.applied_document import AppliedDocument
 from headrace.steps.described import Described, Feed
@@ -63,7 +66,8 @@ def unavailable_faults(
         sources = [i for i, s in definitions.sources.items() if app_id in s.app_ids]
         missing = sorted(i for i in sources if ("sources", i) in left_out)
         what = f"; left out until it can be: {', '.join(missing)}" if missing else ""
-        yield Fault(definitions.file("apps", app_id), "", f"cannot be reached: {why}{what}")
+        where = definitions.file("apps", app_id)
+        yield Fault(where, "", f"cannot be reached: {why}{what}", ErrorCode.SOURCE_UNAVAILABLE)
 
 
 def kept_models(previous: AppliedDocument, definitions: Definitions, lacking: set[SourceId]) -> set[ModelId]:

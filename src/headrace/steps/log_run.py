@@ -13,9 +13,17 @@ import pyarrow as pa
 
 from headrace import logs, metrics, traces
 from headrace.domain.bisection import DEATHS, Bisection, Phase
+from headrace.domain.finding import FindingCode
 from headrace.domain.schedule import backoff_s
 from headrace.domain.vocabulary import BatchId, BatchKind, LogId, SourceId
-from headrace.errors import ConfigurationError, DataRejectedError, InvariantError, RetryableError
+from headrace.errors import (
+    ConfigurationError,
+    DataRejectedError,
+    ErrorCode,
+    InvariantError,
+    RetryableError,
+    with_code,
+)
 from headrace.ports import Applied, FeedLog, KeyChunk, MergeTransaction, RejectedRow, WaitingBatch
 from headrace.steps.applying import Applying
 from headrace.steps.chunk import eased, key_chunk
@@ -33,8 +41,12 @@ from headrace.steps.taking_apart import (
 
 log = logs.get(__name__)
 
-WAITS_FOR_APPLY: Final = "its tables and definitions are not of one apply; run `headrace apply`"
-KILLS: Final = f"workers died of it {DEATHS} times or more, and it cannot be taken apart"
+WAITS_FOR_APPLY: Final = (
+    f"its tables and definitions are not of one apply; run `headrace apply` [{FindingCode.TABLES_BEHIND}]"
+)
+KILLS: Final = (
+    f"workers died of it {DEATHS} times or more, and it cannot be taken apart [{ErrorCode.BATCH_REFUSED}]"
+)
 
 
 def ends(logs: Sequence[FeedLog]) -> dict[LogId, int]:
@@ -128,7 +140,7 @@ class LogRun:
     def _refused(self, error: DataRejectedError) -> MergeReport:
         """A batch was refused alone, or some rows of it, or what was left of it without those."""
         if self.ended is not None:
-            return self._backs_off(self.ended, str(error), attempts=self.ended.attempts)
+            return self._backs_off(self.ended, with_code(error), attempts=self.ended.attempts)
         if self.apart is not None and not self.attempted:
             self.apart.answer(str(error))
             return UNFINISHED
@@ -139,7 +151,7 @@ class LogRun:
         if batch.kind is BatchKind.KEYS and self._ease(batch, str(error)):
             self._give_back()  # it was answered: no worker died of it
             return self._tried_alone()
-        return self._backs_off(batch, str(error), attempts=batch.attempts + 1)
+        return self._backs_off(batch, with_code(error), attempts=batch.attempts + 1)
 
     def _ease(self, batch: WaitingBatch, reason: str) -> bool:
         """Less is asked of the batch from now on: what cannot be removed at once is deleted as rows, of which

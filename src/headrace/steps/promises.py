@@ -21,6 +21,7 @@ class FeedPromise:
     Attributes:
         feed_class: None when the source could not be asked.
         reason: why it is not exact, or why the source could not be asked.
+        code: of the error for which the source could not be asked.
         note: how transactions are seen there, where it is not the plain way.
         ahead_s: how far the source's clock is ahead of ours; None where it was not asked.
         away: the source could not be asked, and may answer later; else somebody must change something.
@@ -30,6 +31,7 @@ class FeedPromise:
     app_id: AppId
     feed_class: FeedClass | None
     reason: str
+    code: str | None = None
     note: str = ""
     ahead_s: float | None = None
     away: bool = False
@@ -56,6 +58,7 @@ def _promise(readers: Readers, plan: FeedPlan, clock: Clock) -> FeedPromise:
             app_id=plan.app_id,
             feed_class=None,
             reason=str(error),
+            code=error.code,
             away=isinstance(error, RetryableError),
         )
     feed_class, reason = promised_class(plan.clock, fence)

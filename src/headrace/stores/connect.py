@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from headrace.errors import ConfigurationError, RefusedError
+from headrace.errors import ConfigurationError, ErrorCode, RefusedError
 from headrace.stores.dialect import Connections
 from headrace.stores.postgres import PostgresConnections
 from headrace.stores.postgres_reading import PostgresReading
@@ -80,7 +80,9 @@ def _user_of(data_source_id: str, read_url: str) -> str:
     except ProgrammingError:  # which quotes the URL
         user = None
     if not user:
-        raise ConfigurationError(f"data source {data_source_id}: its read_url names no user")
+        raise ConfigurationError(
+            f"data source {data_source_id}: its read_url names no user", code=ErrorCode.STORE_MISCONFIGURED
+        )
     return str(user)
 
 
@@ -136,12 +138,15 @@ def _placed(data_source_id: str, url: str, pinned: Callable[[str], str]) -> Call
         try:
             return pinned(url)
         except RefusedError as error:
-            raise ConfigurationError(f"data source {data_source_id}: {error.detail}") from error
+            raise ConfigurationError(
+                f"data source {data_source_id}: {error.detail}", code=ErrorCode.STORE_MISCONFIGURED
+            ) from error
 
     return place
 
 
 def _unknown(data_source_id: str) -> ConfigurationError:
     return ConfigurationError(
-        f"data source {data_source_id}: its URL begins with neither postgresql:// nor sqlite:///"
+        f"data source {data_source_id}: its URL begins with neither postgresql:// nor sqlite:///",
+        code=ErrorCode.STORE_MISCONFIGURED,
     )

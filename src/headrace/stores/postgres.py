@@ -18,6 +18,7 @@ from headrace.errors import (
     ConfigurationError,
     DataRejectedError,
     DataSourceUnfitError,
+    ErrorCode,
     HeadraceError,
     InvariantError,
     StoreUnavailableError,
@@ -335,7 +336,12 @@ def translated(name: str = "") -> Iterator[None]:
 
 
 def _raise(error: psycopg.Error, name: str) -> NoReturn:
-    raise _translation(error, _message(error))(_told(error, name)) from error
+    kind = _translation(error, _message(error))
+    raise kind(_told(error, name), code=_CODES.get(kind)) from error
+
+
+_CODES: Final[dict[type[HeadraceError], ErrorCode]] = {ConfigurationError: ErrorCode.STORE_MISCONFIGURED}
+"""Of errors that are less than a store's own."""
 
 
 def _told(error: psycopg.Error, name: str = "") -> str:

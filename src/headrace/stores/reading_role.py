@@ -14,7 +14,7 @@ from typing import Final
 
 from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import CUSTOMER
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, ErrorCode
 from headrace.ports import TableChange
 from headrace.stores.dialect import Binds, Session
 from headrace.stores.layout import IDENTITY, MOVED
@@ -76,7 +76,8 @@ class ReadingRole:
         rows = session.all(asked, binds)
         if not rows:
             raise ConfigurationError(
-                f"there is no role {self.name}, which read_url names: CREATE ROLE it, with LOGIN, first"
+                f"there is no role {self.name}, which read_url names: CREATE ROLE it, with LOGIN, first",
+                code=ErrorCode.STORE_MISCONFIGURED,
             )
         if rows[0][0] is not False:
             return []

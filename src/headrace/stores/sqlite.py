@@ -17,6 +17,7 @@ from headrace.errors import (
     ConfigurationError,
     DataRejectedError,
     DataSourceUnfitError,
+    ErrorCode,
     HeadraceError,
     InvariantError,
     StoreUnavailableError,
@@ -174,7 +175,8 @@ class SqliteConnections:
         except OSError as error:
             raise ConfigurationError(
                 f"SQLite data source {self._name}: the directory {directory} cannot be made"
-                f" ({error.strerror}); correct the data source's URL, or the rights"
+                f" ({error.strerror}); correct the data source's URL, or the rights",
+                code=ErrorCode.STORE_MISCONFIGURED,
             ) from error
         return _Connection(path)
 
@@ -277,7 +279,9 @@ def translated(name: str = "") -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _translation(error)(_told(error, name)) from error
+        kind = _translation(error)
+        code = ErrorCode.STORE_MISCONFIGURED if kind is ConfigurationError else None
+        raise kind(_told(error, name), code=code) from error
 
 
 def _told(error: sqlite3.Error, name: str = "") -> str:
