@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 
 .PHONY: setup demo test histories mutants peers-loss backpressure faults check docs bench bench-peers bench-growth \
-  bench-many lock clean
+  bench-plots bench-many lock clean
 
 setup: .venv/.stamp
 
@@ -75,6 +75,10 @@ bench-peers: setup
 # How time and memory grow with rows, feeds, properties and load; what the plots are drawn from.
 bench-growth: setup
 	$(BIN)/python -m benchmarks --suite growth --rounds 3 $(BENCH)
+
+# What was measured becomes what docs/performance.md shows: its tables and pictures, and benchmarks/results/.
+bench-plots: setup
+	$(BIN)/python -m benchmarks.published
 
 # A hundred thousand customers of a thousand data sources.
 bench-many: setup

@@ -71,8 +71,9 @@ def _round(
 ) -> Iterator[Result]:
     """Everybody loads, the source changes, everybody follows."""
     with ExitStack() as stack:
-        begun = []
-        for name, begin in (("reference", by_hand), ("headrace", headrace)):
+        begun: list[tuple[str, Records]] = []
+        ways: tuple[tuple[str, Begin], ...] = (("reference", by_hand), ("headrace", headrace))
+        for name, begin in ways:
             directory = stack.enter_context(tempfile.TemporaryDirectory(dir=task.directory))
             begun.append((name, stack.enter_context(begin(source_url, Path(directory), aggregates))))
         wanted = purchases.expected(source_url, aggregates)

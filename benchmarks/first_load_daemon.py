@@ -59,7 +59,8 @@ def memory(task: Task) -> Iterator[Result]:
     """The peak of each process, of `headrace sync` and of Redis, in MB; with the rows, and with ten times as
     many."""
     for number in task.rounds:
-        figures, equal = {}, True
+        figures: dict[str, float] = {}
+        equal = True
         for count in (task.extent.count, task.extent.count * 10):
             peaks, is_equal = _peaks_mb(task, number, count)
             equal = equal and is_equal

@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import kept
+from benchmarks import kept, published
+from benchmarks.outcome import Outcome, Result
 from benchmarks.works import WORKS
 
 pytestmark = pytest.mark.services
 
+MACHINE = {
+    "processor": "any", "cores": 2, "memory_gib": 4, "system": "Linux", "python": "3.11",
+    "load_average": [0.1, 0.1, 0.1],
+    "postgresql": {"server_version": "15", "fsync": "on"},
+}  # fmt: skip
 WORKS_IN_CI = [work.name for work in WORKS.values() if work.suite == "bench"]
 
 
@@ -47,3 +53,35 @@ def test_a_run_that_was_interrupted_goes_on_where_it_was(
         rounds.append([result.round for result in outcome.results])
     assert rounds == [[1, 1], [1, 1, 2, 2], [1, 1, 2, 2]]
     assert "2 rounds are there already" in capsys.readouterr().out
+
+
+def test_published_results_fill_the_page_and_draw_what_they_suffice_for(tmp_path: Path) -> None:
+    for work, point in (("W1", 0), ("growth-W1", 100_000)):
+        results = [
+            Result(
+                peer=peer, round=1, figures={"wall_s": took_s, "peak_rss_mib": 99.0}, equal=True, point=point
+            )
+            for peer, took_s in (("reference", 4.0), ("headrace", 3.0))
+        ]
+        extent = {"count": WORKS[work].full.count, "seconds": 0}
+        kept.write(Outcome(work, extent, "code", MACHINE, "2026-01-01", 1, results), tmp_path / "results")
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{published.BEGIN}\nold\n{published.END}\nafter\n")
+    for _ in range(2):  # the second time changes nothing
+        published.publish(
+            tmp_path / "results", tmp_path / "published", pictures=tmp_path / "pictures", page=page
+        )
+        text = page.read_text()
+        assert "| W1 | seconds | at most 1 x | 0.75 x | yes | 1 | equal |" in text
+        assert "(pictures/rows.png)" in text
+        assert "old" not in text
+        assert text.startswith("before\n")
+        assert text.endswith("after\n")
+        (picture,) = (tmp_path / "pictures").iterdir()
+        assert picture.name == "rows.png"
+        assert picture.stat().st_size < 80 * 1024
+
+
+def test_what_is_measured_in_small_is_not_published(tmp_path: Path) -> None:
+    small = Outcome("W1", {"count": 7, "seconds": 0}, "code", MACHINE, "2026-01-01", finished=1)
+    assert not published.is_whole(WORKS["W1"], small)
