@@ -22,8 +22,8 @@ from headrace.queue.topology import FETCH, MERGE, ROUTES, TRACEPARENT
 
 log = logs.get(__name__)
 
-IDLE_POLL_MS: Final = 50
-"""How long an idle Redis consumer sleeps at most: it is latency of the first message."""
+IDLE_WAIT_MS: Final = 250
+"""After so long an idle thread looks whether it is to stop. A message wakes it at once."""
 
 Handler = Callable[[Any], None]
 
@@ -73,7 +73,7 @@ class Consumer:
         for kind, handler in handlers.items():
             self._declare(kind, handler)
         self._worker = _Worker(
-            broker, queues={broker.queue_name(queue)}, worker_timeout=IDLE_POLL_MS, worker_threads=threads
+            broker, queues={broker.queue_name(queue)}, worker_timeout=IDLE_WAIT_MS, worker_threads=threads
         )
         # dramatiq counts running messages too: with as many as threads none waits behind a slow one.
         self._worker.queue_prefetch = threads

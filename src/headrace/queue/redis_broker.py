@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+import dramatiq
 import redis
+from dramatiq.broker import MessageProxy
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.errors import ConnectionClosed
 from redis.backoff import NoBackoff
@@ -98,6 +101,16 @@ class SturdyRedisBroker(RedisBroker, Broker):
             self._drop_unsound(queue_name)
         return sound
 
+    def wait_for_message(self, queue_name: str, *, timeout_s: float) -> None:
+        """Returns when there is a message in the queue, or after the time.
+
+        The first id of the list is moved to where it is: that changes nothing, and waits while there is none.
+        Every consumer that waits is woken; those that come too late wait again.
+        """
+        ids = f"{self.namespace}:{queue_name}"
+        part_of_a_second = cast("int", timeout_s)  # Redis takes it, though the client's types do not
+        self.client.blmove(ids, ids, part_of_a_second, "LEFT", "LEFT")
+
     def _refusal(self, queue_name: str, data: bytes) -> str | None:
         message = sieve.decoded(data)
         if message is None:
@@ -126,22 +139,46 @@ class SturdyRedisBroker(RedisBroker, Broker):
 
 
 class _Consumer(_RedisConsumer):
-    """Time-outs are lost connections too: dramatiq knows only `redis.ConnectionError`."""
+    """Waits for the next message instead of looking for it again and again: dramatiq's own sleeps, longer
+    each time, and sleeps on when a thread has become free meanwhile. Time-outs are lost connections too:
+    dramatiq knows only `redis.ConnectionError`."""
 
     broker: SturdyRedisBroker
+
+    def __init__(self, broker: SturdyRedisBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, prefetch, timeout)
+        self._freed = threading.Event()
 
     def __next__(self) -> Any:
         try:
             self.broker.beat()
-            return super().__next__()
+            if not self.message_cache and not self._fetch():
+                return None
+            message = dramatiq.Message[Any].decode(self.message_cache.pop(0))
+            self.queued_message_ids.add(message.message_id)
+            return MessageProxy(message)
         except (redis.TimeoutError, redis.ConnectionError) as error:
             raise ConnectionClosed(error) from None
+
+    def _fetch(self) -> bool:
+        """There are messages to hand out; False after a while without any, or without a free thread."""
+        self._freed.clear()  # before counting: whoever is freed after that is waited for in vain no more
+        free = self.prefetch - self.outstanding_message_count
+        if free <= 0:
+            self._freed.wait(self.timeout / 1000)
+            return False
+        self.message_cache = self.broker.do_fetch(self.queue_name, free)
+        if not self.message_cache:
+            self.broker.wait_for_message(self.queue_name, timeout_s=self.timeout / 1000)
+        return bool(self.message_cache)
 
     def ack(self, message: Any) -> None:
         try:
             super().ack(message)
         except redis.TimeoutError as error:
             raise ConnectionClosed(error) from None
+        finally:
+            self._freed.set()
 
     def requeue(self, messages: Any) -> None:
         try:
