@@ -7,6 +7,7 @@ code nor the extent of a work has changed.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from benchmarks.outcome import Outcome, Result
 from benchmarks.work import Extent, Task, Work
 from benchmarks.works import SUITES, WORKS
 
-DONE, NOT_EQUAL = 0, 1
+DONE, NOT_EQUAL, ENDED = 0, 1, 143
 
 
 def main() -> int:
@@ -123,4 +124,5 @@ def _print(outcomes: Sequence[tuple[Work, Outcome]]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ENDED))  # databases and processes go as ever
     sys.exit(main())

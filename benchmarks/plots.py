@@ -138,14 +138,15 @@ def _load(figure: Figure, outcomes: Sequence[Outcome]) -> None:
 def _peers(figure: Figure, outcomes: Sequence[Outcome]) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     titles = ("W1, first load: x the reference", "W2, a tenth changed: x the reference")
-    for panel, outcome, title in zip(panels, outcomes, titles, strict=True):
-        ran = [summary for summary in outcome.summaries() if "wall_s" in summary.ratios]
-        ratios = [summary.ratios["wall_s"] for summary in ran]
-        colours = [_COLOURS.get(summary.peer, _OTHERS) for summary in ran]
-        bars = panel.barh([summary.peer for summary in ran], ratios, color=colours)
+    ratios = [{s.peer: s.ratios["wall_s"] for s in o.summaries() if "wall_s" in s.ratios} for o in outcomes]
+    peers = sorted(ratios[0].keys() & ratios[1].keys(), key=lambda peer: ratios[0][peer])
+    for panel, found, title in zip(panels, ratios, titles, strict=True):
+        colours = [_COLOURS.get(peer, _OTHERS) for peer in peers]
+        bars = panel.barh(peers, [found[peer] for peer in peers], color=colours)
         panel.bar_label(bars, fmt="%.2f", padding=3, color=_TEXT)
         panel.set_xscale("log")
-        panel.set_xlim(right=max(ratios) * 2)
+        panel.set_xlim(0.5, max(found.values()) * 3)
+        panel.xaxis.set_major_formatter("{x:g}")
         panel.grid(visible=False, axis="y")
         _label(panel, title, "")
     panels[0].invert_yaxis()

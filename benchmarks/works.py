@@ -187,6 +187,7 @@ _ALL = (
         name="growth-W3",
         title="idle polls as feeds grow",
         place="benchmarks.idle:growth",
+        rounds=1,
         full=Extent(10_000, seconds=10),
         small=Extent(10, seconds=1),
         suite="growth",
