@@ -116,11 +116,11 @@ def test_a_thread_that_is_free_again_gets_the_next_message_at_once(server_broker
 
 
 def test_waiting_for_a_message_leaves_the_queue_as_it_is(redis_broker: Any) -> None:
-    broker = redis_broker.open()
+    broker, inbox = redis_broker.open(), Inbox()
+    fetch_consumer(broker, on_poll=inbox.poll, on_reconcile=inbox.reconcile, threads=1)  # never started
     with nudging(redis_broker.open()) as nudges:
         for n in range(3):
             nudges.poll(FeedId(f"f{n}"))
-        nudges.close()
     for _ in range(4):
         broker.wait_for_message(broker.queue_name(FETCH), timeout_s=SOON_S)
     got = [json.loads(data)["kwargs"]["message"]["feed_id"] for data in broker.do_fetch(FETCH, 10)]
