@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +17,7 @@ import pytest
 from psycopg import sql
 
 from tests.acceptance.conftest import NewDatabase
-from tests.acceptance.project import Project, execute, query, sqlite_url
+from tests.acceptance.project import HEADRACE, Process, Project, execute, query, sqlite_url
 
 NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
@@ -180,3 +183,115 @@ def test_a_control_database_put_back_from_a_backup_reads_again_what_it_forgot(re
     restorable.sync()
     restorable.assert_equal()
     assert restorable.logs_begun_anew() == ["the store is ahead of the journal"]
+
+
+def test_headrace_restore_ends_equal_whatever_was_done_since_the_backup(restorable: Restorable) -> None:
+    restorable.project.headrace("backup", "b.tar.zst")
+    change(restorable, 1)
+    restorable.sync()
+    restorable.project.headrace("reconcile", "users")
+    restorable.assert_equal()
+    restorable.project.headrace("restore", "b.tar.zst", exit_code=2)
+    change(restorable, 11)
+    restorable.project.headrace("restore", "b.tar.zst", "--replace")
+    restorable.sync()
+    restorable.assert_equal()
+    assert restorable.logs_begun_anew() == ["the store is ahead of the journal"]
+
+
+def test_a_control_database_may_be_restored_into_the_other_kind(
+    restorable: Restorable, new_database: NewDatabase, tmp_path: Path
+) -> None:
+    restorable.project.headrace("backup", "b.tar.zst")
+    change(restorable, 1)
+    restorable.sync()
+    with new_database() as postgres:
+        other = (
+            sqlite_url(tmp_path / "other.db") if restorable.control.url.startswith("postgres") else postgres
+        )
+        restorable.project.environment["HEADRACE_CONTROL_URL"] = other
+        restorable.project.headrace("restore", "b.tar.zst")
+        change(restorable, 11)
+        restorable.sync()
+        restorable.assert_equal()
+
+
+def test_a_backup_of_a_busy_installation_restored_under_new_changes_ends_equal(
+    restorable: Restorable, tmp_path: Path
+) -> None:
+    """Taken while rows are read and merged, put back while workers are stopped, writers never."""
+    schedule = {"every": "1s", "cursor": "updated_at", "clock": "database"}
+    source = definitions("sqlite", restorable.source_url)["sources/users"] | {"schedule": schedule}
+    restorable.project.define("sources/users", source)
+    with writing(restorable) as written:
+        up = started_up(restorable.project)
+        try:
+            written.wait_for(10)
+            restorable.project.headrace("backup", "b.tar.zst")
+            written.wait_for(20)
+        finally:
+            assert up.stop(limit_s=30) == 0
+        restorable.project.headrace("restore", "b.tar.zst", "--replace")
+        up = started_up(restorable.project)
+        try:
+            written.wait_for(20)
+        finally:
+            assert up.stop(limit_s=30) == 0
+    restorable.project.headrace("sync", "--reconcile")
+    restorable.assert_equal()
+    restorable.project.headrace("verify")
+
+
+def started_up(project: Project) -> Process:
+    log = project.root / "up.log"
+    with log.open("ab") as output:
+        popen = subprocess.Popen(
+            [HEADRACE, "up"],
+            cwd=project.root,
+            env=project._whole_environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    return Process("headrace up", "up", log, popen)
+
+
+class Written:
+    """Changes that a writer makes without a pause."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+
+    def count(self) -> None:
+        with self._changed:
+            self._count += 1
+            self._changed.notify_all()
+
+    def wait_for(self, more: int) -> None:
+        with self._changed:
+            target = self._count + more
+            assert self._changed.wait_for(lambda: self._count >= target, timeout=60)
+
+
+@contextmanager
+def writing(restorable: Restorable) -> Iterator[Written]:
+    written, stop = Written(), threading.Event()
+
+    def write() -> None:
+        for n in itertools.count(1000):
+            if stop.wait(0.1):
+                return
+            restorable.write(
+                f"INSERT INTO users (id, name) VALUES ({n}, 'written')",
+                f"UPDATE users SET name = 'at {n}', updated_at = {NOW} WHERE id = {n % 40 + 1}",
+                f"DELETE FROM users WHERE id = {n - 7} AND id % 3 = 0",
+            )
+            written.count()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield written
+    finally:
+        stop.set()
+        writer.join()

@@ -8,6 +8,7 @@ import typer
 
 from headrace.cli import (
     audit,
+    backup,
     customers,
     data_sources,
     database,
@@ -58,6 +59,6 @@ def headrace(
 
 for group in (
     *(demo, project, explore, run, inspect, look, rejected, route, audit, verify),
-    *(doctor, explain_error, database, customers, data_sources, tokens, web),
+    *(doctor, explain_error, database, backup, customers, data_sources, tokens, web),
 ):
     group.register(app)

@@ -144,6 +144,19 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
+@contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that only reads, and sees one moment on SQLite and PostgreSQL alike."""
+    if engine.dialect.name == "sqlite":
+        with reading(engine) as connection:
+            yield connection
+        return
+    with _translated(), engine.connect() as connection:
+        connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with connection.begin():
+            yield connection
+
+
 def _begin_sqlite(connection: sa.Connection, begin: str) -> None:
     """What the driver was told not to do by itself, nor SQLAlchemy does."""
     if connection.dialect.name == "sqlite":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -32,15 +34,41 @@ def upgrade(engine: sa.Engine, *, to: str = "head") -> None:
         ControlUnavailableError: it cannot be reached; nothing was changed.
     """
     make_directory(engine)
+    with upgrading(engine) as connection:
+        upgrade_within(connection, to=to)
+
+
+@contextmanager
+def upgrading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that may change tables, one at a time."""
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
-        revision = _revision(connection)
-        if _is_unknown(revision):
-            raise ConfigurationError(_newer(revision), code=ErrorCode.CONTROL_NEWER)
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, to)
+        yield connection
+
+
+def upgrade_within(connection: sa.Connection, *, to: str = "head") -> None:
+    """As `upgrade`, in a transaction of `upgrading`."""
+    revision = _revision(connection)
+    if is_unknown(revision):
+        raise ConfigurationError(_newer(revision), code=ErrorCode.CONTROL_NEWER)
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def revision_of(connection: sa.Connection) -> str:
+    """The last migration that the database has.
+
+    Raises:
+        ConfigurationError: it has none, or one that this version does not know.
+    """
+    revision = _revision(connection)
+    if revision is None:
+        raise ConfigurationError(_EMPTY, code=ErrorCode.CONTROL_BEHIND)
+    if is_unknown(revision):
+        raise ConfigurationError(_newer(revision), code=ErrorCode.CONTROL_NEWER)
+    return revision
 
 
 def is_empty(engine: sa.Engine) -> bool:
@@ -90,7 +118,7 @@ def _revision_problems(connection: sa.Connection) -> list[str]:
     revision, head = _revision(connection), _head()
     if revision is None:
         return [_EMPTY]
-    if _is_unknown(revision):
+    if is_unknown(revision):
         return [_newer(revision)]
     if revision != head:
         return [f"the control database is at revision {revision}, not {head}: run `headrace db upgrade`"]
@@ -112,7 +140,8 @@ def _head() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
-def _is_unknown(revision: str | None) -> bool:
+def is_unknown(revision: str | None) -> bool:
+    """A newer Headrace made it."""
     return revision is not None and revision not in _known_revisions()
 
 
