@@ -157,6 +157,30 @@ def test_a_load_of_one_batch_a_transaction_is_drained_at_once() -> None:
     assert (merge.merged(), merge.pending(), merge.store.ends) == ([1, 2, 3], 0, [3])
 
 
+def test_a_load_takes_what_comes_meanwhile_into_the_same_transaction() -> None:
+    merge = Merge(run_batches=1)
+    load(merge, 1, 2, 3)
+    merge.drain()
+    assert (merge.store.runs[0], merge.pending()) == (3, 1)
+
+
+def test_what_a_load_takes_into_one_transaction_is_bounded() -> None:
+    merge = Merge(run_batches=1)
+    load(merge, *range(1, 41))
+    merge.drain()
+    assert (max(merge.store.runs), merge.merged()) == (16, list(range(1, 41)))
+
+
+def test_a_batch_refused_in_the_midst_of_a_load_is_found_alone_and_nothing_else_is_lost() -> None:
+    merge = Merge(run_batches=1)
+    merge.store.refused[2] = DataRejectedError("no")
+    load(merge, 1, 2, 3, goes_on=False)
+    for _ in range(9):
+        merge.drain()
+    assert merge.merged() == [1, 3]
+    assert list(merge.journal.rejected) == ['["2"]']
+
+
 def test_a_load_without_a_batch_for_long_is_over(merge: Merge) -> None:
     load(merge, 1, 2)
     merge.drain()

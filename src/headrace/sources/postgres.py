@@ -159,6 +159,7 @@ class PostgresReader:
             if page is None:
                 return
             copied = b"".join(chain.from_iterable(page))
+            del page  # a page's rows are not held twice
             rows = parse_copied(copied, plan.columns)
             if self._mark.encode() in copied:
                 rows = with_oversized(rows, self._mark, limit=plan.max_cell_bytes)

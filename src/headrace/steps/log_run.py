@@ -78,6 +78,26 @@ class _Tried:
     superseded: tuple[int, ...] = ()
     restored: tuple[FeedLog, str] | None = None
 
+    @property
+    def did_something(self) -> bool:
+        return bool(self.merged or self.report.rows)
+
+    @property
+    def loads_on(self) -> bool:
+        """Its last batch is of a load that more may follow."""
+        return self.report.unfinished and self.report.rows > 0
+
+    def followed_by(self, more: _Tried, *, between: BatchId) -> _Tried:
+        """Of one transaction: `between` is the last batch of this, which waited for what follows."""
+        both = self.report.then(more.report)
+        return _Tried(
+            report=replace(both, batches=both.batches + 1),
+            merged=(*self.merged, between, *more.merged),
+            missing=self.missing or more.missing,
+            rejected=(*self.rejected, *more.rejected),
+            superseded=(*self.superseded, *more.superseded),
+        )
+
 
 @dataclass(slots=True, kw_only=True)
 class LogRun:
@@ -276,7 +296,7 @@ class LogRun:
             return _Tried(report=MergeReport(state=MergeState.DRAINED))
         if not waiting:
             return _Tried(report=self._held_up(feed_log, applied_seq + 1))
-        return self._try_next(transaction, feed_log, waiting)
+        return self._try_run(transaction, feed_log, waiting, single=single)
 
     def _go_on_loading(
         self, transaction: MergeTransaction, feed_log: FeedLog, done: Sequence[WaitingBatch], *, single: bool
@@ -286,8 +306,8 @@ class LogRun:
         merged = tuple(b.id for b in done)
         following = self._waiting(feed_log, done[-1].seq, single=single)
         if following:
-            tried = self._try_next(transaction, feed_log, following)
-            if not tried.merged and not tried.report.rows:
+            tried = self._try_run(transaction, feed_log, following, single=single)
+            if not tried.did_something:
                 return tried
             report = replace(tried.report, batches=tried.report.batches + len(done))
             return replace(tried, merged=(*merged, *tried.merged), report=report)
@@ -307,6 +327,25 @@ class LogRun:
     def _waits_for_apply(self) -> _Tried:
         log.info("merge waits for apply", model=self.applying.model.id, source=self.feed_log.source_id)
         return _Tried(report=blocked(self.feed_log.source_id, WAITS_FOR_APPLY))
+
+    def _try_run(
+        self,
+        transaction: MergeTransaction,
+        feed_log: FeedLog,
+        waiting: Sequence[WaitingBatch],
+        *,
+        single: bool,
+    ) -> _Tried:
+        """What waits is tried; a load takes what has come meanwhile into the same transaction."""
+        tried = self._try_next(transaction, feed_log, waiting)
+        while tried.loads_on and not single and len(self.attempted) < self.step.load_batches:
+            last = self.attempted[-1]
+            following = self._waiting(feed_log, last.seq, single=False)
+            more = self._try_next(transaction, feed_log, following) if following else None
+            if more is None or not more.did_something:
+                break
+            tried = tried.followed_by(more, between=last.id)
+        return tried
 
     def _try_next(
         self, transaction: MergeTransaction, feed_log: FeedLog, waiting: Sequence[WaitingBatch]
@@ -382,7 +421,7 @@ class LogRun:
     def _attempt(self, run: Sequence[WaitingBatch]) -> None:
         """Counted before trying: a worker that dies has tried."""
         self.step.journal.count_attempt([b.id for b in run])
-        self.attempted = run
+        self.attempted = (*self.attempted, *run)
         self.traced.enter_context(self._span(run))
 
     def _span(self, run: Sequence[WaitingBatch]) -> AbstractContextManager[object]:

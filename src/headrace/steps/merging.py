@@ -16,6 +16,7 @@ class Merging:
         run_batches: batches that one transaction takes at most: full ones take some 30 MB each until
             they are loaded.
         run_bytes: payload bytes (compressed) that one transaction takes at most.
+        load_batches: as `run_batches`, of a first load, which has no more of them at a time than that.
     """
 
     journal: Journal
@@ -23,8 +24,9 @@ class Merging:
     nudge: Nudge
     clock: Clock
     random: random.Random
-    run_batches: int = 4
+    run_batches: int = 2
     run_bytes: int = 16 * 1024 * 1024
+    load_batches: int = 16
 
     def standing_of(self, feed_log: FeedLog, applied: Applied | None) -> Standing:
         return standing(feed_log, applied, lambda seq: self.journal.batch_at(feed_log, seq))
