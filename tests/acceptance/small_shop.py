@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests import compose
 from tests.acceptance.conftest import NewDatabase
 from tests.acceptance.project import Project, execute, sqlite_url
 from tests.acceptance.survival import ENVIRONMENT
@@ -50,22 +51,32 @@ def definitions(kind: str, every: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def _of_compose(control: str, redis_server: str) -> dict[str, str]:
+    """What deploy/compose.yaml starts processes with, but for places: those are of this machine."""
+    given = {"POSTGRES_PASSWORD": "no secret", "HEADRACE_SECRET_KEYS": "a passphrase of this test"}
+    here = {
+        "HEADRACE_CONFIG_DIR": "config",
+        "HEADRACE_HTTP_HOST": "127.0.0.1",
+        "HEADRACE_METRICS_HOST": "127.0.0.1",
+        "HEADRACE_HTTP_PORT": "0",
+    }
+    return compose.environment("web", given, {"postgres": control, "redis": redis_server}) | here
+
+
 @contextmanager
 def over_servers(
     directory: Path, new_database: NewDatabase, redis_server: str, *, every: str = "1s"
 ) -> Iterator[Project]:
-    """A project for the processes of the Procfile, its definitions applied."""
+    """A project for the processes of the Procfile, in the environment of compose, its definitions
+    applied."""
     with new_database() as shop, new_database() as store, new_database() as control:
         execute(shop, USERS.format(timestamp="timestamptz"))
-        environment = ENVIRONMENT | {
+        environment = {
+            **_of_compose(control, redis_server),
+            **ENVIRONMENT,
             "SHOP_URL": shop,
             "STORE_URL": store,
-            "HEADRACE_CONTROL_URL": control,
-            "HEADRACE_BROKER_URL": redis_server,
-            "HEADRACE_EVENTS_URL": redis_server,
             "HEADRACE_QUEUE_NAMESPACE": f"headrace_test_{uuid.uuid4().hex[:12]}",
-            "HEADRACE_SECRET_KEYS": "a passphrase of this test",
-            "HEADRACE_HTTP_PORT": "0",
         }
         project = Project.create(directory, definitions("postgres", every), environment, warm=True)
         project.headrace("db", "upgrade")
