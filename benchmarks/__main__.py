@@ -107,7 +107,7 @@ def _announce(line: str) -> None:
 def _tell(work: Work, result: Result) -> None:
     figures = "  ".join(f"{name} {table.number(value)}" for name, value in result.figures.items())
     compared = "" if result.equal or result.note else "  NOT EQUAL"
-    point = f" at {result.point:,g}" if result.point else ""
+    point = f" at {result.point:,.10g}" if result.point else ""
     who = f"{work.name} round {result.round}{point}: {result.peer:28}"
     _announce(f"{who} {figures}{compared} {result.note}".rstrip())
 

@@ -80,7 +80,7 @@ def _beside(summaries: Sequence[Summary]) -> list[str]:
     names = list(dict.fromkeys(name for summary in summaries for name in summary.figures))
     points = any(summary.point for summary in summaries)
     head = [*(["at"] if points else []), "", "ratio", *names, "compared"]
-    return columns(head, [[*([f"{s.point:,g}"] if points else []), *_row(s, names)] for s in summaries])
+    return columns(head, [[*([f"{s.point:,.10g}"] if points else []), *_row(s, names)] for s in summaries])
 
 
 def _row(summary: Summary, names: Sequence[str]) -> list[str]:
