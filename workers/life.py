@@ -66,11 +66,16 @@ def work(process: Process, build: Build[App], consumer_of: ConsumerOf[App]) -> N
 
 
 def watch(process: Process, *consumers: Consumer) -> None:
-    """Returns when the process is asked to stop. The heartbeat beats as long as every thread lives.
+    """Returns when the process is asked to stop, or has handled `max_messages` and asks for it itself. The
+    heartbeat beats as long as every thread lives.
 
     Errors: `InvariantError` when a thread has died: the process is to be started again.
     """
+    most = process.settings.max_messages
     while not process.stop.wait(WATCH_EVERY_S):
         if not all(consumer.alive() for consumer in consumers):
             raise InvariantError("a consumer's thread has died")
         process.heartbeat.beat()
+        handled = sum(consumer.handled for consumer in consumers)
+        if most is not None and handled >= most:
+            process.retire(messages=handled, max_messages=most)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from headrace import logs, observe, settings, traces
+from headrace import logs, memory, observe, settings, traces
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.settings import Settings
 
@@ -23,6 +23,7 @@ FAILED: Final = 1
 MISCONFIGURED: Final = 2
 
 _GRACE_S: Final = 5.0
+_MEMORY_EVERY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,13 @@ class Process:
     heartbeat: observe.Heartbeat = field(default_factory=observe.Heartbeat)
     readiness: observe.Readiness = field(default_factory=observe.Readiness)
     metrics_port: int = 0
+    retiring: threading.Lock = field(default_factory=threading.Lock)
+
+    def retire(self, **why: int) -> None:
+        """The process stops as on SIGTERM: it asks its supervisor for another. Says why, once."""
+        if not self.stop.is_set() and self.retiring.acquire(blocking=False):
+            log.info("process asks to be replaced", process=self.name, **why)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run(name: str, body: Callable[[Process], None]) -> int:
@@ -63,7 +71,7 @@ def supervised(name: str, body: Callable[[Process], None]) -> int:
         logs.configure(loaded.log_format, level=loaded.log_level)
         logs.keep_secret(*(key.get_secret_value() for key in loaded.secret_keys))
         process = Process(name, loaded)
-        with _signals(process), traces.recording(name):
+        with _signals(process), _memory_watched(process), traces.recording(name):
             log.info("process started", process=name, pid=os.getpid())
             body(process)
             log.info("process ended", process=name)
@@ -113,6 +121,25 @@ def _obey(process: Process, listener: socket.socket) -> None:
         if not listener.recv(1):
             return
     _exit_now()
+
+
+@contextmanager
+def _memory_watched(process: Process) -> Iterator[None]:
+    """While the context is open the process retires when it holds more than `max_rss_mib`."""
+    limit_mib = process.settings.max_rss_mib
+    ended = threading.Event()
+
+    def look(limit_mib: int) -> None:
+        while not ended.wait(_MEMORY_EVERY_S):
+            if (rss_mib := memory.resident_mib()) > limit_mib:
+                process.retire(rss_mib=rss_mib, max_rss_mib=limit_mib)
+
+    if limit_mib is not None:
+        threading.Thread(target=look, args=(limit_mib,), name="memory", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _exit_now() -> None:

@@ -25,6 +25,8 @@ _PASSWORD = re.compile(r"(://[^:/\s]*):[^\s]*@")
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+MIN_RSS_MIB: Final = 256
+"""A limit below what a process holds when it has done nothing would replace it for ever."""
 
 
 class Settings(BaseSettings):
@@ -80,6 +82,10 @@ class Settings(BaseSettings):
     """A batch that has waited for so long has lost its nudge: the sweeper repeats it."""
     stop_within_s: Seconds = 20.0
     """How long a process that was asked to stop waits for what is running."""
+    max_messages: Count | None = None
+    """A worker that has handled so many stops as on SIGTERM, and its supervisor starts another."""
+    max_rss_mib: Annotated[int, Field(ge=MIN_RSS_MIB)] | None = None
+    """So does every process that holds more memory than this."""
     page_rows: Count = 50_000
     page_bytes: Count = 8 * 1024 * 1024
     max_cell_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 1024 * 1024

@@ -100,6 +100,11 @@ class Consumer:
         self._broker.emit_after("process_boot")
         self._worker.start()
 
+    @property
+    def handled(self) -> int:
+        """How many messages it has taken, and done with."""
+        return self._running.ended
+
     def alive(self) -> bool:
         """False when a thread has died, which only a bug does: the process should end and be restarted."""
         threads = [*self._worker.workers, *self._worker.consumers.values()]
@@ -170,6 +175,7 @@ class _Running:
 
     def __init__(self) -> None:
         self._count = 0
+        self.ended = 0
         self._changed = threading.Condition()
 
     def __enter__(self) -> None:
@@ -179,6 +185,7 @@ class _Running:
     def __exit__(self, *_: object) -> None:
         with self._changed:
             self._count -= 1
+            self.ended += 1
             self._changed.notify_all()
 
     def wait_for_none(self, timeout_s: float) -> bool:
