@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 
 from headrace.control.engine import control_engine, reading, writing
-from headrace.control.schema import check, upgrade, workspace_id
+from headrace.control.schema import check, migrations_config, upgrade, workspace_id
 from headrace.control.tables import metadata
 from headrace.errors import ConfigurationError, ControlUnavailableError
 
@@ -73,6 +74,13 @@ def test_an_upgrade_from_empty_makes_what_the_metadata_says(empty: sa.Engine) ->
     for made, wanted in zip(migrated, shape(empty), strict=True):
         assert sorted(set(made) ^ set(wanted), key=str) == []
     assert sum(len(rows) for rows in migrated) > 30
+
+
+def test_migrations_are_named_after_their_revisions_each_of_which_follows_the_one_before() -> None:
+    scripts = list(ScriptDirectory.from_config(migrations_config()).walk_revisions())
+    numbers = sorted(script.revision for script in scripts)
+    assert [Path(s.path).stem.partition("_")[0] for s in scripts] == numbers[::-1]
+    assert [script.down_revision for script in scripts] == [*numbers[:-1][::-1], None]
 
 
 EMPTY = {"timestamptz": "CAST('{}' AS jsonb)", "text": "'{}'"}
