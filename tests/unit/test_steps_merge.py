@@ -121,7 +121,7 @@ def test_batches_are_applied_in_order_in_few_transactions(merge: Merge) -> None:
         merge.journal.append([id_], kind=BatchKind.LOAD if id_ < 3 else BatchKind.ROWS)
     report = merge.drain()
     assert merge.merged() == list(range(20))
-    assert merge.store.runs == [8, 8, 4]
+    assert merge.store.runs == [16, 4]
     assert (report.state, report.batches, report.rows) == (MergeState.DRAINED, 20, 20)
     assert merge.pending() == 0
 

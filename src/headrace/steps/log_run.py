@@ -24,7 +24,15 @@ from headrace.errors import (
     RetryableError,
     with_code,
 )
-from headrace.ports import Applied, FeedLog, KeyChunk, MergeTransaction, RejectedRow, WaitingBatch
+from headrace.ports import (
+    Applied,
+    FeedLog,
+    KeyChunk,
+    MergeCounts,
+    MergeTransaction,
+    RejectedRow,
+    WaitingBatch,
+)
 from headrace.steps.applying import Applying
 from headrace.steps.chunk import eased, key_chunk
 from headrace.steps.merge_report import UNFINISHED, MergeReport, MergeState, blocked
@@ -44,6 +52,8 @@ log = logs.get(__name__)
 WAITS_FOR_APPLY: Final = (
     f"its tables and definitions are not of one apply; run `headrace apply` [{FindingCode.TABLES_BEHIND}]"
 )
+_ONE_TRANSACTION_S: Final = 5.0
+"""So long, in seconds, a transaction takes more of what comes."""
 KILLS: Final = (
     f"workers died of it {DEATHS} times or more, and it cannot be taken apart [{ErrorCode.BATCH_REFUSED}]"
 )
@@ -82,17 +92,16 @@ class _Tried:
     def did_something(self) -> bool:
         return bool(self.merged or self.report.rows)
 
-    @property
-    def loads_on(self) -> bool:
-        """Its last batch is of a load that more may follow."""
-        return self.report.unfinished and self.report.rows > 0
+    def and_updated(self, counts: MergeCounts) -> _Tried:
+        return replace(self, report=replace(self.report, counts=self.report.counts + counts))
 
     def followed_by(self, more: _Tried, *, between: BatchId) -> _Tried:
-        """Of one transaction: `between` is the last batch of this, which waited for what follows."""
+        """Both in one transaction. `between` is the last batch of this; that of a load waited for more."""
+        waited = () if between in self.merged else (between,)
         both = self.report.then(more.report)
         return _Tried(
-            report=replace(both, batches=both.batches + 1),
-            merged=(*self.merged, between, *more.merged),
+            report=replace(both, batches=both.batches + len(waited)),
+            merged=(*self.merged, *waited, *more.merged),
             missing=self.missing or more.missing,
             rejected=(*self.rejected, *more.rejected),
             superseded=(*self.superseded, *more.superseded),
@@ -336,16 +345,19 @@ class LogRun:
         *,
         single: bool,
     ) -> _Tried:
-        """What waits is tried; a load takes what has come meanwhile into the same transaction."""
+        """What waits is tried, and what has come meanwhile; all that it touches is recomputed once."""
+        until = self.step.clock.monotonic() + _ONE_TRANSACTION_S
         tried = self._try_next(transaction, feed_log, waiting)
-        while tried.loads_on and not single and len(self.attempted) < self.step.load_batches:
+        while tried.report.rows and not single and len(self.attempted) < self.step.together:
+            if self.step.clock.monotonic() > until:
+                break
             last = self.attempted[-1]
             following = self._waiting(feed_log, last.seq, single=False)
             more = self._try_next(transaction, feed_log, following) if following else None
             if more is None or not more.did_something:
                 break
             tried = tried.followed_by(more, between=last.id)
-        return tried
+        return tried.and_updated(transaction.recompute()) if tried.did_something else tried
 
     def _try_next(
         self, transaction: MergeTransaction, feed_log: FeedLog, waiting: Sequence[WaitingBatch]
@@ -447,11 +459,10 @@ class LogRun:
         if not goes_on:
             transaction.end_load()
         merged = tuple(b.id for b in (run[:-1] if goes_on else run))
-        counts = applied.counts + transaction.recompute()
         transaction.mark_applied(self.feed_log.feed_id, Applied(last.log_id, last.seq, last.id))
         report = MergeReport(
             state=MergeState.DRAINED,
-            counts=counts,
+            counts=applied.counts,
             batches=len(merged),
             unfinished=goes_on,
             rows=sum(table.num_rows for table in tables),

@@ -13,10 +13,9 @@ from headrace.steps.standing import Standing, standing
 class Merging:
     """
     Attributes:
-        run_batches: batches that one transaction takes at most: full ones take some 30 MB each until
-            they are loaded.
-        run_bytes: payload bytes (compressed) that one transaction takes at most.
-        load_batches: as `run_batches`, of a first load, which has no more of them at a time than that.
+        run_batches: batches that are loaded at once, at most: full ones take some 30 MB each until they are.
+        run_bytes: payload bytes (compressed) that are loaded at once, at most.
+        together: batches that one transaction takes at most, one load after the other.
     """
 
     journal: Journal
@@ -26,7 +25,7 @@ class Merging:
     random: random.Random
     run_batches: int = 2
     run_bytes: int = 16 * 1024 * 1024
-    load_batches: int = 16
+    together: int = 16
 
     def standing_of(self, feed_log: FeedLog, applied: Applied | None) -> Standing:
         return standing(feed_log, applied, lambda seq: self.journal.batch_at(feed_log, seq))

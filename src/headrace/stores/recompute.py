@@ -61,6 +61,8 @@ class Recompute:
         expressions = aggregate_expressions(binds, source, alias="s")
         wanted = " UNION ALL ".join(self._wanted(source, values, records))
         group = f"v.{q(CUSTOMER)}, v.{q(VALUE)}"
+        # Values differ more than customers do: a sort has less to compare.
+        by = f"v.{q(VALUE)}, v.{q(CUSTOMER)}"
         distinct = (
             f"SELECT w.{q(CUSTOMER)}, w.{q(VALUE)}, max(w.{q(_WIDE)}) AS {q(_WIDE)} FROM ({wanted}) AS w"
             f" GROUP BY w.{q(CUSTOMER)}, w.{q(VALUE)}"
@@ -69,7 +71,7 @@ class Recompute:
             f"INSERT INTO {table.name} SELECT {group}, max(v.{q(_WIDE)}), {', '.join(expressions)}"
             f" FROM ({distinct}) AS v LEFT JOIN {frame.staged(source)} AS s"
             f" ON s.{q(CUSTOMER)} = v.{q(CUSTOMER)} AND s.{q(mapped.name)} = v.{q(VALUE)}"
-            f" GROUP BY {group}",
+            f" GROUP BY {by}",
             binds,
         )
         return table
