@@ -1,4 +1,4 @@
-"""deploy/compose.yaml and the image, as far as they say how Headrace's processes are run."""
+"""The Procfile, deploy/compose.yaml and the image, as far as they say how Headrace's processes are run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ COMPOSE: Final = DEPLOY / "compose.yaml"
 DOCKERFILE: Final = DEPLOY / "Dockerfile"
 ASKED_FOR: Final = re.compile(r"\$\{(\w+)(?::([?-])([^}]*))?\}")
 _INSTRUCTION: Final = re.compile(r"^([A-Z]+) ((?:.*\\\n)*.*)$", re.MULTILINE)
+
+
+def of_the_procfile() -> dict[str, list[str]]:
+    """The Procfile's commands by process."""
+    lines = (line.partition(":") for line in (ROOT / "Procfile").read_text().splitlines())
+    return {name: command.split() for name, _, command in lines}
 
 
 def services() -> dict[str, dict[str, Any]]:

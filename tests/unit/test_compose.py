@@ -12,7 +12,6 @@ from pathlib import Path
 import yaml
 
 from headrace.settings import Settings
-from tests.acceptance.procfile import PROCFILE
 from tests.compose import (
     ASKED_FOR,
     COMPOSE,
@@ -21,6 +20,7 @@ from tests.compose import (
     ROOT,
     image_environment,
     instructions,
+    of_the_procfile,
     ours,
     services,
 )
@@ -30,11 +30,6 @@ SERVERS = {"postgres", "redis", "prometheus", "grafana"}
 AFTER_THE_RELEASE = {"apply": ["headrace", "apply"]}
 """Beside the Procfile's: on a platform that runs one, definitions are applied by whoever changes them."""
 SETTINGS = {f"HEADRACE_{name}".upper() for name in Settings.model_fields}
-
-
-def of_the_procfile() -> dict[str, list[str]]:
-    lines = (line.partition(":") for line in PROCFILE.read_text().splitlines())
-    return {name: command.split() for name, _, command in lines}
 
 
 def test_services_and_commands_of_compose_are_those_of_the_procfile() -> None:
