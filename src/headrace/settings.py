@@ -16,6 +16,7 @@ PREFIX: Final = "HEADRACE_"
 METRICS_PORTS: Final = {"scheduler": 9101, "fetch": 9102, "merge": 9103, "relay": 9104, "triggers": 9105}
 """`headrace web` has none: unless the port is set, its metrics are served where its API is."""
 BROKER_SCHEMES: Final = ("memory", "redis", "rediss", "amqp", "amqps")
+EVENTS_SCHEMES: Final = ("redis", "rediss", "amqp", "amqps")
 CONTROL_SCHEMES: Final = ("sqlite", "postgresql")
 
 _SCHEME = re.compile(r"([a-z][a-z0-9]*)://")
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
     """Relative SQLite paths are relative to the current directory."""
     broker_url: str = "memory://"
     events_url: str | None = None
+    """The broker of messages from and to the outside."""
     http_host: str = "127.0.0.1"
     http_port: Port = 8080
     http_origins: Annotated[tuple[str, ...], NoDecode] = ()
@@ -117,6 +119,11 @@ class Settings(BaseSettings):
     @classmethod
     def _broker_scheme(cls, value: str) -> str:
         return _with_scheme(value, BROKER_SCHEMES)
+
+    @field_validator("events_url")
+    @classmethod
+    def _events_scheme(cls, value: str | None) -> str | None:
+        return None if value is None else _with_scheme(value, EVENTS_SCHEMES)
 
     @field_validator("control_url")
     @classmethod

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from headrace.steps.promises import FeedPromise
     from headrace.steps.records import RecordsStep
     from headrace.steps.registering import RegisterStep
+    from headrace.steps.trigger import TriggerStep
 
 CATALOGUE_S = 1.0
 """How old the definitions may be that this process works by."""
@@ -137,6 +138,7 @@ class Application:
             self.opening.record_reader,
             most=settings.max_open_stores,
         )
+        self._known_customers: Remembered[tuple[str, str], bool] = Remembered()
         self._known_drift: Remembered[str, Collection[Target]] = Remembered()
         self._applied: AppliedCatalogue | None = None
         self._asked_at = float("-inf")
@@ -243,6 +245,25 @@ class Application:
         from headrace.stores.expectation import open_expectation
 
         return open_expectation
+
+    @cached_property
+    def triggering(self) -> TriggerStep:
+        """Meets requests from outside that a source be read now."""
+        from headrace.control.triggers import SqlTriggers
+        from headrace.steps.trigger import TriggerStep
+
+        return TriggerStep(
+            catalogue=self.catalogue,
+            newest=self.definitions_table.version,
+            is_customer=self._is_customer,
+            triggers=SqlTriggers(self.engine),
+            nudge=_Forwarding(self),
+        )
+
+    def _is_customer(self, group: str, provided_id: str) -> bool:
+        """As it was at most a second ago; one that was made meanwhile is found at once."""
+        key = (group, provided_id)
+        return bool(self._known_customers.get(key, lambda: self.customers.exists(*key) or None))
 
     @cached_property
     def registering(self) -> RegisterStep:

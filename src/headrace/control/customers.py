@@ -78,6 +78,14 @@ class SqlCustomers:
         with reading(self._engine) as connection:
             return _view(connection, group, name)
 
+    def exists(self, group: str, provided_id: str) -> bool:
+        """The group has a customer of this `provided_id`."""
+        one = sa.select(customer.c.id).where(
+            customer.c.visibility_group == group, customer.c.provided_id == provided_id
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(one).first() is not None
+
     def list(
         self, group: str, *, limit: int, after: str | None = None, parent: str | None = None
     ) -> Page[CustomerView]:

@@ -338,5 +338,7 @@ trigger_log = sa.Table(
     count("keys"),
     Column("outcome", Text, nullable=False),
     Column("reason", Text),
+    text("asked_by"),
+    Column("requests", sa.BigInteger, nullable=False, server_default=sa.text("1")),  # equal ones in a minute
     Index("trigger_log_at_idx", "at"),
 )

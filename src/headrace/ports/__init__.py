@@ -52,6 +52,7 @@ from headrace.ports.storing import (
     TableChange,
 )
 from headrace.ports.sweeping import Drift, Removed, Retention, Schedule, Sweep
+from headrace.ports.triggering import Ask, Triggers, Unmet
 from headrace.ports.verifying import (
     Difference,
     DifferenceKind,
@@ -64,6 +65,7 @@ from headrace.ports.verifying import (
 __all__ = [
     "Applied",
     "AppliedFeed",
+    "Ask",
     "Beyond",
     "Catalogue",
     "ClaimedFeed",
@@ -126,5 +128,7 @@ __all__ = [
     "TableChange",
     "TableFacts",
     "TableListing",
+    "Triggers",
+    "Unmet",
     "WaitingBatch",
 ]

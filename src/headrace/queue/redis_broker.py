@@ -41,6 +41,21 @@ def connect(url: str) -> redis.Redis:
     )
 
 
+def refuse_eviction(client: redis.Redis, variable: str) -> None:
+    """The server drops no key when its memory is full.
+
+    Args:
+        variable: the setting that names the server.
+
+    Raises:
+        ConfigurationError: it may.
+    """
+    policy = client.info("memory").get("maxmemory_policy")
+    if policy != "noeviction":
+        why = f"this Redis may drop messages (maxmemory-policy {policy}); set it to noeviction"
+        raise ConfigurationError(Fault(variable, "", why, ErrorCode.BROKER_EVICTS))
+
+
 class SturdyRedisBroker(RedisBroker, Broker):
     """Drops what is no message before dramatiq sees it, and beats while all its threads are busy."""
 
@@ -65,16 +80,13 @@ class SturdyRedisBroker(RedisBroker, Broker):
         Errors: `BrokerUnavailableError`, `ConfigurationError`.
         """
         try:
-            policy = self.client.info("memory").get("maxmemory_policy")
+            refuse_eviction(self.client, "HEADRACE_BROKER_URL")
         except redis.AuthenticationError as error:
             raise ConfigurationError(
                 Fault("HEADRACE_BROKER_URL", "", f"Redis refuses: {error}", ErrorCode.BROKER_LOGIN_REFUSED)
             ) from error
         except (redis.RedisError, OSError) as error:
             raise BrokerUnavailableError(f"Redis cannot be reached: {error}") from error
-        if policy != "noeviction":
-            why = f"this Redis may drop messages (maxmemory-policy {policy}); set it to noeviction"
-            raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why, ErrorCode.BROKER_EVICTS))
 
     def messages(self, queue: str) -> Mapping[str, int]:
         name = self.queue_name(queue)

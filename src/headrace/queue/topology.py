@@ -11,6 +11,11 @@ from headrace.domain.messages import MergeModel, Message, PollFeed, ReconcileFee
 FETCH: Final = "headrace.fetch"
 MERGE: Final = "headrace.merge"
 
+TRIGGERS: Final = "headrace.triggers"
+"""Exchange, queue and routing key of messages from outside."""
+TRIGGERS_DEAD: Final = "headrace.triggers.dead"
+"""Where those go that cannot be met."""
+
 ARGUMENT: Final = "message"
 """The one argument that every actor takes: the message's fields."""
 

@@ -1,0 +1,64 @@
+"""Takes messages from outside that a source be read now. Any number may run at once."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from typing import Final
+
+from headrace import traces, wiring
+from headrace.domain.trigger import TriggerMessage
+from headrace.errors import ConfigurationError, RetryableError
+from headrace.ports import Ask, Unmet
+from headrace.process import Process, run
+from headrace.queue import broker as brokers
+from headrace.queue import exchange
+from headrace.queue.nudges import nudging
+from headrace.queue.triggers import Received, TriggerConsumer
+from headrace.steps.trigger import Asker, TriggerStep
+
+BY_MESSAGE: Final = Asker(by="message")
+
+
+def meet(step: TriggerStep, messages: Sequence[Received]) -> list[Unmet | None]:
+    """What the messages ask for is kept and nudged; gives why one cannot be met, for each.
+
+    Raises:
+        RetryableError: nothing is kept: the control database is away, or nothing is applied yet.
+    """
+    came_from, *others = [message.traceparent for message in messages]
+    with traces.span("trigger", parent=came_from, links=others, requests=len(messages)):
+        try:
+            judged = [step.judged(message.body, BY_MESSAGE, TriggerMessage) for message in messages]
+        except ConfigurationError as error:
+            raise RetryableError(str(error)) from error
+        step.meet(judged)
+    return [None if isinstance(each, Ask) else each for each in judged]
+
+
+def body(process: Process) -> None:
+    settings = process.settings
+    url = exchange.needed(settings.events_url)
+    broker = brokers.shared(settings)
+    app = wiring.build(settings, process=process.name)
+    with closing(app), nudging(broker) as app.nudge:
+        consumer = TriggerConsumer(
+            url,
+            partial(meet, app.triggering),
+            namespace=settings.queue_namespace,
+            jitter=random.Random(),  # noqa: S311
+        )
+        process.readiness.needs(app.control_problems, broker.check, consumer.problems)
+        if brokers.wait_until_reachable(broker, stop=process.stop, heartbeat=process.heartbeat):
+            consumer.run(stop=process.stop, beat=process.heartbeat.beat)
+
+
+def main() -> int:
+    return run("triggers", body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
