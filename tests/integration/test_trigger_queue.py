@@ -226,8 +226,10 @@ def test_a_plain_text_pushed_to_redis_is_a_message(redis_server: str) -> None:
         b'{"source": "users"}',
         b"bad text",
         b'{"properties": {"delivery_tag": 7}, "body": "bad"}',
-        (b'{"body": "!", "headers": {}, "properties": {"body_encoding": "base64", "delivery_tag": "1", '
-        b'"delivery_info": {"exchange": "", "routing_key": ""}}, "bad": 1}'),
+        (
+            b'{"body": "!", "headers": {}, "properties": {"body_encoding": "base64", "delivery_tag": "1", '
+            b'"delivery_info": {"exchange": "", "routing_key": ""}}, "bad": 1}'
+        ),
         b"bad " * 2 + b"[" * 100_000,
     ]
     try:
