@@ -97,6 +97,12 @@ class Settings(BaseSettings):
     max_pending_batches: Count = 64
     """Unmerged batches per (feed, data source) beyond which the feed yields."""
     max_pending_bytes: NonNegativeInt = 256 * 1024 * 1024
+    retention_batches_s: Seconds = 24 * 3600.0
+    """How long what is done with is kept: batches that are merged, without their rows."""
+    retention_runs_s: Seconds = 30 * 86400.0
+    retention_triggers_s: Seconds = 30 * 86400.0
+    retention_rejected_s: Seconds = 30 * 86400.0
+    """Rejected rows that were resolved or discarded; open ones are kept for good."""
     max_open_stores: Count = 50
     """Data sources that one process keeps connections to at a time."""
 

@@ -38,12 +38,13 @@ from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
 from headrace.errors import ConfigurationError, DataSourceDriftedError, ErrorCode
 from headrace.opening import Opening, given_location
-from headrace.ports import Expectations, Nudge, Residents
+from headrace.ports import Expectations, Nudge, Residents, Retention
 from headrace.ports.registering import ConnectionFacts, NewDataSource
 from headrace.settings import Settings
 from headrace.sources.pool import ReaderPool
 from headrace.steps.apply import ApplyReport, ApplyStep
 from headrace.steps.catalogue import AppliedCatalogue, Target, catalogue_of
+from headrace.steps.feed_examination import ExaminedFeed, examined
 from headrace.steps.fetch import FetchStep, PollReport
 from headrace.steps.limits import Limits, Progress, no_progress
 from headrace.steps.merge import MergeStep
@@ -187,6 +188,12 @@ class Application:
             targets=self.targets,
             nudge=nudge,
             nudge_lost_s=settings.nudge_lost_s,
+            retention=Retention(
+                merged_batches_s=settings.retention_batches_s,
+                runs_s=settings.retention_runs_s,
+                triggers_s=settings.retention_triggers_s,
+                closed_rejected_s=settings.retention_rejected_s,
+            ),
         )
 
     # --- made when they are asked for: what a command does not use, it does not import ------------
@@ -298,6 +305,12 @@ class Application:
 
         with self._apply_step(definitions) as step:
             return promises(step.readers, step.feeds(definitions), self.clock)
+
+    def examine(self, definitions: Definitions) -> tuple[ApplyReport, tuple[ExaminedFeed, ...]]:
+        """What an apply would do, and how each feed's source suits it, asked right now."""
+        with self._apply_step(definitions) as step:
+            report, plans = step.plan_and_feeds(definitions)
+            return report, examined(step.readers, plans, self.clock)
 
     def apply(self, definitions: Definitions, *, residents: Residents = Residents.REFUSE) -> ApplyReport:
         """The control database is upgraded, and works by these definitions.

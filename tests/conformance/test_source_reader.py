@@ -24,6 +24,7 @@ from headrace.errors import ConfigurationError, SourceDriftError
 from headrace.ports import (
     Beyond,
     ExactKeys,
+    Examination,
     KeyRange,
     NullCursors,
     Page,
@@ -572,3 +573,21 @@ def test_a_reader_recovers_after_an_error(pairs: Source, reader: SourceReader) -
     assert len(rows(reader, PAIRS, ALL)) == 24
     reader.close()
     assert len(rows(reader, PAIRS, ALL)) == 24
+
+
+def test_an_examination_tells_the_indexes_null_cursors_and_the_newest(
+    people: Source, reader: SourceReader
+) -> None:
+    people.execute("INSERT INTO people VALUES (1, 'ada', '2026-01-02 10:00:00')")
+    found = reader.examine(PLAN, limit_s=2)
+    if "catalogue" in LACKS.get(people.dialect, ()):
+        assert found == Examination()
+        return
+    assert found.indexes is not None
+    assert not any(index[:1] == ("updated_at",) for index in found.indexes)
+    assert (found.newest, found.null_cursors, found.slow) == (None, False, False)
+    people.execute(found.index_statement.replace("CONCURRENTLY ", "").replace("`", '"'))
+    people.execute("INSERT INTO people VALUES (2, 'bob', NULL)")
+    indexed = reader.examine(PLAN, limit_s=2)
+    assert any(index[:2] == ("updated_at", "id") for index in indexed.indexes or ())
+    assert (indexed.newest, indexed.null_cursors) == (people.time("2026-01-02 10:00:00"), True)

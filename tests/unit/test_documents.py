@@ -59,7 +59,7 @@ def test_every_documented_default_is_the_one_that_holds() -> None:
     }
     assert len(defaults) > 15
     assert defaults == {
-        name: f"{Settings.model_fields[name].default:{'g' if name.endswith('_s') else ''}}"
+        name: f"{Settings.model_fields[name].default:{'.12g' if name.endswith('_s') else ''}}"
         for name in defaults
     }
 

@@ -162,11 +162,11 @@ def ago(value: datetime | None, now: datetime) -> str:
         return NOTHING
     seconds = (now - value).total_seconds()
     if seconds < 0:
-        return "in " + _length(-seconds)
-    return _length(seconds) + " ago"
+        return "in " + length(-seconds)
+    return length(seconds) + " ago"
 
 
-def _length(seconds: float) -> str:
+def length(seconds: float) -> str:
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{int(seconds // size)}{unit}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from headrace.control import access_tables, drift, move_tables  # noqa: F401 (their tables are the metadata)
 from headrace.control.engine import is_missing, make_directory, reading, writing
 from headrace.control.tables import metadata, workspace
+from headrace.domain.finding import FindingCode
 from headrace.errors import ConfigurationError, ControlUnavailableError, ErrorCode
 
 if TYPE_CHECKING:
@@ -84,25 +85,24 @@ def is_empty(engine: sa.Engine) -> bool:
 
 
 def check(engine: sa.Engine) -> list[str]:
-    """What keeps this version from working with the database, each with its mend; empty when nothing."""
-    if is_missing(engine):
-        return [_EMPTY]
-    try:
-        with reading(engine) as connection:
-            return _problems(connection)
-    except ControlUnavailableError as error:
-        return [f"{error}: is the server up, and HEADRACE_CONTROL_URL right?"]
+    """What keeps this version from working with the database, each with its mend and code; empty when
+    nothing."""
+    return _checked(engine, _problems)
 
 
 def check_revision(engine: sa.Engine) -> list[str]:
     """As `check`, without a look at each table: cheap enough to be asked often."""
+    return _checked(engine, _revision_problems)
+
+
+def _checked(engine: sa.Engine, problems: Callable[[sa.Connection], list[str]]) -> list[str]:
     if is_missing(engine):
-        return [_EMPTY]
+        return [f"{_EMPTY} [{ErrorCode.CONTROL_BEHIND}]"]
     try:
         with reading(engine) as connection:
-            return _revision_problems(connection)
+            return problems(connection)
     except ControlUnavailableError as error:
-        return [f"{error}: is the server up, and HEADRACE_CONTROL_URL right?"]
+        return [f"{error}: is the server up, and HEADRACE_CONTROL_URL right? [{error.code}]"]
 
 
 def workspace_id(engine: sa.Engine) -> str:
@@ -118,17 +118,19 @@ def _problems(connection: sa.Connection) -> list[str]:
     from alembic.runtime.migration import MigrationContext
 
     differences = compare_metadata(MigrationContext.configure(connection), metadata)
-    return [f"the control database was altered by hand: {_in_words(d)}" for d in differences]
+    altered = FindingCode.CONTROL_ALTERED
+    return [f"the control database was altered by hand: {_in_words(d)} [{altered}]" for d in differences]
 
 
 def _revision_problems(connection: sa.Connection) -> list[str]:
     revision, head = _revision(connection), _head()
     if revision is None:
-        return [_EMPTY]
+        return [f"{_EMPTY} [{ErrorCode.CONTROL_BEHIND}]"]
     if is_unknown(revision):
-        return [_newer(revision)]
+        return [f"{_newer(revision)} [{ErrorCode.CONTROL_NEWER}]"]
     if revision != head:
-        return [f"the control database is at revision {revision}, not {head}: run `headrace db upgrade`"]
+        what = f"the control database is at revision {revision}, not {head}: run `headrace db upgrade`"
+        return [f"{what} [{ErrorCode.CONTROL_BEHIND}]"]
     return []
 
 

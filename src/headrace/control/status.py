@@ -24,6 +24,7 @@ class FeedStatus:
     Attributes:
         feed_class: None before the first page.
         polling: a worker holds a live lease.
+        lease_expired: a worker had it, has not renewed it, and nobody has taken over.
         reconciling: a reconciliation is under way, or waits to be begun.
         source_notes: what a person should know of the source: that it is compared in full since it was
             restored, that a column's type is wider than when the definitions were applied.
@@ -46,6 +47,7 @@ class FeedStatus:
     saved: Position | None
     first_stream_done: bool
     polling: bool
+    lease_expired: bool
     reconciling: bool
     cut: tuple[DataSourceId, ...]
     paused: bool
@@ -106,6 +108,7 @@ class SqlStatus:
                 run.c.id.label("live_run"),
                 now().label("seen_at"),
                 (feed.c.lease_until >= now()).label("polling"),
+                (feed.c.lease_until < now()).label("lease_expired"),
                 waits_for_log.label("waits_for_log"),
             )
             .outerjoin(pending, pending.c.pending_feed == feed.c.id)
@@ -143,6 +146,12 @@ class SqlStatus:
         with reading(self._engine) as connection:
             moment: datetime = connection.execute(sa.select(now())).scalar_one()
         return moment
+
+    def oldest_run(self) -> datetime | None:
+        """When the oldest run began that is still remembered."""
+        with reading(self._engine) as connection:
+            oldest: datetime | None = connection.execute(sa.select(sa.func.min(run.c.started_at))).scalar()
+        return oldest
 
     def merged_since(self, moment: datetime) -> dict[tuple[DataSourceId, ModelId], int]:
         """Batches that anybody merged at this moment of the control database's clock or later."""
@@ -222,6 +231,7 @@ def _status(row: sa.Row[Any], cut: tuple[DataSourceId, ...]) -> FeedStatus:
         saved=position(row.saved_cursor, row.saved_key),
         first_stream_done=row.first_stream_done,
         polling=bool(row.polling),
+        lease_expired=bool(row.lease_expired),
         reconciling=bool(row.reconciliation or row.reconcile_wanted or row.waits_for_log),
         cut=cut,
         paused=row.paused,

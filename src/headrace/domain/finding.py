@@ -55,7 +55,7 @@ class Finding:
     """One thing that was asked, and what came of it.
 
     Attributes:
-        code: empty where all is well; else stable, with a page in docs/errors.
+        code: empty where all is well and nothing is to be known; else stable, with a page in docs/errors.
         where: what was asked: a definition, a database, a feed.
         what: for a person.
         remedy: what to do about it; empty where nothing is to be done.

@@ -132,6 +132,29 @@ class ExactKeys:
     keys: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """How a plan's relation suits it; None for what cannot be told, or not in time.
+
+    Attributes:
+        indexes: columns of each index that could serve an order; None of a view, a query or files.
+        index_statement: what would make an index of cursor and key there.
+        null_cursors: a row has a cursor that is null.
+        newest: the greatest cursor, where an index has it.
+        naive: the cursor is a date-time that has no time zone in a database that has one.
+        time_zone: of the database, where people write date-times without one.
+        slow: something was not answered in time.
+    """
+
+    indexes: tuple[tuple[str, ...], ...] | None = None
+    index_statement: str = ""
+    null_cursors: bool | None = None
+    newest: str | None = None
+    naive: bool = False
+    time_zone: str | None = None
+    slow: bool = False
+
+
 Selection = Since | NullCursors | Beyond | KeyRange | ExactKeys
 
 
@@ -171,6 +194,11 @@ class SourceReader(Protocol):
 
     def fence(self, plan: ReadPlan, previous_state: str | None) -> Fence:
         """Must be asked before the snapshot of `read` is opened: the order is load-bearing."""
+        ...
+
+    def examine(self, plan: ReadPlan, *, limit_s: float) -> Examination:
+        """What the database says of how the plan reads it: a few questions of at most `limit_s` each, none of
+        which counts rows."""
         ...
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
@@ -168,9 +169,26 @@ class TableChange:
     change: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreExamination:
+    """How a data source's database suits the work.
+
+    Attributes:
+        at: its clock; None where it is this machine's.
+        lacking: what its role may not do and must, each with its mend.
+    """
+
+    at: datetime | None = None
+    lacking: tuple[str, ...] = ()
+
+
 class RecordStore(StoredRows, Protocol):
     """One data source. Errors: `StoreUnavailableError` for what may pass, `DataRejectedError` when the
     data itself is refused, `ConfigurationError` for what a person must mend."""
+
+    def examine(self) -> StoreExamination:
+        """Asked of the database, in a moment."""
+        ...
 
     def pending_changes(self, models: Sequence[ModelShape]) -> tuple[TableChange, ...]: ...
 

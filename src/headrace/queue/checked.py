@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import dramatiq
 
+from headrace.domain.finding import Finding
+
 
 class Broker(dramatiq.Broker):
     """A dramatiq broker that can say whether its server is there and fit for use.
@@ -23,6 +25,10 @@ class Broker(dramatiq.Broker):
     def check(self) -> None:
         """The server answers. Errors: `BrokerUnavailableError`, `ConfigurationError`."""
         raise NotImplementedError
+
+    def concern(self) -> Finding | None:
+        """What somebody should look at although it works. Errors: as `check`."""
+        return None
 
     def messages(self, queue: str) -> Mapping[str, int]:
         """How many messages of a queue of the topology are `ready`, and where the server tells, how many

@@ -13,6 +13,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.errors import BrokerError
 from pika.exceptions import AMQPError  # type: ignore[import-untyped]
 
+from headrace.domain.finding import Finding, FindingCode, Severity
 from headrace.errors import BrokerUnavailableError
 from headrace.queue import sieve
 from headrace.queue.checked import Broker
@@ -56,6 +57,22 @@ class SturdyRabbitmqBroker(RabbitmqBroker, Broker):
             raise BrokerUnavailableError(f"RabbitMQ cannot be reached: {error}") from error
         finally:
             del self.connection  # this thread's own: threads that ask once would leave one each
+
+    def concern(self) -> Finding | None:
+        """The server cannot confirm what it takes."""
+        try:
+            confirms = self.connection.publisher_confirms_supported
+        except (BrokerError, OSError) as error:
+            raise BrokerUnavailableError(f"RabbitMQ cannot be reached: {error}") from error
+        if confirms:
+            return None
+        return Finding(
+            severity=Severity.WARNING,
+            code=FindingCode.BROKER_UNCONFIRMED,
+            where="broker",
+            what="this server confirms no message that it takes",
+            remedy="use RabbitMQ 3.8 or later",
+        )
 
 
 class _Consumer(_RabbitmqConsumer):

@@ -16,6 +16,7 @@ from dramatiq.errors import ConnectionClosed
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from headrace.domain.finding import Finding, FindingCode, Severity
 from headrace.errors import BrokerUnavailableError, ConfigurationError, ErrorCode, Fault
 from headrace.queue import sieve
 from headrace.queue.checked import Broker
@@ -25,6 +26,9 @@ CONNECT_TIMEOUT_S: Final = 5
 HEALTH_CHECK_EVERY_S: Final = 30
 MAINTENANCE_CHANCE: Final = 50_000
 """Commands in a million that look for dead workers' messages: one in twenty."""
+LOOKED_AT_KEYS: Final = 1_000
+OTHER_KEYS: Final = (b"_kombu.", b"unacked", b"headrace.")
+"""Beginnings of keys of the exchanges of triggers and records."""
 BEAT_EVERY_S: Final = 10.0
 DEAD_AFTER_S: Final = 60.0
 
@@ -100,6 +104,24 @@ class SturdyRedisBroker(RedisBroker, Broker):
                 return {"ready": ready, "unacked": sum(pipe.execute())}
         except (redis.RedisError, OSError) as error:
             raise BrokerUnavailableError(f"Redis cannot be reached: {error}") from error
+
+    def concern(self) -> Finding | None:
+        """Keys of somebody else in the same database, of some that were looked at."""
+        try:
+            _, keys = self.client.scan(0, count=LOOKED_AT_KEYS)
+        except (redis.RedisError, OSError) as error:
+            raise BrokerUnavailableError(f"Redis cannot be reached: {error}") from error
+        ours = (f"{self.namespace}:".encode(), *OTHER_KEYS)
+        foreign = sum(not key.startswith(ours) for key in cast("list[bytes]", keys))
+        if not foreign:
+            return None
+        return Finding(
+            severity=Severity.WARNING,
+            code=FindingCode.BROKER_SHARED,
+            where="broker",
+            what=f"{foreign} of {len(keys)} keys that were looked at are not Headrace's",
+            remedy="give Headrace a database number of its own, as redis://host/3, or a server",
+        )
 
     def close(self) -> None:
         self.client.close()

@@ -21,7 +21,17 @@ from headrace.errors import (
     SourceDriftError,
     SourceUnavailableError,
 )
-from headrace.ports import KeyRange, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
+from headrace.ports import (
+    Examination,
+    KeyRange,
+    Page,
+    ReadPlan,
+    Relation,
+    Selection,
+    Since,
+    TableFacts,
+    TableListing,
+)
 from headrace.sources.files_csv import BLOCKS, CannotReadSoError, SubstituteTakenError, Way, read_csv
 from headrace.sources.files_cursor import rank_of
 from headrace.sources.files_error import spill_translated, translated
@@ -87,6 +97,11 @@ class FilesReader:
             now = _clock_text(self._spill(plan), clock)
         reason = _REASON if now else f"the cursor {plan.cursor} holds no times; {_REASON}"
         return Fence(now=now, bound=None, feed_class=FeedClass.EVENTUAL, reason=reason)
+
+    def examine(self, plan: ReadPlan, *, limit_s: float) -> Examination:
+        """Nothing: files have no indexes, and are read whole."""
+        del plan, limit_s
+        return Examination()
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         rank = rank_of(cursor, plan.time_zone)

@@ -17,13 +17,14 @@ from headrace.domain.clock_step import ClockSight
 from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
 from headrace.errors import InvariantError, SourceDriftError
-from headrace.ports import Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
+from headrace.ports import Examination, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
 from headrace.sources.cell_mark import new_mark, with_oversized
 from headrace.sources.drift import altered, relation_name, require_columns
 from headrace.sources.mysql_catalogue import MysqlRelation, find_relation, list_tables
 from headrace.sources.mysql_cell import text_table
 from headrace.sources.mysql_connection import MysqlConnection, Timeouts, connect, read_url
 from headrace.sources.mysql_errors import ErrorTranslation
+from headrace.sources.mysql_examination import examine
 from headrace.sources.mysql_fence import knows_nothing, take_fence, timeless
 from headrace.sources.mysql_identity import identity_of
 from headrace.sources.mysql_rank import rank_text
@@ -128,6 +129,11 @@ class MysqlReader:
     def _now(self, connection: MysqlConnection) -> ClockSight:
         asked_s = self._clock.seconds()
         return self._clock.sight(moment(connection.ask("SELECT NOW(6)")[0][0]), asked_s=asked_s)
+
+    def examine(self, plan: ReadPlan, *, limit_s: float) -> Examination:
+        relation = self._relation(plan.relation)
+        with self._connected() as connection:
+            return examine(connection, relation, plan, limit_s=limit_s)
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         if plan.cursor is None:

@@ -14,7 +14,7 @@ from headrace.sources.drift import missing_table, query_text
 from headrace.sources.fingerprint import fingerprint
 from headrace.sources.mysql_column import Kind, MysqlColumn, text_literal
 from headrace.sources.mysql_connection import MysqlConnection
-from headrace.sources.mysql_dependence import in_from
+from headrace.sources.mysql_dependence import Place, in_from
 from headrace.sources.mysql_query import Shape, query_columns, shape_of
 from headrace.sources.mysql_type import KINDS, column_facts, longest_text
 from headrace.sources.suggestion import suggest_cursor
@@ -28,6 +28,7 @@ class MysqlRelation:
 
     Attributes:
         shape: how the protocol describes all its columns.
+        place: of a table that is neither a view nor a query.
         engines: of the tables that it reads, or may read.
     """
 
@@ -36,6 +37,7 @@ class MysqlRelation:
     columns: tuple[MysqlColumn, ...]
     shape: Shape
     engines: frozenset[str]
+    place: Place | None = None
 
     def column(self, name: str) -> MysqlColumn:
         return next(c for c in self.columns if c.facts.name == name)
@@ -115,6 +117,7 @@ def _find_table(connection: MysqlConnection, app_id: str, table: str) -> MysqlRe
         columns=catalogue.columns(name),
         shape=shape_of(connection, source),
         engines=_engines(connection) if engine is None or kind == "VIEW" else frozenset({engine.lower()}),
+        place=None if engine is None or kind == "VIEW" else (schema, name),
     )
 
 
@@ -199,6 +202,12 @@ def _indexes(connection: MysqlConnection, place: Mapping[str, str]) -> dict[str,
     for indexes in found.values():
         indexes.sort(key=lambda index: (index.name != "PRIMARY", len(index.columns)))
     return found
+
+
+def whole_indexes(connection: MysqlConnection, schema: str, table: str) -> tuple[tuple[str, ...], ...]:
+    """The columns of each index of a table."""
+    place = {"schema": text_literal(schema), "one": f" AND table_name = {text_literal(table)}"}
+    return tuple(index.columns for index in _indexes(connection, place).get(table, ()))
 
 
 def _json_columns(checks: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -14,7 +14,17 @@ from psycopg import sql
 from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
 from headrace.errors import InvariantError
-from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
+from headrace.ports import (
+    ExactKeys,
+    Examination,
+    Page,
+    ReadPlan,
+    Relation,
+    Selection,
+    Since,
+    TableFacts,
+    TableListing,
+)
 from headrace.sources.cell_mark import new_mark, with_oversized
 from headrace.sources.csv_page import parse_copied
 from headrace.sources.drift import altered, require_columns
@@ -22,6 +32,7 @@ from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
 from headrace.sources.postgres_catalogue import PostgresRelation, find_relation, is_as_found, list_tables
 from headrace.sources.postgres_errors import ErrorTranslation
+from headrace.sources.postgres_examination import examine
 from headrace.sources.postgres_fence import Asking, take_fence
 from headrace.sources.postgres_identity import identity_of
 from headrace.sources.postgres_keys import castable_keys
@@ -104,6 +115,11 @@ class PostgresReader:
         cursor = relation.column(plan.cursor) if plan.cursor else None
         with self._connected() as connection:
             return take_fence(connection, plan, cursor, previous_state, asking=self._asking)
+
+    def examine(self, plan: ReadPlan, *, limit_s: float) -> Examination:
+        relation = self._relation(plan.relation)
+        with self._connected() as connection:
+            return examine(connection, relation, plan, limit_s=limit_s)
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         if plan.cursor is None:

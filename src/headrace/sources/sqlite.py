@@ -18,7 +18,17 @@ from headrace.domain.position import Fence
 from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import PropertyType
 from headrace.errors import ConfigurationError, ErrorCode, InvariantError
-from headrace.ports import ExactKeys, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
+from headrace.ports import (
+    ExactKeys,
+    Examination,
+    Page,
+    ReadPlan,
+    Relation,
+    Selection,
+    Since,
+    TableFacts,
+    TableListing,
+)
 from headrace.sources.cell_mark import new_mark, with_oversized
 from headrace.sources.drift import altered, require_columns
 from headrace.sources.page import end_of
@@ -26,6 +36,7 @@ from headrace.sources.paging import cut_pages
 from headrace.sources.sqlite_catalogue import SqliteColumn, SqliteRelation, find_relation, list_tables
 from headrace.sources.sqlite_clock import Format, recognise, render_moment
 from headrace.sources.sqlite_errors import translated
+from headrace.sources.sqlite_examination import examine
 from headrace.sources.sqlite_fence import extremes, least, take_fence
 from headrace.sources.sqlite_select import Show, Statement, compose_select, shown
 from headrace.sources.sqlite_stream import SelectStream, guard_of, schema_version
@@ -114,6 +125,12 @@ class SqliteReader:
         bind = partial(self._bound_value, plan)
         with self._connected() as connection:
             return take_fence(connection, relation, plan, previous_state, bind=bind, clock=self._clock)
+
+    def examine(self, plan: ReadPlan, *, limit_s: float) -> Examination:
+        relation = self._relation(plan.relation)
+        with self._connected() as connection:
+            self._deadline = time.monotonic() + limit_s
+            return examine(connection, relation, plan)
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         if plan.cursor is None:

@@ -239,6 +239,17 @@ def _indexes(
     return tuple(unique), frozenset(leading)
 
 
+def whole_indexes(connection: sqlite3.Connection, name: str) -> tuple[tuple[str, ...], ...]:
+    """The columns of each index of a table that holds every row; an expression is an empty name."""
+    listed = connection.execute(
+        "SELECT name FROM pragma_index_list(?, 'main') WHERE partial = 0 ORDER BY seq", (name,)
+    ).fetchall()
+    parts = "SELECT name FROM pragma_index_info(?, 'main') ORDER BY seqno"
+    return tuple(
+        tuple(_text(part) for (part,) in connection.execute(parts, (_text(index),))) for (index,) in listed
+    )
+
+
 def _references(connection: sqlite3.Connection, name: str) -> tuple[ForeignKey, ...]:
     listed = connection.execute(
         'SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?, \'main\') ORDER BY id, seq', (name,)

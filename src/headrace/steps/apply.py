@@ -130,12 +130,12 @@ class ApplyStep:
 
     def plan(self, definitions: Definitions) -> ApplyReport:
         """What `apply` would do; changes nothing."""
+        return self._planned(definitions, self._compiled(definitions))
+
+    def plan_and_feeds(self, definitions: Definitions) -> tuple[ApplyReport, tuple[FeedPlan, ...]]:
+        """Both, from one look at the sources."""
         compilation = self._compiled(definitions)
-        stores = tuple(
-            self._store_changes(definitions, data_source_id, compilation.document, dry=True)
-            for data_source_id in self._data_sources(definitions)
-        )
-        return compilation.report(0, stores)
+        return self._planned(definitions, compilation), compilation.document.feeds
 
     def feeds(self, definitions: Definitions) -> tuple[FeedPlan, ...]:
         """The feeds that these definitions make, but those whose source cannot be asked or does not fit."""
@@ -163,6 +163,13 @@ class ApplyStep:
                 compilation.bodies, dump_json(done), again, residents=self.residents
             )
         return compilation.report(version, stores)
+
+    def _planned(self, definitions: Definitions, compilation: _Compilation) -> ApplyReport:
+        stores = tuple(
+            self._store_changes(definitions, data_source_id, compilation.document, dry=True)
+            for data_source_id in self._data_sources(definitions)
+        )
+        return compilation.report(0, stores)
 
     def _data_sources(self, definitions: Definitions) -> list[DataSourceId]:
         return sorted(definitions.data_sources.keys() | self.registered.keys())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from headrace.domain.position import NO_CURSOR, promised_class
 from headrace.domain.vocabulary import AppId, FeedClass, SourceId
 from headrace.errors import HeadraceError, RetryableError
-from headrace.ports import Clock, FeedPlan, KeyRange, Readers
+from headrace.ports import Clock, FeedPlan, KeyRange, Readers, SourceReader
 
 _NOTHING = KeyRange(None, None, 0)
 """No row, of columns that must be there and may be read."""
@@ -47,25 +47,39 @@ def promises(readers: Readers, plans: Iterable[FeedPlan], clock: Clock) -> tuple
 def _promise(readers: Readers, plan: FeedPlan, clock: Clock) -> FeedPromise:
     try:
         with readers.lend(plan.app_id) as reader:
-            asked = clock.now()
-            fence = reader.fence(plan.read, None)
-            answered = clock.now()
-            with reader.read(plan.read, _NOTHING) as pages:
-                next(pages, None)
+            return promise_of(reader, plan, clock)[0]
     except HeadraceError as error:
-        return FeedPromise(
-            source_id=plan.source.id,
-            app_id=plan.app_id,
-            feed_class=None,
-            reason=str(error),
-            code=error.code,
-            away=isinstance(error, RetryableError),
-        )
+        return unasked(plan, error)
+
+
+def unasked(plan: FeedPlan, error: HeadraceError) -> FeedPromise:
+    """Of a feed whose source could not be asked."""
+    return FeedPromise(
+        source_id=plan.source.id,
+        app_id=plan.app_id,
+        feed_class=None,
+        reason=str(error),
+        code=error.code,
+        away=isinstance(error, RetryableError),
+    )
+
+
+def promise_of(reader: SourceReader, plan: FeedPlan, clock: Clock) -> tuple[FeedPromise, str | None]:
+    """The promise, and the source's clock as a text of the cursor, where it is a time.
+
+    Raises:
+        HeadraceError: the source cannot be asked, or the feed's columns cannot be read.
+    """
+    asked = clock.now()
+    fence = reader.fence(plan.read, None)
+    answered = clock.now()
+    with reader.read(plan.read, _NOTHING) as pages:
+        next(pages, None)
     feed_class, reason = promised_class(plan.clock, fence)
     if plan.read.cursor is None:
         feed_class, reason = NO_CURSOR
     between = asked + (answered - asked) / 2
-    return FeedPromise(
+    promise = FeedPromise(
         source_id=plan.source.id,
         app_id=plan.app_id,
         feed_class=feed_class,
@@ -73,3 +87,4 @@ def _promise(readers: Readers, plan: FeedPlan, clock: Clock) -> FeedPromise:
         note=fence.note,
         ahead_s=None if fence.at is None else (fence.at - between).total_seconds(),
     )
+    return promise, fence.now

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from headrace.domain.shape import PropertyShape
 from headrace.domain.vocabulary import Aggregation, PropertyType
+from headrace.ports import StoreExamination
 
 BOUND_NAME: Final = "p"
 GREATEST_FLOAT: Final = "1.797693134862315807e308"
@@ -238,6 +239,10 @@ class Connections(Protocol):
 
     def catalogue_mark(self, session: Session) -> int:
         """Another number once a table was altered, where asking costs next to nothing; else the same."""
+        ...
+
+    def examination(self, session: Session) -> StoreExamination:
+        """See `RecordStore.examine`."""
         ...
 
     def create_namespace(self, session: Session) -> None: ...

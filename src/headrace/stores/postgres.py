@@ -23,8 +23,10 @@ from headrace.errors import (
     InvariantError,
     StoreUnavailableError,
 )
+from headrace.ports import StoreExamination
 from headrace.stores.connection_pool import ConnectionPool
 from headrace.stores.dialect import Binds, Dialect, ExistingTable, Session
+from headrace.stores.postgres_examination import examine
 from headrace.stores.postgres_sql import PostgresDialect
 
 APPLICATION_NAME: Final = "headrace-store"
@@ -293,6 +295,9 @@ class PostgresConnections:
         """Committed when left without an error."""
         with translated(self._name), self._pool.connection() as connection, connection.transaction():
             yield PostgresSession(connection, self.dialect, self._known.setdefault(connection, {}))
+
+    def examination(self, session: Session) -> StoreExamination:
+        return examine(session, self.dialect.namespace)
 
     def existing(self, session: Session, table: str) -> ExistingTable | None:
         binds = Binds(self.dialect)

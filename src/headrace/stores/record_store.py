@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import pyarrow as pa
 
 from headrace.domain.shape import Column, ModelShape, SourceShape
 from headrace.domain.vocabulary import APP, CUSTOMER, INVALID, FeedId, PropertyType
-from headrace.ports import Applied, MergeTransaction, TableChange
+from headrace.ports import (
+    Applied,
+    MergeTransaction,
+    StoreExamination,
+    TableChange,
+)
 from headrace.stores.dialect import Connections, Session
 from headrace.stores.fit import Fit
 from headrace.stores.frame import Frame
@@ -30,6 +36,9 @@ from headrace.stores.reading_role import ReadingRole, Right
 from headrace.stores.stored_rows import SqlStoredRows, json_column, text_column
 from headrace.stores.touched import mapped_column
 
+EXAMINED_WITHIN_S: Final = 2
+"""For each question."""
+
 
 class SqlRecordStore(SqlStoredRows):
     """One data source. Safe between threads: each transaction has a connection of its own."""
@@ -47,6 +56,10 @@ class SqlRecordStore(SqlStoredRows):
     def in_use(self) -> int:
         """Transactions that run now."""
         return self._connections.in_use
+
+    def examine(self) -> StoreExamination:
+        with self._connections.looking(timeout_s=EXAMINED_WITHIN_S) as session:
+            return self._connections.examination(session)
 
     def pending_changes(self, models: Sequence[ModelShape]) -> tuple[TableChange, ...]:
         with self._connections.reading() as session:

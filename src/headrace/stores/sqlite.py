@@ -22,6 +22,7 @@ from headrace.errors import (
     InvariantError,
     StoreUnavailableError,
 )
+from headrace.ports import StoreExamination
 from headrace.stores import sqlite_functions
 from headrace.stores.connection_pool import ConnectionPool
 from headrace.stores.dialect import Binds, Dialect, ExistingTable, Session
@@ -226,6 +227,11 @@ class SqliteConnections:
             _begin(connection, "BEGIN IMMEDIATE", busy_ms=_LOCK_TIMEOUT_MS)
             with _ended(connection.raw):
                 yield SqliteSession(connection.raw, self.dialect, connection.known)
+
+    def examination(self, session: Session) -> StoreExamination:
+        """Its clock is this machine's, and what may not be written fails to open."""
+        del session
+        return StoreExamination()
 
     def existing(self, session: Session, table: str) -> ExistingTable | None:
         binds = Binds(self.dialect)
