@@ -54,6 +54,7 @@ class Opening:
             schema=place.schema,
             read_url=place.read_url,
             shared=place.shared,
+            events=place.events,
             pinned=place.pinned,
         )
 
@@ -93,6 +94,7 @@ class Opening:
                 namespace=body["namespace"],
                 schema=body["schema"],
                 shared=body["isolation"] == "shared",
+                events=False,
                 pinned=self.allowed_hosts.pinned,
             )
         defined = DataSource.model_validate(dict(body))
@@ -102,6 +104,7 @@ class Opening:
             namespace=defined.namespace,
             schema=defined.schema_id,
             shared=defined.isolation == "shared",
+            events=defined.events,
             pinned=as_given,
         )
 
@@ -115,6 +118,7 @@ class _Place:
     namespace: str
     schema: str
     shared: bool
+    events: bool
     pinned: Callable[[str], str]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -313,6 +313,7 @@ class FakeStore:
     trying: bool = False
     runs: list[int] = field(default_factory=list)
     """How many rows each committed transaction applied."""
+    silent: set[str] = field(default_factory=set)
 
     def open(self, data_source_id: DataSourceId) -> Any:
         return self
@@ -385,6 +386,9 @@ class FakeStore:
         finally:
             self.rows, self.trying = rows, False
         return None
+
+    def silence(self, customers: Iterable[str]) -> None:
+        self.silent |= set(customers)
 
     def mark_applied(self, feed_id: FeedId, applied: Applied) -> None:
         self.marks[feed_id] = applied

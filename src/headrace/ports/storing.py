@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ import pyarrow as pa
 from headrace.domain.shape import ModelShape, SourceShape
 from headrace.domain.vocabulary import AppId, BatchId, BatchKind, DataSourceId, FeedId, LogId, SourceId
 from headrace.ports.records import Preview
+from headrace.ports.relaying import Outbox
 from headrace.ports.verifying import StoredRows
 
 
@@ -158,6 +159,10 @@ class MergeTransaction(Protocol):
         lock is held all the while. Raises DataRejectedError when the refusal ended the transaction."""
         ...
 
+    def silence(self, customers: Iterable[str]) -> None:
+        """No event of this transaction is of these customers' records."""
+        ...
+
     def mark_applied(self, feed_id: FeedId, applied: Applied) -> None: ...
 
 
@@ -229,6 +234,11 @@ class RecordStore(StoredRows, Protocol):
         ...
 
     def count(self, model: ModelShape) -> int: ...
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """The events of what merges change; None where none are made."""
+        ...
 
     def close(self) -> None: ...
 

@@ -15,6 +15,7 @@ from typing import Any
 from headrace import logs
 from headrace.definition.compiled import Compiled, compile_definitions
 from headrace.definition.definitions import Definitions
+from headrace.domain.record_event import EXCHANGE
 from headrace.domain.shape import ModelShape, dump_json
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId, SourceId
 from headrace.errors import (
@@ -236,6 +237,8 @@ class ApplyStep:
             changes = store.pending_changes(models) if dry else store.prepare(models)
             if not dry:
                 _drop_left_rows(store, models, document.drops)
+                if store.outbox is not None:
+                    store.outbox.begin([EXCHANGE], [model.id for model in models])
         except HeadraceError as error:
             log.error(
                 "data source not prepared", data_source=data_source_id, error=str(error), code=error.code

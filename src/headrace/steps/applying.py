@@ -27,6 +27,7 @@ from headrace.ports import (
 )
 from headrace.steps.chunk import key_chunk
 from headrace.steps.rejection import superseded
+from headrace.steps.silence import silent_in
 
 
 def _kind(batch: WaitingBatch) -> BatchKind:
@@ -83,13 +84,15 @@ class Applying:
         tables: Sequence[pa.Table],
         eased: Mapping[BatchId, KeyChunk],
     ) -> KeysOutcome:
-        """The batches are applied in order; what they touch is not recomputed yet.
+        """The batches are applied in order; what they touch is not recomputed yet. They are all silent of the
+        same customers.
 
         Args:
             tables: the events of each batch that shall be applied.
             eased: what is asked of batches of keys that were refused, instead of their own chunk.
         """
         total = _outcome(MergeCounts())
+        transaction.silence(silent_in(run[0]))
         for kind, group in groupby(zip(run, tables, strict=True), lambda pair: _kind(pair[0])):
             pairs = list(group)
             if kind is BatchKind.ROWS:

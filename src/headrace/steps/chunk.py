@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +18,8 @@ from headrace.ports import KeyChunk, NewBatch
 def key_chunk(meta: Mapping[str, Any]) -> KeyChunk:
     """The chunk that a batch of keys speaks for, from its `meta` (`chunk_meta` made it)."""
     bounds = {name: tuple(meta[name]) if meta[name] is not None else None for name in ("after", "upto")}
-    return KeyChunk(**{**meta, **bounds})
+    known = {field.name: meta[field.name] for field in fields(KeyChunk) if field.name in meta}
+    return KeyChunk(**{**known, **bounds})
 
 
 def chunk_meta(chunk: KeyChunk) -> dict[str, Any]:
@@ -44,11 +45,17 @@ def keys_of(source: SourceShape, events: pa.Table | None) -> pa.Table:
     return there.select([*(c.name for c in key), CUSTOMER])
 
 
-def keys_batch(target: DataSourceId, keys: pa.Table, chunk: KeyChunk) -> NewBatch:
+def keys_batch(
+    target: DataSourceId, keys: pa.Table, chunk: KeyChunk, silence: Mapping[str, Any] | None = None
+) -> NewBatch:
+    """
+    Args:
+        silence: what `meta` says besides (`page.silence_meta`).
+    """
     return NewBatch(
         data_source_id=target,
         kind=BatchKind.KEYS,
         rows=keys.num_rows,
         payload=payload.encode(keys),
-        meta=chunk_meta(chunk),
+        meta={**chunk_meta(chunk), **(silence or {})},
     )

@@ -16,6 +16,7 @@ from headrace.domain.coercion import canonical_text, coerce
 from headrace.domain.events import RejectCode, SetAside, coerce_page, key_json, set_aside
 from headrace.domain.vocabulary import CUSTOMER, INVALID, BatchKind, DataSourceId
 from headrace.ports import FeedPlan, NewBatch, RejectedRow, Routes, Routing
+from headrace.steps.silence import silence_meta
 
 Key = tuple[str, ...]
 """The parts of a key as texts, in the order of the plan's."""
@@ -137,7 +138,13 @@ def seen_keys(accepted: pa.Table, plan: FeedPlan, open_keys: frozenset[str]) -> 
 def row_batches(page: CutPage, kind: BatchKind, *, only: DataSourceId | None = None) -> tuple[NewBatch, ...]:
     """One batch of rows for each data source that the page has rows for (or for `only`)."""
     return tuple(
-        NewBatch(data_source_id=target, kind=kind, rows=t.num_rows, payload=payload.encode(t))
+        NewBatch(
+            data_source_id=target,
+            kind=kind,
+            rows=t.num_rows,
+            payload=payload.encode(t),
+            meta=silence_meta(page.routing, target),
+        )
         for target, t in page.events.items()
         if only is None or target == only
     )

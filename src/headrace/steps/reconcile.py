@@ -22,6 +22,7 @@ from headrace.steps.chunk import keys_batch, keys_of
 from headrace.steps.feed_writer import FeedWriter
 from headrace.steps.key_order import KeyOrder
 from headrace.steps.page import CutPage, row_batches
+from headrace.steps.silence import silence_meta
 
 log = logs.get(__name__)
 
@@ -212,7 +213,9 @@ class Reconcile:
             into, source = under_way.into, self.writer.plan.source
             made = list(row_batches(page, kind, only=into)) if under_way.full else []
             targets = [into] if into is not None else sorted({*self.writer.written_to(), *page.events})
-            made += [keys_batch(t, keys_of(source, page.events.get(t)), chunk) for t in targets]
+            for target in targets:
+                silence = silence_meta(page.routing, target)
+                made.append(keys_batch(target, keys_of(source, page.events.get(target)), chunk, silence))
             return made
 
         self.writer.journal(rows, state, batches, finished=under_way if chunk.closes else None)

@@ -19,6 +19,7 @@ from headrace import logs
 from headrace.domain.bisection import DEATHS, Bisection, Phase, from_json
 from headrace.domain.vocabulary import DELETED, BatchKind
 from headrace.ports import Clock, Journal, MergeTransaction, WaitingBatch
+from headrace.steps.silence import silent_in
 
 log = logs.get(__name__)
 
@@ -38,8 +39,11 @@ def is_taken_apart(batch: WaitingBatch) -> bool:
 
 
 def in_one_transaction(run: Sequence[WaitingBatch]) -> list[WaitingBatch]:
-    """What is tried at once: a batch that somebody may have died of is tried alone."""
-    return list(takewhile(lambda b: not b.attempts and b.bisection is None, run)) or list(run[:1])
+    """What is tried at once: a batch that somebody may have died of is tried alone, and whose events are made
+    is one question a transaction."""
+    silent = silent_in(run[0])
+    together = takewhile(lambda b: not b.attempts and b.bisection is None and silent_in(b) == silent, run)
+    return list(together) or list(run[:1])
 
 
 def has_killed(batch: WaitingBatch) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,7 @@ def open_store(
     schema: str,
     read_url: str | None = None,
     shared: bool = True,
+    events: bool = False,
     pinned: Callable[[str], str] = as_given,
 ) -> SqlRecordStore:
     """The data source's store; nothing is connected yet.
@@ -48,6 +50,7 @@ def open_store(
         workspace: the id of the control database that the data source belongs to.
         schema: the id of the schema (folder of data sources).
         read_url: that of the role for reading, which `prepare` lets read the records.
+        events: what changes is written to its outbox.
         shared: it serves more than one customer: to that role each read shows one customer's.
         pinned: makes of the URL, at each connect, what to connect with (`AllowedHosts.pinned`). What it
             refuses is told as ConfigurationError.
@@ -71,7 +74,12 @@ def open_store(
             connections = SqliteConnections(lambda: _file_of(place()), name=data_source_id)
         case _:
             raise _unknown(data_source_id)
-    return SqlRecordStore(connections, identity=identity, reading_role=role)
+    new_id = _transaction_name if events else None
+    return SqlRecordStore(connections, identity=identity, reading_role=role, new_id=new_id)
+
+
+def _transaction_name() -> str:
+    return uuid.uuid4().hex
 
 
 def _user_of(data_source_id: str, read_url: str) -> str:

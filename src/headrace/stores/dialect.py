@@ -79,6 +79,8 @@ class Dialect(Protocol):
     """The transaction's moment, in the type `timestamp`."""
     now_by_default: bool
     """Whether `now` may be a column's default, so that a load need not carry it row by row."""
+    numbered: str
+    """The type, and key, of a column that numbers rows as they come; no number is given twice."""
     driving_join: str
     """JOIN, or the word that makes the left side the outer loop where the planner needs telling."""
 
@@ -95,6 +97,10 @@ class Dialect(Protocol):
     def create_index(self, name: str, *, table: str, columns: str) -> str: ...
 
     def drop_index(self, name: str) -> str: ...
+
+    def later(self, binds: Binds, seconds: float) -> str:
+        """The moment so many seconds after `now`, in the type `timestamp`."""
+        ...
 
     def marker(self, name: str) -> str: ...
 
@@ -129,6 +135,11 @@ class Dialect(Protocol):
         ...
 
     def json_array(self, expressions: Sequence[str]) -> str: ...
+
+    def json_object(self, members: Sequence[tuple[str, str, PropertyType]]) -> str:
+        """The text of a JSON object of names and values, as the HTTP API tells a record: decimals, dates and
+        date-times as canonical texts, JSON as JSON."""
+        ...
 
     def json_part(self, expression: str, index: int, type_: PropertyType) -> str: ...
 
@@ -221,6 +232,10 @@ class Connections(Protocol):
         ...
 
     def reading(self) -> AbstractContextManager[Session]: ...
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """A transaction that takes no lock of a name."""
+        ...
 
     def looking(self, *, timeout_s: int) -> AbstractContextManager[Session]:
         """A transaction that cannot write, each statement of which has so long, and that is rolled back

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -22,13 +23,47 @@ class Temp:
     name: str
 
 
+class Events(Protocol):
+    """Is told, before they are written, of the records that a transaction writes (`outbox.EventsOf`)."""
+
+    def note(self, records: str, binds: Binds | None = None) -> None: ...
+
+    def note_new(self, records: str, binds: Binds | None = None) -> None: ...
+
+    def note_loaded(self, rows: pa.Table) -> None: ...
+
+    def silence(self, customers: Iterable[str]) -> None: ...
+
+    def write(self) -> int: ...
+
+
+class NoEvents:
+    """Of a data source without an outbox."""
+
+    def note(self, records: str, binds: Binds | None = None) -> None: ...
+
+    def note_new(self, records: str, binds: Binds | None = None) -> None: ...
+
+    def note_loaded(self, rows: pa.Table) -> None: ...
+
+    def silence(self, customers: Iterable[str]) -> None: ...
+
+    def write(self) -> int:
+        return 0
+
+
 @dataclass(slots=True)
 class Frame:
-    """One merge's session and model, and the temporary tables that it has made."""
+    """One merge's session and model, and the temporary tables that it has made.
+
+    Attributes:
+        events: named every record before it is written; without events it does nothing.
+    """
 
     session: Session
     model: ModelShape
     temps: list[Temp] = field(default_factory=list)
+    events: Events = field(default_factory=NoEvents)
     _numbers: Iterable[int] = field(default_factory=count)
 
     @property
@@ -70,10 +105,12 @@ class Frame:
     def typed(self, columns: Iterable[Column]) -> list[tuple[str, str]]:
         return [(c.name, self.dialect.types[c.type]) for c in columns]
 
-    def make_temp(self, stem: str, columns: Sequence[tuple[str, str]]) -> Temp:
+    def make_temp(self, stem: str, columns: Sequence[tuple[str, str]], *, key: Sequence[str] = ()) -> Temp:
         """A new temporary table that ends with the transaction."""
         bare = f"{stem}_{next(iter(self._numbers))}"
         defined = ", ".join(f"{self.q(name)} {type_}" for name, type_ in columns)
+        if key:
+            defined += f", PRIMARY KEY ({self.names(key)})"
         self.run(self.dialect.create_temp(bare, defined))
         made = Temp(bare, self.dialect.temp(bare))
         self.temps.append(made)

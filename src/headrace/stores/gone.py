@@ -189,6 +189,9 @@ class GoneRows:
                 f" WHERE {value} IS NOT NULL",
                 binds,
             )
+        else:
+            keys = frame.names((CUSTOMER, *names_of(self._key)), "r")
+            frame.events.note(f"SELECT {keys} FROM {using} JOIN {self._rows} AS r ON {on}", binds)
         return frame.run(frame.dialect.delete_joined(self._rows, using=using, on=on), binds)
 
     def _note(self, chunk: KeyChunk, batch: Temp) -> None:

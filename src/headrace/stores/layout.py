@@ -18,6 +18,9 @@ GONE = "_gone"
 MOVED = "_moved"
 IDENTITY = "_identity"
 CONTRACT = "_contract"
+OUTBOX = "_outbox"
+POSITION = "_outbox_position"
+ASIDE = "_outbox_aside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +125,56 @@ def system_layouts(dialect: Dialect) -> tuple[TableLayout, ...]:
     )
 
 
+def outbox_layouts(dialect: Dialect) -> tuple[TableLayout, ...]:
+    """The tables of a data source with events: the events in order, how far each sink has taken those of each
+    model, and the events that a sink did not take. `key` and `record` are JSON, as texts."""
+    text, number, at = dialect.text, dialect.types[PropertyType.INTEGER], dialect.timestamp
+    flag = dialect.types[PropertyType.BOOLEAN]
+
+    def needed(**columns: str) -> tuple[TableColumn, ...]:
+        return tuple(TableColumn(name, type_, nullable=False) for name, type_ in columns.items())
+
+    def optional(**columns: str) -> tuple[TableColumn, ...]:
+        return tuple(TableColumn(name, type_) for name, type_ in columns.items())
+
+    return (
+        TableLayout(
+            name=OUTBOX,
+            columns=(
+                TableColumn("seq", dialect.numbered),
+                *needed(merge=text, model=text, customer=text, key=text, kind=text),
+                *optional(changed=text, record=text),
+                *needed(at=at),
+            ),
+            key=(),
+            indexes=_indexes(OUTBOX, [("model", "seq")]),
+        ),
+        TableLayout(
+            name=POSITION,
+            columns=(
+                *needed(sink=text, model=text, seq=number),
+                *optional(holder=text, until=at, retry_at=at, failing_since=at, error=text),
+                *needed(failures=number),
+            ),
+            key=("sink", "model"),
+        ),
+        TableLayout(
+            name=ASIDE,
+            columns=needed(sink=text, seq=number, reason=text, at=at, again=flag),
+            key=("sink", "seq"),
+        ),
+    )
+
+
 def create_table(layout: TableLayout, dialect: Dialect) -> str:
+    """The table with its key; where that is no column's own."""
     columns = [
         f"{dialect.quote(c.name)} {c.type}{'' if c.nullable else ' NOT NULL'}{c.default}"
         for c in layout.columns
     ]
-    key = ", ".join(map(dialect.quote, layout.key))
-    return f"CREATE TABLE {dialect.table(layout.name)} ({', '.join(columns)}, PRIMARY KEY ({key}))"
+    if layout.key:
+        columns.append(f"PRIMARY KEY ({', '.join(map(dialect.quote, layout.key))})")
+    return f"CREATE TABLE {dialect.table(layout.name)} ({', '.join(columns)})"
 
 
 def create_index(layout: TableLayout, name: str, dialect: Dialect) -> str:

@@ -23,7 +23,7 @@ from headrace.domain.vocabulary import APP, CUSTOMER, SourceId
 from headrace.ports import FeedScope
 from headrace.stores.batch import any_deleted
 from headrace.stores.dialect import Session
-from headrace.stores.frame import Frame, names_of
+from headrace.stores.frame import Frame, NoEvents, names_of
 from headrace.stores.layout import (
     CONTRACT,
     TableLayout,
@@ -131,6 +131,8 @@ class Loading:
 
     def _begin(self, scope: FeedScope, rows: pa.Table) -> bool:
         frame, layout = self._frame, self._layout(scope.source)
+        if scope.source.primary and not isinstance(frame.events, NoEvents):
+            return False  # each transaction makes its events, by the key
         if rows.num_rows < LEAST_ROWS or frame.exists(f"SELECT 1 FROM {frame.dialect.table(layout.name)}"):
             return False
         if not frame.session.drop_key(layout.name, [name for name, _ in layout.indexes]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import pyarrow as pa
 
@@ -143,7 +143,11 @@ class SqlMerge:
     def finish(self) -> None:
         """Nothing is left to do but the commit."""
         self._loading.finish()
+        self._frame.events.write()
         self._frame.drop_temps()
+
+    def silence(self, customers: Iterable[str]) -> None:
+        self._frame.events.silence(customers)
 
     def recompute(self) -> MergeCounts:
         updated = Recompute(self._frame, self.touched).run()

@@ -291,6 +291,7 @@ def migrate(frame: Frame, migration: Migration) -> None:
         if source.id in migration.recomputed:
             touched.add_records(source, f"SELECT {keys} FROM {frame.records}")
     Recompute(frame, touched).run()
+    frame.events.write()
     frame.drop_temps()
 
 

@@ -43,7 +43,10 @@ def load_of(frame: Frame, scope: FeedScope, rows: pa.Table) -> bool:
         table = table.append_column(name, pa.repeat(pa.scalar(value), table.num_rows))
     session, into = frame.session, frame.records if source.primary else frame.staged(source)
     columns = frame.names(table.column_names)
-    return session.attempt(lambda: session.load(f"{into} ({columns})", table))
+    loaded = session.attempt(lambda: session.load(f"{into} ({columns})", table))
+    if loaded and source.primary:
+        frame.events.note_loaded(rows)
+    return loaded
 
 
 def _constants(frame: Frame, scope: FeedScope) -> dict[str, Any]:

@@ -252,6 +252,8 @@ class PostgresConnections:
         with self._session() as session:
             yield session
 
+    writing = reading
+
     @contextmanager
     def looking(self, *, timeout_s: int) -> Iterator[Session]:
         """Rolled back when left."""

@@ -19,6 +19,7 @@ _TYPES: Final[Mapping[PropertyType, str]] = {
     PropertyType.DATETIME: "timestamp with time zone",
     PropertyType.JSON: "jsonb",
 }
+_TOLD_AS_TEXT: Final = frozenset({PropertyType.DECIMAL, PropertyType.DATE, PropertyType.DATETIME})
 _INT64: Final = "BETWEEN -9223372036854775808 AND 9223372036854775807"
 
 
@@ -32,6 +33,7 @@ class PostgresDialect:
     timestamp = "timestamp with time zone"
     now = "transaction_timestamp()"
     now_by_default = True
+    numbered = "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
     driving_join = "JOIN"
 
     def __init__(self, namespace: str) -> None:
@@ -54,6 +56,9 @@ class PostgresDialect:
 
     def drop_index(self, name: str) -> str:
         return f"DROP INDEX {self.table(name)}"
+
+    def later(self, binds: Binds, seconds: float) -> str:
+        return f"({self.now} + make_interval(secs => {binds.add(seconds)}))"
 
     def marker(self, name: str) -> str:
         return f"%({name})s"
@@ -99,6 +104,15 @@ class PostgresDialect:
 
     def json_array(self, expressions: Sequence[str]) -> str:
         return f"CAST(jsonb_build_array({', '.join(expressions)}) AS text)"
+
+    def json_object(self, members: Sequence[tuple[str, str, PropertyType]]) -> str:
+        # Of a row: a function takes a hundred arguments at most.
+        values = ", ".join(
+            f"{self.canonical_text(expression, type_) if type_ in _TOLD_AS_TEXT else expression}"
+            f" AS {self.quote(name)}"
+            for name, expression, type_ in members
+        )
+        return f"(SELECT CAST(to_json(o) AS text) FROM (SELECT {values}) AS o)"
 
     def json_part(self, expression: str, index: int, type_: PropertyType) -> str:
         return f"CAST((CAST({expression} AS jsonb) ->> {index}) AS {_bare(type_)})"

@@ -149,6 +149,7 @@ class Recompute:
         frame, q = self._frame, self._frame.q
         written = (*(p.name for p in source.properties), INVALID)
         assigned = ", ".join(f"{q(c)} = c.{q(c)}" for c in written)
+        frame.events.note(f"SELECT {frame.names(self._record_key)} FROM {changes.name}")
         return frame.run(
             f"UPDATE {frame.records} AS r SET {assigned}, {q(UPDATED)} = {frame.dialect.now}"
             f" FROM {changes.name} AS c WHERE {frame.equal(self._record_key, 'r', 'c')}"

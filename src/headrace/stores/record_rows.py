@@ -52,6 +52,8 @@ class RecordRows:
         else:
             return 0
         using = f"{batch.name} AS b"
+        found = f"{using} {frame.dialect.driving_join} {frame.records} AS r ON {on}"
+        frame.events.note(f"SELECT {frame.names(self._record_key, 'r')} FROM {found}", binds)
         return frame.run(frame.dialect.delete_joined(frame.records, using=using, on=on), binds)
 
     def _insert_all(self, batch: Temp) -> MergeCounts:
@@ -59,6 +61,9 @@ class RecordRows:
         frame = self._frame
         kept = f"NOT b.{frame.q(DELETED)}"
         binds = frame.binds()
+        frame.events.note_new(
+            f"SELECT {frame.names(self._record_key, 'b')} FROM {batch.name} AS b WHERE {kept}"
+        )
         invalid = frame.dialect.merged_invalid(binds, old="NULL", names=["_"], new=f"b.{frame.q(INVALID)}")
         inserted = self._insert(f"{batch.name} AS b WHERE {kept}", "b", invalid, binds=binds)
         for source in frame.secondary:
@@ -71,6 +76,7 @@ class RecordRows:
         frame, q = self._frame, self._frame.q
         pulling = [s for s in frame.secondary if self._touched.pulls(s)]
         delta = self._find_changes(batch, pulling)
+        frame.events.note(f"SELECT {frame.names(self._record_key)} FROM {delta.name}")
         for source in pulling:
             self._touch(source, delta)
         assigned = ", ".join(f"{q(c)} = d.{q(c)}" for c in (*self._own, INVALID))

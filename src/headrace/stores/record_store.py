@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -22,13 +22,18 @@ from headrace.stores.frame import Frame
 from headrace.stores.layout import (
     CREATED,
     GONE,
+    OUTBOX,
     UPDATED,
     TableLayout,
+    create_index,
     create_table,
+    outbox_layouts,
     system_layouts,
 )
 from headrace.stores.merge import SqlMerge, read_applied
 from headrace.stores.migration import end_loads, find_migration, migrate, remove
+from headrace.stores.outbox import EventsOf
+from headrace.stores.outbox_log import SqlOutbox, is_drained
 from headrace.stores.ownership import Identity, Ownership
 from headrace.stores.preview import SqlPreview
 from headrace.stores.reading import read_rows
@@ -38,19 +43,30 @@ from headrace.stores.touched import mapped_column
 
 EXAMINED_WITHIN_S: Final = 2
 """For each question."""
+_DROPPED: Final = "drop: no events are made any more"
 
 
 class SqlRecordStore(SqlStoredRows):
     """One data source. Safe between threads: each transaction has a connection of its own."""
 
     def __init__(
-        self, connections: Connections, *, identity: Identity, reading_role: ReadingRole | None = None
+        self,
+        connections: Connections,
+        *,
+        identity: Identity,
+        reading_role: ReadingRole | None = None,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
+        """
+        Args:
+            new_id: names transactions in the outbox; None: the data source makes no events.
+        """
         self._connections = connections
         self._reading_role = reading_role
         self._dialect = connections.dialect
         self._ownership = Ownership(connections, identity)
         self._fit = Fit(connections, identity[1])
+        self._new_id = new_id
 
     @property
     def in_use(self) -> int:
@@ -64,6 +80,7 @@ class SqlRecordStore(SqlStoredRows):
     def pending_changes(self, models: Sequence[ModelShape]) -> tuple[TableChange, ...]:
         with self._connections.reading() as session:
             changes = [TableChange(layout.name, "create") for layout in self._missing_system_tables(session)]
+            changes += [TableChange(name, _DROPPED) for name in self._needless_tables(session)]
             self._ownership.check_unless_new(session)
             for model in models:
                 changes += find_migration(self._connections, session, model).changes
@@ -90,7 +107,7 @@ class SqlRecordStore(SqlStoredRows):
                 return
             self._ownership.check(session)
             self._fit.check(session, model)
-            merge = SqlMerge(Frame(session, model))
+            merge = SqlMerge(self._writing_frame(session, model))
             yield merge
             merge.finish()
 
@@ -164,8 +181,27 @@ class SqlRecordStore(SqlStoredRows):
             ((number,),) = session.all(f"SELECT count(*) FROM {self._dialect.table(model.id)}")
         return int(number)
 
+    @property
+    def outbox(self) -> SqlOutbox | None:
+        if self._new_id is None:
+            return None
+        return SqlOutbox(self._dialect, reading=self._reading, writing=self._writing)
+
     def close(self) -> None:
         self._connections.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with self._connections.writing() as session:
+            self._ownership.check_once(session)
+            yield session
+
+    def _writing_frame(self, session: Session, model: ModelShape) -> Frame:
+        """The frame of a transaction that writes records: their events are written with them."""
+        frame = Frame(session, model)
+        if self._new_id is not None:
+            frame.events = EventsOf(frame, merge=self._new_id())
+        return frame
 
     @contextmanager
     def _reading(self, model: ModelShape | None = None) -> Iterator[Session]:
@@ -178,17 +214,25 @@ class SqlRecordStore(SqlStoredRows):
 
     def _prepare_system_tables(self) -> list[TableChange]:
         with self._connections.reading() as session:
-            missing = self._missing_system_tables(session)
-            if not missing and self._ownership.check_unless_new(session):
+            missing, needless = self._missing_system_tables(session), self._needless_tables(session)
+            if not missing and not needless and self._ownership.check_unless_new(session):
                 return []
         with self._connections.locked("") as session:
             missing = self._missing_system_tables(session)
             self._connections.create_namespace(session)
             for layout in missing:
                 session.run(create_table(layout, self._dialect))
+                for name, _ in layout.indexes:
+                    session.run(create_index(layout, name, self._dialect))
             self._ownership.check_unless_new(session)
             self._ownership.stamp(session)
-        return [TableChange(layout.name, "create") for layout in missing]
+            needless = self._needless_tables(session)
+            for name in needless:
+                session.run(f"DROP TABLE {self._dialect.table(name)}")
+        return [
+            *(TableChange(layout.name, "create") for layout in missing),
+            *(TableChange(name, _DROPPED) for name in needless),
+        ]
 
     def _prepare_model(self, model: ModelShape) -> list[TableChange]:
         with self._connections.reading() as session:
@@ -197,7 +241,7 @@ class SqlRecordStore(SqlStoredRows):
                 return []
         with self._connections.locked(model.id) as session:
             migration = end_loads(self._connections, session, model)
-            migrate(Frame(session, model), migration)
+            migrate(self._writing_frame(session, model), migration)
         return migration.changes
 
     def _prepare_rights(self, models: Sequence[ModelShape]) -> list[TableChange]:
@@ -213,6 +257,16 @@ class SqlRecordStore(SqlStoredRows):
     def _lacking_rights(self, session: Session, models: Sequence[ModelShape]) -> list[Right]:
         return [] if self._reading_role is None else self._reading_role.lacking(session, models)
 
+    def _needless_tables(self, session: Session) -> list[str]:
+        """Those of an outbox that is not written any more, once every sink has what is in it."""
+        if self._new_id is not None or self._connections.existing(session, OUTBOX) is None:
+            return []
+        if not is_drained(session):
+            return []
+        return [layout.name for layout in outbox_layouts(self._dialect)]
+
     def _missing_system_tables(self, session: Session) -> list[TableLayout]:
         layouts = system_layouts(self._dialect)
+        if self._new_id is not None:
+            layouts += outbox_layouts(self._dialect)
         return [x for x in layouts if self._connections.existing(session, x.name) is None]

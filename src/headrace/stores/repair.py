@@ -65,9 +65,12 @@ class Repair:
         frame, binds = self._frame, self._frame.binds()
         invalid = f"r.{frame.q(INVALID)}"
         kept = frame.dialect.invalid_within(binds, invalid, names_of(frame.model.columns))
+        strange = f"{invalid} IS NOT NULL AND {frame.dialect.differs(invalid, kept)}"
+        keys = frame.names(names_of(self._key), "r")
+        frame.events.note(f"SELECT {keys} FROM {frame.records} AS r WHERE {strange}", binds)
         return frame.run(
             f"UPDATE {frame.records} AS r SET {frame.q(INVALID)} = {kept},"
             f" {frame.q(UPDATED)} = {frame.dialect.now}"
-            f" WHERE {invalid} IS NOT NULL AND {frame.dialect.differs(invalid, kept)}",
+            f" WHERE {strange}",
             binds,
         )

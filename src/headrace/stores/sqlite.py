@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -220,8 +220,12 @@ class SqliteConnections:
             with _ended(connection.raw):
                 yield SqliteSession(connection.raw, self.dialect, connection.known)
 
+    def locked(self, name: str) -> AbstractContextManager[Session]:  # noqa: ARG002
+        """As `writing`: one transaction writes at a time."""
+        return self.writing()
+
     @contextmanager
-    def locked(self, name: str) -> Iterator[Session]:  # noqa: ARG002
+    def writing(self) -> Iterator[Session]:
         """A transaction that writes, after waiting for its turn."""
         with translated(self._name), self._pool.connection() as connection:
             _begin(connection, "BEGIN IMMEDIATE", busy_ms=_LOCK_TIMEOUT_MS)

@@ -11,6 +11,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 from functools import lru_cache, reduce
@@ -82,6 +83,12 @@ def number(to: str, value: Scalar) -> Scalar:
 
 def float_text(value: float | None) -> str | None:
     return None if value is None else repr(value)
+
+
+def later(moment: str, seconds: float) -> str:
+    """So many seconds after a date-time's canonical text."""
+    shifted = datetime.fromisoformat(moment) + timedelta(seconds=seconds)
+    return shifted.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def read_float(text: str | None) -> float | None:
@@ -277,6 +284,7 @@ def register(connection: sqlite3.Connection, *, now: Callable[[], str]) -> None:
     for name, function in scalars.items():
         connection.create_function(name, -1, function, deterministic=True)
     connection.create_function("headrace_now", 0, now)
+    connection.create_function("headrace_later", 1, lambda seconds: later(now(), seconds))
     connection.create_collation("headrace_decimal", compare_decimals)
     aggregates: dict[str, type] = {
         "headrace_invalid": Invalid,

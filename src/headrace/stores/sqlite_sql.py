@@ -10,6 +10,7 @@ from headrace.domain.shape import PropertyShape
 from headrace.domain.vocabulary import TEXT_TYPES, Aggregation, PropertyType
 from headrace.stores.dialect import Aggregate, Binds
 
+_MEMBERS: Final = 60
 _TYPES: Final[Mapping[PropertyType, str]] = {
     PropertyType.BOOLEAN: "INTEGER",
     PropertyType.INTEGER: "INTEGER",
@@ -33,6 +34,7 @@ class SqliteDialect:
     timestamp = "TEXT"
     now = "headrace_now()"
     now_by_default = False  # the function is ours: others could not insert any more
+    numbered = "INTEGER PRIMARY KEY AUTOINCREMENT"
     driving_join = "CROSS JOIN"
 
     def quote(self, name: str) -> str:
@@ -52,6 +54,9 @@ class SqliteDialect:
 
     def drop_index(self, name: str) -> str:
         return f"DROP INDEX main.{self.quote(name)}"
+
+    def later(self, binds: Binds, seconds: float) -> str:
+        return f"headrace_later({binds.add(seconds)})"
 
     def marker(self, name: str) -> str:
         return f":{name}"
@@ -97,6 +102,19 @@ class SqliteDialect:
 
     def json_array(self, expressions: Sequence[str]) -> str:
         return f"json_array({', '.join(expressions)})"
+
+    def json_object(self, members: Sequence[tuple[str, str, PropertyType]]) -> str:
+        # By parts: a function takes 127 arguments at most.
+        parts = []
+        for start in range(0, len(members), _MEMBERS):
+            pairs = (
+                f"{_literal(name)}, {_told(expression, type_)}"
+                for name, expression, type_ in members[start : start + _MEMBERS]
+            )
+            made = f"json_object({', '.join(pairs)})"
+            parts.append(f"substr({made}, 2, length({made}) - 2)")
+        inner = " || ',' || ".join(parts)
+        return f"('{{' || {inner} || '}}')"
 
     def json_part(self, expression: str, index: int, type_: PropertyType) -> str:
         part = f"json_extract({expression}, '$[{index}]')"
@@ -169,6 +187,23 @@ def _value(text: str, type_: PropertyType) -> Any:
             return float(text)
         case _:
             return text
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _told(expression: str, type_: PropertyType) -> str:
+    """A value as `json_object` takes it. Its own text of a float is not exact."""
+    match type_:
+        case PropertyType.BOOLEAN:
+            return f"json({SqliteDialect().canonical_text(expression, type_)})"
+        case PropertyType.FLOAT:
+            return f"json(headrace_float_text({expression}))"
+        case PropertyType.JSON:
+            return f"CASE WHEN json_valid({expression}) THEN json({expression}) END"
+        case _:
+            return expression
 
 
 def _order(aggregate: Aggregate) -> str:
