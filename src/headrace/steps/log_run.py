@@ -38,6 +38,7 @@ from headrace.steps.chunk import eased, key_chunk
 from headrace.steps.merge_report import UNFINISHED, MergeReport, MergeState, blocked
 from headrace.steps.merging import Merging
 from headrace.steps.rejection import rejected_rows
+from headrace.steps.silence import silent_in
 from headrace.steps.taking_apart import (
     TakingApart,
     begun,
@@ -353,8 +354,10 @@ class LogRun:
                 break
             last = self.attempted[-1]
             following = self._waiting(feed_log, last.seq, single=False)
-            more = self._try_next(transaction, feed_log, following) if following else None
-            if more is None or not more.did_something:
+            if not following or silent_in(following[0]) != silent_in(last):
+                break
+            more = self._try_next(transaction, feed_log, following)
+            if not more.did_something:
                 break
             tried = tried.followed_by(more, between=last.id)
         return tried.and_updated(transaction.recompute()) if tried.did_something else tried
