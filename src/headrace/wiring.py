@@ -204,6 +204,18 @@ class Application:
 
         return SqlCommands(self.engine)
 
+    def backfill(self, source_id: str, cursor: str, *, actor: str) -> list[FeedId]:
+        """See `BackfillStep.read_again`."""
+        from headrace.control.backfill import SqlPositions
+        from headrace.steps.backfill import BackfillStep
+
+        step = BackfillStep(
+            positions=SqlPositions(self.engine),
+            readers=self.readers,
+            catalogue=self.catalogue,
+        )
+        return step.read_again(source_id, cursor, actor=actor)
+
     @cached_property
     def customers(self) -> SqlCustomers:
         from headrace.control.customers import SqlCustomers

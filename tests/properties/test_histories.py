@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from headrace.control.engine import control_engine
 from headrace.control.move_tables import MoveState
 from headrace.domain.shape import load_json
 from headrace.domain.vocabulary import DataSourceId
+from headrace.errors import ConfigurationError
 from headrace.steps import catalogue
 from tests.properties.history import ALLOW, NOW, REFUSE, World, copy_world
 
@@ -151,6 +153,11 @@ class Histories(RuleBasedStateMachine):
     @rule(customer=TENANTS, calls=SOMETIMES)
     def move(self, customer: str, calls: int | None) -> None:
         self._done(died=self.world.crashing(calls, lambda: self.world.move(customer)))
+
+    @rule(source=st.sampled_from(["users", "purchases"]), since=st.sampled_from(["2000", "2020-01-01"]))
+    def backfill(self, source: str, since: str) -> None:
+        with suppress(ConfigurationError):  # an earlier one has not read so far yet
+            self.world.app.backfill(source, since, actor="test")
 
     @rule(feed=FEEDS, data_source=st.sampled_from(["east", "west"]))
     def cut(self, feed: int, data_source: str) -> None:

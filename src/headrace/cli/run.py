@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     panel = "Operate"
     app.command(rich_help_panel=panel)(trigger)
     app.command(rich_help_panel=panel)(reconcile)
+    app.command(rich_help_panel=panel)(backfill)
     app.command(rich_help_panel=panel)(pause)
     app.command(rich_help_panel=panel)(resume)
 
@@ -129,6 +130,35 @@ def reconcile(
         _refuse_paused(app, source)
         _asked(app, source, app.commands.request_reconcile(source, full=full, confirm=confirm))
         report = run_watched(app, [source], trigger="reconcile")
+        print_report(app, report, as_json=json)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def backfill(
+    source: SourceId,
+    cursor: Annotated[
+        str,
+        typer.Option("--from", metavar="CURSOR", help="Its first value, as the source has it."),
+    ],
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Read a source again from a value of its cursor, and merge it: rows that are as they were, too.
+
+    For what was changed without its cursor, or lost in a data source. The audit says who asked for it.
+
+    Example: headrace backfill purchases --from "2026-11-01 00:00:00+00"
+    """
+    from headrace.cli.group import me
+    from headrace.cli.session import applied
+    from headrace.cli.sync_report import print_report, run_watched
+
+    with applied(config) as app:
+        _refuse_paused(app, source)
+        _asked(app, source, app.commands.feeds(source))
+        app.backfill(source, cursor, actor=me())
+        report = run_watched(app, [source], trigger="backfill")
         print_report(app, report, as_json=json)
     if report.failed:
         raise typer.Exit(1)

@@ -88,7 +88,7 @@ class FetchStep:
         feed alone; raises ControlUnavailableError, for then nothing can be noted.
 
         Args:
-            trigger: who polls: schedule (a worker), sync, reconcile, verify or replay.
+            trigger: who polls: schedule (a worker), sync, reconcile, verify, replay or backfill.
         """
         claimed = self.feeds.claim(feed_id, lease_s=self.limits.lease_s)
         if claimed is None:
