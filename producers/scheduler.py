@@ -76,7 +76,7 @@ def body(process: Process) -> None:
     app = wiring.build(process.settings, process=process.name)
     with closing(app), nudging(broker) as app.nudge, measuring(app, broker):
         process.readiness.needs(app.control_problems, broker.check)
-        if brokers.wait_until_reachable(broker, stop=process.stop, heartbeat=process.heartbeat):
+        if process.waits_for(broker.check, app.require_control):
             schedule(app, process.settings, stop=process.stop, heartbeat=process.heartbeat)
 
 

@@ -52,7 +52,7 @@ def body(process: Process) -> None:
             jitter=random.Random(),  # noqa: S311
         )
         process.readiness.needs(app.control_problems, broker.check, consumer.problems)
-        if brokers.wait_until_reachable(broker, stop=process.stop, heartbeat=process.heartbeat):
+        if process.waits_for(broker.check, app.require_control):
             consumer.run(stop=process.stop, beat=process.heartbeat.beat)
 
 

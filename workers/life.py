@@ -28,6 +28,10 @@ class Application(Protocol):
         """Why the control database cannot be worked with; empty when it can."""
         ...
 
+    def require_control(self) -> None:
+        """Raises ConfigurationError where this version must not work with the control database."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -50,12 +54,15 @@ class ConsumerOf(Protocol[App_contra]):
 
 def work(process: Process, build: Build[App], consumer_of: ConsumerOf[App]) -> None:
     """Consumes until the process is asked to stop, then until what runs has ended, within
-    `stop_within_s`. The application's nudges go through the same broker; both are closed."""
+    `stop_within_s`. The application's nudges go through the same broker; both are closed.
+
+    Errors: `ConfigurationError` when the broker or the control database is one not to be worked with.
+    """
     settings = process.settings
     broker = brokers.shared(settings)
     with closing(build(settings, process=process.name)) as app, nudging(broker) as app.nudge:
         process.readiness.needs(app.control_problems, broker.check)
-        if not brokers.wait_until_reachable(broker, stop=process.stop, heartbeat=process.heartbeat):
+        if not process.waits_for(broker.check, app.require_control):
             return
         app.stopping = process.stop
         consumer = consumer_of(broker, app, threads=settings.threads)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from headrace import logs, memory, observe, settings, traces
-from headrace.errors import ConfigurationError, HeadraceError
+from headrace.errors import ConfigurationError, HeadraceError, RetryableError
 from headrace.settings import Settings
 
 log = logs.get(__name__)
@@ -23,6 +23,7 @@ FAILED: Final = 1
 MISCONFIGURED: Final = 2
 
 _GRACE_S: Final = 5.0
+_RETRY_EVERY_S: Final = 1.0
 _MEMORY_EVERY_S: Final = 1.0
 
 
@@ -38,6 +39,26 @@ class Process:
     readiness: observe.Readiness = field(default_factory=observe.Readiness)
     metrics_port: int = 0
     retiring: threading.Lock = field(default_factory=threading.Lock)
+
+    def waits_for(self, *required: Callable[[], object]) -> bool:
+        """What each of these asks for is there (True), or the process was asked to stop meanwhile (False).
+
+        Errors: `ConfigurationError`, and whatever else is not helped by waiting.
+        """
+        told = False
+        while not self.stop.is_set():
+            self.heartbeat.beat()
+            try:
+                for require in required:
+                    require()
+            except RetryableError as error:
+                if not told:
+                    log.warning("process waits", process=self.name, code=error.code, error=str(error))
+                told = True
+                self.stop.wait(_RETRY_EVERY_S)
+            else:
+                return True
+        return False
 
     def retire(self, **why: int) -> None:
         """The process stops as on SIGTERM: it asks its supervisor for another. Says why, once."""

@@ -26,7 +26,7 @@ from headrace.control.remembered import Remembered
 from headrace.control.routes import SqlRoutes
 from headrace.control.runs import SqlRuns
 from headrace.control.schedule import SqlSchedule
-from headrace.control.schema import check_revision, is_empty, upgrade, workspace_id
+from headrace.control.schema import check_revision, is_empty, require_revision, upgrade, workspace_id
 from headrace.control.sharing import Places
 from headrace.control.status import SqlStatus
 from headrace.control.sweep import SqlSweep
@@ -351,6 +351,10 @@ class Application:
         """Why the control database cannot be worked with (it is away, a migration lacks); empty when it
         can. Cheap."""
         return check_revision(self.engine)
+
+    def require_control(self) -> None:
+        """See `require_revision`."""
+        require_revision(self.engine)
 
     def is_empty(self) -> bool:
         """The control database has no tables yet."""

@@ -16,10 +16,10 @@ SOON_S = 20.0
 RELEASE = "release"
 
 
-def modules() -> dict[str, list[str]]:
+def modules(procfile: Path = PROCFILE) -> dict[str, list[str]]:
     """By process the module whose main it runs, and that one's arguments."""
     found = {}
-    for line in PROCFILE.read_text().splitlines():
+    for line in procfile.read_text().splitlines():
         name, _, command = line.partition(":")
         program, *arguments = command.split()
         if program == "python":
@@ -57,12 +57,12 @@ class Running:
 
 
 @contextmanager
-def running(project: Project) -> Iterator[Running]:
-    """All of them are started; none is left afterwards."""
+def running(project: Project, procfile: Path = PROCFILE, *, prefix: str = "") -> Iterator[Running]:
+    """All of them are started, each named with the prefix; none is left afterwards."""
     fleet = Running()
     try:
-        for name, (module, *arguments) in modules().items():
-            fleet.start(project, name, module, *arguments)
+        for name, (module, *arguments) in modules(procfile).items():
+            fleet.start(project, prefix + name, module, *arguments)
         yield fleet
     finally:
         for process in fleet.processes.values():

@@ -50,6 +50,7 @@ class Notes:
     def reconcile(self, feed_id, full): pass
     def control_problems(self):
         return ["no migrations"] if notes.with_name("old").exists() else []
+    def require_control(self): pass
     def close(self): self.note("closed")
 
 def consumer(broker, app, /, *, threads):
@@ -209,7 +210,7 @@ def test_a_worker_that_starts_before_its_broker_waits_for_it(
         tmp_path, {"HEADRACE_BROKER_URL": behind.url, "HEADRACE_QUEUE_NAMESPACE": behind.namespace}
     )
     try:
-        until(lambda: any(line["event"] == "waiting for the broker" for line in early.logged()))
+        until(lambda: any(line["event"] == "process waits" for line in early.logged()))
         status, why = get(early.port(), "/readyz")
         assert status == 503
         assert "cannot be reached" in why

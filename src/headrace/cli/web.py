@@ -53,13 +53,15 @@ def _serve(process: Process) -> None:
 def _refuse_unready(application: Application) -> None:
     """Raises ConfigurationError, with all that is in the way."""
     from headrace.cli.session import NOTHING_YET
-    from headrace.control.schema import check_revision
-    from headrace.errors import ConfigurationError, Fault
+    from headrace.errors import ConfigurationError, ErrorCode, Fault
 
-    problems = check_revision(application.engine)
-    faults = [Fault("", "", problem) for problem in problems]
-    if not problems and application.definitions_table.version() == 0:
-        faults.append(Fault("", "", NOTHING_YET))
+    faults: list[Fault] = []
+    try:
+        application.require_control()
+        if application.definitions_table.version() == 0:
+            faults.append(Fault("", "", NOTHING_YET, ErrorCode.NOTHING_APPLIED))
+    except ConfigurationError as error:
+        faults.extend(error.faults)
     if not application.vault.has_keys:
         why = "set it: it seals the keys of customers' tokens (`openssl rand -base64 32` makes one)"
         faults.append(Fault("HEADRACE_SECRET_KEYS", "", why))

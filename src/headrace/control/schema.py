@@ -105,6 +105,21 @@ def _checked(engine: sa.Engine, problems: Callable[[sa.Connection], list[str]]) 
         return [f"{error}: is the server up, and HEADRACE_CONTROL_URL right? [{error.code}]"]
 
 
+def require_revision(engine: sa.Engine) -> None:
+    """Processes of this version may work with the database.
+
+    Raises:
+        ConfigurationError: they may not: a migration lacks, or came that they must not run beside.
+        ControlUnavailableError: it cannot be reached.
+    """
+    if is_missing(engine):
+        raise ConfigurationError(_EMPTY, code=ErrorCode.CONTROL_BEHIND)
+    with reading(engine) as connection:
+        wrong = _wrong_revision(connection)
+    if wrong:
+        raise ConfigurationError(wrong[0], code=wrong[1])
+
+
 def workspace_id(engine: sa.Engine) -> str:
     """The installation's identity, made at its first upgrade."""
     with reading(engine) as connection:
@@ -112,7 +127,8 @@ def workspace_id(engine: sa.Engine) -> str:
 
 
 def _problems(connection: sa.Connection) -> list[str]:
-    if problems := _revision_problems(connection):
+    problems = _revision_problems(connection)
+    if problems or is_unknown(_revision(connection)):
         return problems
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
@@ -123,15 +139,24 @@ def _problems(connection: sa.Connection) -> list[str]:
 
 
 def _revision_problems(connection: sa.Connection) -> list[str]:
+    wrong = _wrong_revision(connection)
+    return [f"{wrong[0]} [{wrong[1]}]"] if wrong else []
+
+
+def _wrong_revision(connection: sa.Connection) -> tuple[str, ErrorCode] | None:
     revision, head = _revision(connection), _head()
     if revision is None:
-        return [f"{_EMPTY} [{ErrorCode.CONTROL_BEHIND}]"]
+        return _EMPTY, ErrorCode.CONTROL_BEHIND
     if is_unknown(revision):
-        return [f"{_newer(revision)} [{ErrorCode.CONTROL_NEWER}]"]
+        return None if _serves_from(connection) <= head else (_newer(revision), ErrorCode.CONTROL_NEWER)
     if revision != head:
         what = f"the control database is at revision {revision}, not {head}: run `headrace db upgrade`"
-        return [f"{what} [{ErrorCode.CONTROL_BEHIND}]"]
-    return []
+        return what, ErrorCode.CONTROL_BEHIND
+    return None
+
+
+def _serves_from(connection: sa.Connection) -> str:
+    return str(connection.execute(sa.select(workspace.c.serves_from)).scalar_one())
 
 
 def _in_words(difference: object) -> str:

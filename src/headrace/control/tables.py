@@ -35,6 +35,13 @@ workspace = sa.Table(
     *single(),
     Column("id", Text, nullable=False, comment="names the stores and the readers of this installation"),
     Column("made_at", Timestamp, nullable=False),
+    Column(
+        "serves_from",
+        Text,
+        nullable=False,
+        server_default="0009",
+        comment="the migration since which processes may work beside those of the newest one",
+    ),
 )
 
 definition = sa.Table(

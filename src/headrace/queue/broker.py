@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Final
 
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
 
-from headrace import logs
-from headrace.errors import BrokerUnavailableError, ConfigurationError, Fault
-from headrace.observe import Heartbeat
+from headrace.errors import ConfigurationError, Fault
 from headrace.queue.checked import Broker
 from headrace.queue.redis_broker import SturdyRedisBroker, connect
 from headrace.settings import Settings
 
-log = logs.get(__name__)
-
-RETRY_EVERY_S: Final = 1.0
 DEFAULT_NAMESPACE: Final = "headrace"
 
 
@@ -79,23 +73,3 @@ def _rabbitmq(url: str, namespace: str) -> Broker:
         why = "amqp:// needs RabbitMQ's driver: pip install 'headrace[rabbitmq]'"
         raise ConfigurationError(Fault("HEADRACE_BROKER_URL", "", why)) from error
     return SturdyRabbitmqBroker(url, prefix="" if namespace == DEFAULT_NAMESPACE else f"{namespace}.")
-
-
-def wait_until_reachable(broker: Broker, *, stop: threading.Event, heartbeat: Heartbeat) -> bool:
-    """The broker answers (True), or the process was asked to stop meanwhile (False).
-
-    Errors: `ConfigurationError` when waiting would not help.
-    """
-    told = False
-    while not stop.is_set():
-        heartbeat.beat()
-        try:
-            broker.check()
-        except BrokerUnavailableError as error:
-            if not told:
-                log.warning("waiting for the broker", error=str(error))
-                told = True
-            stop.wait(RETRY_EVERY_S)
-        else:
-            return True
-    return False

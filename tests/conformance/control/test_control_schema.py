@@ -12,7 +12,14 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 from headrace.control.engine import control_engine, reading, writing
-from headrace.control.schema import check, migrations_config, upgrade, workspace_id
+from headrace.control.schema import (
+    check,
+    check_revision,
+    migrations_config,
+    require_revision,
+    upgrade,
+    workspace_id,
+)
 from headrace.control.tables import metadata
 from headrace.errors import ConfigurationError, ControlUnavailableError
 
@@ -133,19 +140,9 @@ def test_upgrades_that_start_together_happen_once(empty: sa.Engine) -> None:
 
 
 def test_an_empty_database_is_told_to_be_upgraded(empty: sa.Engine) -> None:
-    assert check(empty) == ["the control database is empty: run `headrace db upgrade`"]
+    assert check(empty) == ["the control database is empty: run `headrace db upgrade` [control_behind]"]
     with pytest.raises(ConfigurationError, match="headrace db upgrade"):
         workspace_id(empty)
-
-
-def test_a_database_of_a_newer_version_is_refused(empty: sa.Engine) -> None:
-    upgrade(empty)
-    with writing(empty) as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    (problem,) = check(empty)
-    assert "9999" in problem
-    with pytest.raises(ConfigurationError, match="9999"):
-        upgrade(empty)
 
 
 def test_a_table_that_was_altered_by_hand_is_seen(empty: sa.Engine) -> None:
@@ -180,3 +177,30 @@ def test_sqlite_is_durable_and_waits_for_its_lock(tmp_path: Path) -> None:
         ]
     assert pragmas == ["wal", 2, 30_000, 1]
     engine.dispose()
+
+
+def test_a_newer_database_serves_older_processes_until_a_migration_says_otherwise(empty: sa.Engine) -> None:
+    upgrade(empty)
+    with writing(empty) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9998'")
+    require_revision(empty)
+    assert check(empty) == check_revision(empty) == []
+    with pytest.raises(ConfigurationError, match="newer"):
+        upgrade(empty)
+    with writing(empty) as connection:
+        connection.exec_driver_sql("UPDATE workspace SET serves_from = '9998'")
+    assert "which this Headrace does not know" in check(empty)[0]
+    with pytest.raises(ConfigurationError, match="update Headrace") as refused:
+        require_revision(empty)
+    assert refused.value.code == "control_newer"
+
+
+def test_a_database_that_lacks_a_migration_is_refused_with_what_mends_it(
+    empty: sa.Engine,
+) -> None:
+    with pytest.raises(ConfigurationError, match="headrace db upgrade"):
+        require_revision(empty)
+    upgrade(empty, to="0001")
+    with pytest.raises(ConfigurationError, match="revision 0001, not ") as refused:
+        require_revision(empty)
+    assert refused.value.code == "control_behind"
