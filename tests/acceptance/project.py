@@ -72,7 +72,8 @@ class Project:
             return Process(module, name, log, forked)
         with log.open("ab") as output:
             popen = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                # As Python runs a module or the installed command: both end in `main`.
+                [sys.executable, "-c", f"import sys; from {module} import main; sys.exit(main())", *arguments],
                 cwd=self.root,
                 env=self._whole_environment(),
                 stdin=subprocess.DEVNULL,
