@@ -48,7 +48,8 @@ class Running:
     def _port(self, process: Process) -> int:
         deadline = time.monotonic() + SOON_S
         while time.monotonic() < deadline:
-            for line in process.log.read_text(errors="replace").splitlines():
+            told = process.log.read_text(errors="replace") if process.log.exists() else ""
+            for line in told.splitlines():
                 if '"metrics are served"' in line:
                     return int(json.loads(line)["port"])
             assert process.popen.poll() is None, f"{process.name} ended\n{process.tail()}"

@@ -70,10 +70,11 @@ class Project:
         if self.warm:
             forked = warm.Forked(module, *arguments, cwd=self.root, env=self._whole_environment(), log=log)
             return Process(module, name, log, forked)
+        # As Python runs a module, and the installed command: both end in `main`.
+        run = f"import sys; from {module} import main; sys.exit(main())"
         with log.open("ab") as output:
             popen = subprocess.Popen(
-                # As Python runs a module or the installed command: both end in `main`.
-                [sys.executable, "-c", f"import sys; from {module} import main; sys.exit(main())", *arguments],
+                [sys.executable, "-c", run, *arguments],
                 cwd=self.root,
                 env=self._whole_environment(),
                 stdin=subprocess.DEVNULL,
