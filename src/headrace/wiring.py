@@ -46,6 +46,7 @@ from headrace.steps.apply import ApplyReport, ApplyStep
 from headrace.steps.catalogue import AppliedCatalogue, Target, catalogue_of
 from headrace.steps.feed_examination import ExaminedFeed, examined
 from headrace.steps.fetch import FetchStep, PollReport
+from headrace.steps.lease import Keeper
 from headrace.steps.limits import Limits, Progress, no_progress
 from headrace.steps.merge import MergeStep
 from headrace.steps.merge_report import MergeReport
@@ -162,6 +163,7 @@ class Application:
                 max_bytes=settings.max_pending_bytes,
                 reread_share=settings.reread_share,
             ),
+            keeper=Keeper(self.feeds, settings.lease_s),
             stopping=self._is_stopping,
         )
         merging = Merging(

@@ -117,7 +117,7 @@ def test_a_deleted_key_that_comes_back_as_it_was_is_journalled_again(world: Seen
     asked: list[bool] = []
 
     def gone_when_asked(name: str, _args: object) -> None:
-        if name == "open_rejected_keys":
+        if name == "claim":
             world.write("DELETE FROM users WHERE id = 1", ())
         if name == "append" and not asked:
             asked.append(True)
@@ -200,6 +200,7 @@ def test_a_row_that_is_mended_while_it_is_polled_closes_its_rejection(
 ) -> None:
     template = prepared(tmp_path / "template", {"sources/users.json": {"unknown_customers": "hold"}})
     with world_of(template, tmp_path / "world", monkeypatch) as world:
+        world.write("PRAGMA journal_mode=WAL", ())  # or nobody writes while it is read
         world.user(1, "Ann", None, tenant="nobody")
         world.user(2, "Bo", T1, tenant="nobody")
         mended: list[bool] = []
@@ -211,6 +212,7 @@ def test_a_row_that_is_mended_while_it_is_polled_closes_its_rejection(
 
         world.watch(mend)
         world.poll(USERS)
+        assert mended
         assert world.asked("SELECT key FROM rejected_row WHERE state = 'open' AND key = '[\"2\"]'") == []
 
 

@@ -68,6 +68,7 @@ def test_another_process_reads_what_this_one_has_read(world: Seen, reads: list[A
 
 def test_what_changes_while_a_source_is_polled_is_looked_at_again(world: Seen, reads: list[Any]) -> None:
     world.user(1, "a", T0)
+    world.app.journal.request_keys(world.feed(USERS), [("1",)])
     world.watch(lambda name, args: world.user(2, "late", T0) if name == "key_requests" else None)
     poll(world, USERS, reads)
     assert poll(world, USERS, reads) > 0

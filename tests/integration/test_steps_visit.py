@@ -150,7 +150,7 @@ def test_a_feed_that_another_worker_holds_is_left(world: Seen) -> None:
     world.app._fetch = replace(world.app._fetch, feeds=_Taken(world.app.feeds))  # type: ignore[arg-type]
     world.expire_leases()
     report = world.app.poll(feed_id)
-    assert (report.error, report.retryable) == ("taken", True)
+    assert (report.error, report.retryable) == ("taken [lease_lost]", True)
 
 
 class _Taken:
@@ -160,7 +160,7 @@ class _Taken:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._feeds, name)
 
-    def blocked_data_sources(self, *_: Any, **__: Any) -> None:
+    def append(self, *_: Any, **__: Any) -> None:
         raise LeaseLostError("taken")
 
 

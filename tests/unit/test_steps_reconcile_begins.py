@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from headrace.domain.vocabulary import AppId, FeedId, LeaseId, SourceId
@@ -35,5 +37,11 @@ def test_a_full_reconciliation_under_way_is_also_the_one_of_keys(
         confirm=False,
         fingerprint="",
         definition_version=1,
+        claimed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        every_s=60.0,
+        cron=None,
+        has_requests=False,
+        has_open_rejected=False,
+        has_pending=False,
     )
     assert begins(claimed) is expected

@@ -6,6 +6,7 @@ One conformance suite per port runs over every implementation (tests/conformance
 from headrace.ports.definitions import AppliedFeed, Catalogue, Definitions, FeedPlan, Registry, Residents
 from headrace.ports.feeds import (
     ClaimedFeed,
+    FeedMemory,
     FeedMove,
     Feeds,
     FeedState,
@@ -14,6 +15,7 @@ from headrace.ports.feeds import (
     Lease,
     MoveProgress,
     NewBatch,
+    NextPoll,
     PollOutcome,
     Reconciliation,
     RejectedRow,
@@ -82,6 +84,7 @@ __all__ = [
     "Expectation",
     "Expectations",
     "FeedLog",
+    "FeedMemory",
     "FeedMove",
     "FeedPlan",
     "FeedScope",
@@ -102,6 +105,7 @@ __all__ = [
     "Moves",
     "NewBatch",
     "Newcomer",
+    "NextPoll",
     "Nudge",
     "NullCursors",
     "Page",

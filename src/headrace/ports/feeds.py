@@ -52,7 +52,8 @@ class Reconciliation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedState:
-    """What a feed remembers between polls; changes only in the journal's transaction.
+    """What a feed remembers between polls; changes only in the journal's transaction, but for the fence's
+    memory, which a poll may leave with its outcome (`FeedMemory`).
 
     Attributes:
         first_stream_done: the first read has come to its end once (until then batches are `load`).
@@ -108,6 +109,10 @@ class ClaimedFeed:
         source_seen: what was noted of the source with the last entry (`domain.source_seen`), JSON text.
         has_moves: customers move whose rows this feed has not all read yet for it (`Feeds.moves`).
         cut: data sources whose logs are cut (`Feeds.cut_stalled`): nothing is journalled for them.
+        claimed_at: by the control database's clock.
+        every_s, cron: when it is polled.
+        has_requests, has_open_rejected, has_pending: whether there were any key requests, open rejected rows
+            that no data source has seen, and unmerged batches.
     """
 
     lease: Lease
@@ -124,6 +129,12 @@ class ClaimedFeed:
     source_seen: str | None = None
     has_moves: bool = False
     cut: tuple[DataSourceId, ...] = ()
+    claimed_at: datetime
+    every_s: float | None
+    cron: str | None
+    has_requests: bool
+    has_open_rejected: bool
+    has_pending: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,10 +217,38 @@ class JournalEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NextPoll:
+    """When a feed is due next by the schedule that it had when its lease was taken (see `next_due`)."""
+
+    every_s: float | None
+    cron: str | None
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedMemory:
+    """What a poll leaves beside positions: losing it loses nothing, it may be older than the position."""
+
+    fence_state: str | None
+    source_seen: str | None
+    feed_class: FeedClass | None
+    class_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PollOutcome:
-    """How a poll ended. `error` is for a person, scrubbed; `stop` pauses the feed (drift); a poll that
-    is not `complete` left its source before the end (backpressure, a process that stops): it is due
-    again at once. `trigger` is what the poll was begun by."""
+    """How a poll ended.
+
+    Attributes:
+        trigger: what the poll was begun by.
+        complete: False: it left its source before the end (backpressure, a process that stops): it is due
+            again at once.
+        error: for a person, scrubbed.
+        stop: the feed is paused (drift).
+        has_run: something of it was journalled. False spares a search for its run.
+        next: when the feed is due; None, or when its schedule is another by now: that is found out.
+        memory: is kept when the poll has succeeded.
+    """
 
     run_id: RunId
     succeeded: bool
@@ -217,6 +256,9 @@ class PollOutcome:
     complete: bool = True
     error: str | None = None
     stop: bool = False
+    has_run: bool = True
+    next: NextPoll | None = None
+    memory: FeedMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from headrace.domain.vocabulary import BatchKind, DataSourceId, FeedClass, RunId
 from headrace.errors import RoutingChangedError
 from headrace.ports import (
     ClaimedFeed,
+    FeedMemory,
     FeedPlan,
     Feeds,
     FeedState,
@@ -63,12 +64,14 @@ class FeedWriter:
     """The feed's end of the journal during one visit, and what was written so far.
 
     Attributes:
-        state: always what the journal has.
+        state: always what the journal has, but for the fence's memory (`remember`).
         promised: the feed's class and why it is not more, as this visit found them.
         seen: what is to be remembered of the source; noted with whatever is written next.
         open_rejected: keys (JSON arrays) of the feed's open rejected rows.
         unreadable: keys (JSON arrays) of the lines that this visit found to be no rows.
         cut: data sources for which nothing is journalled.
+        has_run: something was journalled: there may be a run.
+        unsaved: there is something to remember (`remember`) that is in no entry.
     """
 
     claimed: ClaimedFeed
@@ -87,6 +90,8 @@ class FeedWriter:
     open_rejected: frozenset[str] = field(default_factory=frozenset)
     unreadable: set[str] = field(default_factory=set)
     cut: set[DataSourceId] = field(default_factory=set)
+    has_run: bool = False
+    unsaved: bool = False
     rows_read: int = 0
     batches: int = 0
     rejected: int = 0
@@ -183,13 +188,29 @@ class FeedWriter:
                 **noted,
             )
             self.feeds.append(self.claimed.lease, entry, lease_s=self.limits.lease_s)
-            self.state = state
+            self.state, self.has_run, self.unsaved = state, True, False
             self.rows_read += entry.rows_read
             self.batches += len(batches)
             self.rejected += len(entry.rejected)
             for target in dict.fromkeys(b.data_source_id for b in batches):
                 self.nudge.merge(target, self.plan.source.model)
         self.progress(self.claimed.source_id, entry.rows_read)
+
+    def remember(self, fence_state: str | None) -> None:
+        """The fence's memory is noted with whatever is written next, or when the lease is given back."""
+        self.state, self.unsaved = replace(self.state, fence_state=fence_state), True
+
+    def memory(self) -> FeedMemory | None:
+        """What is to be remembered and in no entry."""
+        if not self.unsaved:
+            return None
+        feed_class, reason = self.promised
+        return FeedMemory(
+            fence_state=self.state.fence_state,
+            source_seen=self.seen.as_text(),
+            feed_class=feed_class,
+            class_reason=reason,
+        )
 
     def nudge_merges(self) -> None:
         """A load ends though no batch says so."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from uuid import uuid4
 
 from headrace import logs, metrics, traces
+from headrace.domain.schedule import next_due
 from headrace.domain.vocabulary import FeedId, RunId, SourceId
 from headrace.errors import (
     ErrorCode,
@@ -27,13 +29,14 @@ from headrace.ports import (
     Clock,
     Definitions,
     Feeds,
+    NextPoll,
     Nudge,
     PollOutcome,
     Readers,
     Routes,
 )
 from headrace.steps.feed_writer import FeedWriter
-from headrace.steps.lease import kept
+from headrace.steps.lease import Keeper
 from headrace.steps.limits import Limits, Progress, no_progress
 from headrace.steps.rest import Rests
 from headrace.steps.stream import Kept
@@ -78,6 +81,7 @@ class FetchStep:
     nudge: Nudge
     clock: Clock
     limits: Limits
+    keeper: Keeper
     stopping: Callable[[], bool]
     """The process is asked to stop: a poll ends after the page that it is at."""
     kept: Kept = field(default_factory=dict)
@@ -95,27 +99,25 @@ class FetchStep:
             metrics.SCHEDULE_SKIPPED.labels(reason="running").inc()
             return PollReport(feed_id=feed_id, held=False)
         metrics.begin_at_zero(claimed.source_id)
-        run_id = RunId(str(uuid4()))
-        trigger = _begun_by(claimed, trigger)
-        started = self.clock.monotonic()
+        poll = _Poll(claimed, RunId(str(uuid4())), _begun_by(claimed, trigger), self.clock.monotonic())
         with (
-            logs.context(feed=feed_id, source=claimed.source_id, run=run_id),
-            _span(claimed, run_id, trigger),
+            logs.context(feed=feed_id, source=claimed.source_id, run=poll.run_id),
+            _span(poll),
         ):
             try:
-                visit, error = self._visited(claimed, run_id, trigger, progress)
+                visit, error = self._visited(poll, progress)
             except Exception:
                 # A bug is loud, but it must not keep the feed from others until the lease runs out.
                 bug = InvariantError("a bug of Headrace ended the poll; its log has the traceback")
-                self._release(claimed, run_id, trigger, bug, complete=False)
+                self._release(poll, None, bug)
                 raise
-            complete = error is None and visit is not None and visit.complete
-            again = self._release(claimed, run_id, trigger, error, complete=complete)
+            again = self._release(poll, visit, error)
             if visit is not None:
                 traces.note(rows=visit.writer.rows_read, batches=visit.writer.batches)
             if error is not None:
                 traces.failed(error)
-        self._measure(claimed.source_id, trigger, started, visit, error)
+        self._measure(poll, visit, error)
+        complete = _is_complete(visit, error)
         return PollReport(
             feed_id=feed_id,
             source_id=claimed.source_id,
@@ -129,32 +131,31 @@ class FetchStep:
             retryable=isinstance(error, RetryableError),
         )
 
-    def _visited(
-        self, claimed: ClaimedFeed, run_id: RunId, trigger: str, progress: Progress
-    ) -> tuple[Visit | None, HeadraceError | None]:
+    def _visited(self, poll: _Poll, progress: Progress) -> tuple[Visit | None, HeadraceError | None]:
         visit = None
         try:
-            with self._visiting(claimed, run_id, trigger, progress) as visit:
+            with self._visiting(poll, progress) as visit:
                 visit.run()
         except LeaseLostError as error:
             log.warning("lease lost", error=str(error))
             return visit, error
         except SourceDriftError as drift:
             log.error("the source no longer fits its definition", error=str(drift), code=drift.code)
-            return visit, SourceDriftError(f"{drift}; {_mend(claimed.source_id)}", code=ErrorCode(drift.code))
+            return visit, SourceDriftError(
+                f"{drift}; {_mend(poll.claimed.source_id)}", code=ErrorCode(drift.code)
+            )
         except HeadraceError as error:
             log.error("poll failed", error=str(error), code=error.code, kind=type(error).__name__)
             return visit, error
         return visit, None
 
     @contextmanager
-    def _visiting(
-        self, claimed: ClaimedFeed, run_id: RunId, trigger: str, progress: Progress
-    ) -> Iterator[Visit]:
+    def _visiting(self, poll: _Poll, progress: Progress) -> Iterator[Visit]:
+        claimed = poll.claimed
         catalogue = self.catalogue(at_least=claimed.definition_version)
         plan = catalogue.feed(claimed.source_id, claimed.app_id)
         with (
-            kept(self.feeds, claimed.lease, lease_s=self.limits.lease_s),
+            self.keeper.kept(claimed.lease),
             self.readers.lend(claimed.app_id) as reader,
         ):
             writer = FeedWriter(
@@ -165,55 +166,71 @@ class FetchStep:
                 nudge=self.nudge,
                 limits=self.limits,
                 stopping=self.stopping,
-                run_id=run_id,
-                trigger=trigger,
+                run_id=poll.run_id,
+                trigger=poll.trigger,
                 progress=progress,
                 state=claimed.state,
                 cut=set(claimed.cut),
             )
             yield Visit(writer=writer, reader=reader, clock=self.clock, kept=self.kept, rests=self.rests)
 
-    def _release(
-        self,
-        claimed: ClaimedFeed,
-        run_id: RunId,
-        trigger: str,
-        error: HeadraceError | None,
-        *,
-        complete: bool,
-    ) -> bool:
+    def _release(self, poll: _Poll, visit: Visit | None, error: HeadraceError | None) -> bool:
+        lease, complete = poll.claimed.lease, _is_complete(visit, error)
         outcome = PollOutcome(
-            run_id=run_id,
-            trigger=trigger,
+            run_id=poll.run_id,
+            trigger=poll.trigger,
             succeeded=error is None,
             complete=complete,
             error=with_code(error) if error else None,
             stop=isinstance(error, SourceDriftError),
+            has_run=visit is None or visit.writer.has_run,
+            next=self._next(poll) if complete else None,
+            memory=visit.writer.memory() if visit else None,
         )
-        again = self.feeds.release(claimed.lease, outcome)
+        again = self.feeds.release(lease, outcome)
         if again:
-            self.nudge.poll(claimed.lease.feed_id)
+            self.nudge.poll(lease.feed_id)
         return again
 
-    def _measure(
-        self,
-        source_id: SourceId,
-        trigger: str,
-        started: float,
-        visit: Visit | None,
-        error: HeadraceError | None,
-    ) -> None:
-        outcome = "succeeded" if error is None else "failed"
-        metrics.RUNS.labels(source=source_id, trigger=trigger, outcome=outcome).inc()
-        metrics.RUN_DURATION.labels(source=source_id).observe(self.clock.monotonic() - started)
+    def _next(self, poll: _Poll) -> NextPoll:
+        """When the feed is due, by the control database's clock as it is now."""
+        claimed = poll.claimed
+        now = claimed.claimed_at + timedelta(seconds=self.clock.monotonic() - poll.started)
+        every_s, cron = claimed.every_s, claimed.cron
+        due = next_due(claimed.lease.feed_id, every_s=every_s, cron=cron, after=now)
+        return NextPoll(every_s=every_s, cron=cron, at=due)
+
+    def _measure(self, poll: _Poll, visit: Visit | None, error: HeadraceError | None) -> None:
+        source_id, outcome = poll.claimed.source_id, "succeeded" if error is None else "failed"
+        metrics.RUNS.labels(source=source_id, trigger=poll.trigger, outcome=outcome).inc()
+        metrics.RUN_DURATION.labels(source=source_id).observe(self.clock.monotonic() - poll.started)
         if visit is not None:
             metrics.ROWS_FETCHED.labels(source=source_id).inc(visit.writer.rows_read)
 
 
-def _span(claimed: ClaimedFeed, run_id: RunId, trigger: str) -> AbstractContextManager[object]:
-    feed_id = claimed.lease.feed_id
+@dataclass(frozen=True, slots=True)
+class _Poll:
+    """A poll under way. `started`: monotonic seconds, when its lease had been taken."""
+
+    claimed: ClaimedFeed
+    run_id: RunId
+    trigger: str
+    started: float
+
+
+def _is_complete(visit: Visit | None, error: HeadraceError | None) -> bool:
+    return error is None and visit is not None and visit.complete
+
+
+def _span(poll: _Poll) -> AbstractContextManager[object]:
+    of = poll.claimed
     return traces.span(
-        "poll", source=claimed.source_id, app=claimed.app_id, feed=feed_id, run=run_id, trigger=trigger
+        "poll",
+        source=of.source_id,
+        app=of.app_id,
+        feed=of.lease.feed_id,
+        run=poll.run_id,
+        trigger=poll.trigger,
     )
 
 

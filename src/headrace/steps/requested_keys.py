@@ -19,15 +19,21 @@ class RequestedKeys:
 
     Attributes:
         answers: times that keys were journalled: rows of any part may be among them.
+        known_none: there were none a moment ago, so that the first answer need not ask. (Whoever asks since
+            has asked for another poll too.)
     """
 
     writer: FeedWriter
     reader: SourceReader
     answers: int = 0
+    known_none: bool = False
 
     def answer(self) -> bool:
         """Keys that were asked for are fetched; those that the source lacks are deletes. False: the process
         was asked to stop first."""
+        if self.known_none:
+            self.known_none = False
+            return True
         feed_id, limit = self.writer.claimed.lease.feed_id, self.writer.limits.key_requests
         while requests := self.writer.feeds.key_requests(feed_id, limit=limit):
             self._fetch(requests)

@@ -85,7 +85,9 @@ class Stream:
     def settle(self, state: FeedState) -> None:
         """The stream came to its end: note so, with what the fence alone moves."""
         state = replace(state, first_stream_done=True)
-        if state == self.writer.state:
+        if replace(state, fence_state=self.writer.state.fence_state) == self.writer.state:
+            if state != self.writer.state:
+                self.writer.remember(state.fence_state)
             return
         loaded = not self.writer.state.first_stream_done
         self.writer.append((), state)

@@ -52,7 +52,9 @@ class Visit:
 
     def __post_init__(self) -> None:
         keys: KeysRead = {}
-        self._requested = RequestedKeys(writer=self.writer, reader=self.reader)
+        self._requested = RequestedKeys(
+            writer=self.writer, reader=self.reader, known_none=not self.writer.claimed.has_requests
+        )
         self._stream = Stream(
             writer=self.writer, reader=self.reader, clock=self.clock, keys=keys, kept=self.kept
         )
@@ -61,12 +63,13 @@ class Visit:
 
     def run(self) -> None:
         writer = self.writer
-        if writer.must_yield():
+        if writer.stopping() or (writer.claimed.has_pending and writer.must_yield()):
             return
         check_source(writer, self.reader)
         if writer.plan.read.cursor is None:
             writer.promise(*NO_CURSOR)
-        writer.open_rejected = writer.feeds.open_rejected_keys(writer.claimed.lease.feed_id)
+        if writer.claimed.has_open_rejected:
+            writer.open_rejected = writer.feeds.open_rejected_keys(writer.claimed.lease.feed_id)
         # Lanes with many rows are read once for each reconciliation, by the visit that begins it.
         self._lanes.reads_many = reconcile.begins(writer.claimed)
         self._stream.unmetered = writer.trigger not in _BY_ITSELF or self._lanes.reads_many
