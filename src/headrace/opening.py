@@ -17,6 +17,7 @@ from headrace.domain.vocabulary import AppId, DataSourceId
 from headrace.ports import SourceReader
 from headrace.ports.registering import ConnectionFacts, NewDataSource
 from headrace.sources.connect import open_reader
+from headrace.sources.shared_look import SharedLooks
 from headrace.stores.allowed_host import AllowedHosts
 from headrace.stores.connect import as_given, open_record_reader, open_store
 from headrace.stores.pool import OpenReader, OpenStore
@@ -34,12 +35,13 @@ class Opening:
     workspace: Callable[[], str]
     urls_of: Callable[[DataSourceId], Urls]
     allowed_hosts: AllowedHosts
+    looks: SharedLooks = field(default_factory=SharedLooks)
 
     def app(self, app_id: AppId, url: str) -> SourceReader:
         """Args:
         url: as defined, with references to secrets.
         """
-        return open_reader(app_id, _secret(url), nonce=self.workspace())
+        return open_reader(app_id, _secret(url), nonce=self.workspace(), looks=self.looks)
 
     def store(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> OpenStore:
         """Args:

@@ -20,7 +20,8 @@ from headrace.ports import ReadPlan, Relation, Since
 from headrace.sources import postgres_fence
 from headrace.sources.postgres import PostgresReader
 from headrace.sources.postgres_catalogue import find_relation
-from headrace.sources.postgres_fence import _RUNNING, _Rendered
+from headrace.sources.postgres_fence import _RUNNING, Looked, _Rendered
+from headrace.sources.steady_clock import SteadyClock
 
 PLAN = ReadPlan(relation=Relation("events"), columns=("id", "at"), key=("id",), cursor="at")
 Connect = Callable[..., "psycopg.Connection[tuple[Any, ...]]"]
@@ -313,7 +314,8 @@ def test_bounds_have_the_precision_of_the_column(
 def render(app: psycopg.Connection[Any], instant: str) -> Fence:
     column = find_relation(app, "shop", PLAN.relation).column("at")
     moment = datetime.fromisoformat(instant)
-    rendered = _Rendered(app, column, replace(PLAN, time_zone="Europe/Berlin"), moment, margin_s=0)
+    looked = Looked(sees_all=True, seen=None, replayed=None, clock=SteadyClock().sight(moment, asked_s=0.0))
+    rendered = _Rendered(app, column, replace(PLAN, time_zone="Europe/Berlin"), looked, margin_s=0)
     return Fence(now=rendered.now()[0], bound=rendered.bound(moment), feed_class=FeedClass.EXACT)
 
 

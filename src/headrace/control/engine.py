@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
@@ -76,7 +75,7 @@ def _prove_alive(
         return
     try:
         dialect.do_ping(connection)
-    except psycopg.Error as error:
+    except dialect.loaded_dbapi.Error as error:
         raise exc.DisconnectionError from error
 
 

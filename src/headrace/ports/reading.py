@@ -201,6 +201,15 @@ class SourceReader(Protocol):
         which counts rows."""
         ...
 
+    def quiet(self, plan: ReadPlan, previous_state: str | None, after: Position | None) -> Fence | None:
+        """A fence, when there was nothing to read after it was taken: no row after the position in the order
+        of cursors, none beyond the source's clock, none without a cursor. Cheap where there is nothing. None:
+        there may be something.
+
+        The fence may be of a second ago: it bounds what commits late, its clock is no end to read up to.
+        """
+        ...
+
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         """The order of the cursor's texts (see `domain.position.Rank`)."""
         ...

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from headrace.domain.position import Fence
+from headrace.domain.position import Fence, Position
 from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import FeedClass
 from headrace.errors import (
@@ -102,6 +102,10 @@ class FilesReader:
         """Nothing: files have no indexes, and are read whole."""
         del plan, limit_s
         return Examination()
+
+    def quiet(self, plan: ReadPlan, previous_state: str | None, after: Position | None) -> Fence | None:  # noqa: ARG002
+        """None: the token of changes says it at less cost."""
+        return None
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         rank = rank_of(cursor, plan.time_zone)

@@ -14,7 +14,7 @@ from pymysql import err  # type: ignore[import-untyped]
 
 from headrace.domain.arrow import Table, pa
 from headrace.domain.clock_step import ClockSight
-from headrace.domain.position import Fence
+from headrace.domain.position import Fence, Position
 from headrace.domain.source_seen import SourceIdentity
 from headrace.errors import InvariantError, SourceDriftError
 from headrace.ports import Examination, Page, ReadPlan, Relation, Selection, Since, TableFacts, TableListing
@@ -134,6 +134,10 @@ class MysqlReader:
         relation = self._relation(plan.relation)
         with self._connected() as connection:
             return examine(connection, relation, plan, limit_s=limit_s)
+
+    def quiet(self, plan: ReadPlan, previous_state: str | None, after: Position | None) -> Fence | None:  # noqa: ARG002
+        """None: two looks bound a fence here, and each feed has its own."""
+        return None
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         if plan.cursor is None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from headrace.domain.position import Fence
+from headrace.domain.position import Fence, Position, is_stranded
 from headrace.domain.source_seen import SourceIdentity
 from headrace.errors import InvariantError
 from headrace.ports import (
@@ -28,19 +28,21 @@ from headrace.ports import (
 from headrace.sources.cell_mark import new_mark, with_oversized
 from headrace.sources.csv_page import parse_copied
 from headrace.sources.drift import altered, require_columns
+from headrace.sources.fence_memory import Memory, read_memory
 from headrace.sources.page import end_of
 from headrace.sources.paging import cut_pages
 from headrace.sources.postgres_catalogue import PostgresRelation, find_relation, is_as_found, list_tables
 from headrace.sources.postgres_errors import ErrorTranslation
 from headrace.sources.postgres_examination import examine
-from headrace.sources.postgres_fence import Asking, take_fence
+from headrace.sources.postgres_fence import Asking, Looked, fence_by, has_clock, look, take_fence
 from headrace.sources.postgres_identity import identity_of
 from headrace.sources.postgres_keys import castable_keys
 from headrace.sources.postgres_packed import can_pack, read_packed
 from headrace.sources.postgres_rank import rank_text
-from headrace.sources.postgres_select import compose_copy, look_at
+from headrace.sources.postgres_select import compose_copy, compose_nothing_after, look_at
 from headrace.sources.postgres_stream import CopyStream
 from headrace.sources.read_ahead import read_ahead
+from headrace.sources.shared_look import SharedLook
 from headrace.sources.steady_clock import SteadyClock
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -71,8 +73,13 @@ class PostgresReader:
         timeouts: Timeouts | None = None,
         margin_s: float = 2.0,
         clock: SteadyClock | None = None,
+        shared: SharedLook | None = None,
     ) -> None:
-        """`margin_s`: see `Asking`."""
+        """
+        Args:
+            margin_s: see `Asking`.
+            shared: of all readers of the app.
+        """
         self._app_id = app_id
         self._url = url
         self._name = _READER_PREFIX + nonce
@@ -81,7 +88,9 @@ class PostgresReader:
         self._timeouts = timeouts or Timeouts()
         self._asking = Asking(reader=self._name, margin_s=margin_s, clock=clock or SteadyClock())
         self._errors = ErrorTranslation(app_id, url)
+        self._shared = shared or SharedLook()
         self._connection: Connection | None = None
+        self._connected_s = 0.0
         self._streaming = False
         self._mark = new_mark()
         self._relations: dict[Relation, PostgresRelation] = {}
@@ -120,6 +129,33 @@ class PostgresReader:
         relation = self._relation(plan.relation)
         with self._connected() as connection:
             return examine(connection, relation, plan, limit_s=limit_s)
+
+    def quiet(self, plan: ReadPlan, previous_state: str | None, after: Position | None) -> Fence | None:
+        relation = self._relation(plan.relation)
+        require_columns(self._app_id, plan, relation.facts)
+        cursor = relation.column(plan.cursor) if plan.cursor else None
+        if after is None or cursor is None or not has_clock(cursor):
+            return None
+        with self._connected() as connection:
+            memory = read_memory(previous_state)
+            looked = self._recent_look(connection, memory)
+            if not looked.can_be_shared:
+                return None
+            margin_s = self._asking.margin_s
+            fence = fence_by(connection, plan, cursor, memory, looked=looked, margin_s=margin_s)
+            if fence.resume is not None or is_stranded(after, fence, lambda at: self.rank(plan, at)):
+                return None
+            # Only now, by a snapshot that is younger than the look.
+            nothing = connection.execute(compose_nothing_after(relation, plan, after)).fetchone()
+        return fence if nothing == (True,) else None
+
+    def _recent_look(self, connection: Connection, memory: Memory) -> Looked:
+        now_s = self._asking.clock.seconds()
+        looked = self._shared.recent(now_s=now_s, since_s=self._connected_s)
+        if looked is None or not looked.follows(memory):
+            looked = look(connection, self._asking)
+            self._shared.put(looked)
+        return looked
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         if plan.cursor is None:
@@ -211,6 +247,7 @@ class PostgresReader:
             raise InvariantError("a reader was asked something while it streams a snapshot")
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
+            self._connected_s = self._asking.clock.seconds()
         try:
             with self._errors.translated():
                 yield self._connection

@@ -55,7 +55,7 @@ ORDER BY c.relname <> %(table)s
 LIMIT 1
 """
 # All of a table that its facts are made of, domains aside, in one statement.
-_LOOK = """
+_LOOK = f"""
 SELECT concat_ws(' ', found.oid, found.nspname, found.relname,
   (SELECT string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull), ','
                      ORDER BY a.attnum)
@@ -63,7 +63,7 @@ SELECT concat_ws(' ', found.oid, found.nspname, found.relname,
   (SELECT string_agg(concat_ws(' ', i.indexrelid, i.indisvalid, i.indisunique, i.indisprimary, i.indkey), ','
                      ORDER BY i.indexrelid)
    FROM pg_catalog.pg_index i WHERE i.indrelid = found.oid))
-FROM ({find}) AS found
+FROM ({_FIND}) AS found
 """
 _LIST = """
 SELECT c.oid, n.nspname || '.' || c.relname, c.reltuples::bigint
@@ -144,7 +144,7 @@ def is_as_found(connection: Connection, relation: Relation, known: PostgresRelat
 
 
 def _look_at_table(connection: Connection, table: str) -> str | None:
-    seen = connection.execute(_LOOK.format(find=_FIND), _named(table)).fetchone()
+    seen = connection.execute(_LOOK, _named(table)).fetchone()
     return None if seen is None else str(seen[0])
 
 

@@ -8,13 +8,13 @@ transaction from the first to the second), then, by the caller, the snapshot.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import psycopg
 
-from headrace.domain.clock_step import set_back_by
+from headrace.domain.clock_step import ClockSight, set_back_by
 from headrace.domain.position import Fence
 from headrace.domain.vocabulary import FeedClass
 from headrace.errors import InvariantError
@@ -104,6 +104,46 @@ class Asking:
     clock: SteadyClock
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What a database showed of its transactions: the fences of many feeds follow from it.
+
+    Attributes:
+        seen: None of a standby.
+        replayed: up to where a standby has come.
+        texts: moments as cursors of some kind, that were rendered already.
+    """
+
+    sees_all: bool
+    seen: Sighting | None
+    replayed: datetime | None
+    clock: ClockSight
+    texts: dict[tuple[str, int, float, str, datetime], tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def can_be_shared(self) -> bool:
+        """It shows when transactions began; else each feed counts its own looks."""
+        return self.seen is not None and self.seen.oldest is not None
+
+    def follows(self, memory: Memory) -> bool:
+        """The feed has seen nothing later."""
+        return memory.clock is None or memory.clock.at <= self.clock.at
+
+
+def look(connection: Connection, asking: Asking) -> Looked:
+    """The connection must be in no transaction."""
+    asked_s = asking.clock.seconds()
+    standby, sees_all, now, replayed = _present(connection.execute(_STANDING).fetchone())
+    seen = None if standby else _sight(connection, asking.reader, sees_all=sees_all)
+    clock = asking.clock.sight(seen.at if seen else now, asked_s=asked_s)
+    return Looked(sees_all=sees_all, seen=seen, replayed=replayed, clock=clock)
+
+
+def has_clock(cursor: PostgresColumn | None) -> bool:
+    """The cursor is a time."""
+    return cursor is not None and cursor.base in _RENDERED
+
+
 def take_fence(
     connection: Connection,
     plan: ReadPlan,
@@ -113,29 +153,43 @@ def take_fence(
     asking: Asking,
 ) -> Fence:
     """The fence of a plan's cursor; the connection must be in no transaction, the snapshot not yet open."""
-    if cursor is None or cursor.base not in _RENDERED:
+    if cursor is None or not has_clock(cursor):
         why = "there is no cursor" if cursor is None else f"the cursor {cursor.facts.name} is not a time"
         return Fence(now=None, bound=None, feed_class=FeedClass.EVENTUAL, reason=why)
-    asked_s = asking.clock.seconds()
-    standby, sees_all, now, replayed = _present(connection.execute(_STANDING).fetchone())
-    seen = None if standby else _sight(connection, asking.reader, sees_all=sees_all)
-    clock = asking.clock.sight(seen.at if seen else now, asked_s=asked_s)
-    memory = read_memory(previous_state)
+    rendered = _Rendered(connection, cursor, plan, look(connection, asking), asking.margin_s)
+    return _fence(rendered, read_memory(previous_state))
+
+
+def fence_by(
+    connection: Connection,
+    plan: ReadPlan,
+    cursor: PostgresColumn,
+    memory: Memory,
+    *,
+    looked: Looked,
+    margin_s: float,
+) -> Fence:
+    """As `take_fence`, of a cursor that is a time, from a look at the database that was taken already."""
+    return _fence(_Rendered(connection, cursor, plan, looked, margin_s), memory)
+
+
+def _fence(rendered: _Rendered, memory: Memory) -> Fence:
+    looked = rendered.looked
+    seen, clock = looked.seen, looked.clock
     set_back = set_back_by(memory.clock, clock)
     resume = memory.clock.at - set_back if memory.clock and set_back else None
-    decided = decide_fence(seen, memory.set_back(set_back)) if seen else Memory(fence=replayed)
-    rendered = _Rendered(connection, cursor, plan, clock.at, asking.margin_s)
+    decided = decide_fence(seen, memory.set_back(set_back)) if seen else Memory(fence=looked.replayed)
     now_text, fresh = rendered.now()
     return Fence(
         now=now_text,
         bound=rendered.bound(decided.fence),
-        feed_class=FeedClass.BOUNDED if standby else FeedClass.EXACT,
+        feed_class=FeedClass.EXACT if seen else FeedClass.BOUNDED,
         state=write_memory(replace(decided, clock=clock)),
-        reason=_STANDBY if standby else "",
+        reason="" if seen else _STANDBY,
         running=seen.running | seen.prepared if seen else None,
-        fresh=None if standby else fresh,
+        fresh=fresh if seen else None,
         at=clock.at,
-        note="" if sees_all or standby else _BY_IDS,
+        note="" if looked.sees_all or not seen else _BY_IDS,
         resume=rendered.bound(resume) if resume else None,
     )
 
@@ -166,13 +220,13 @@ class _Rendered:
     connection: Connection
     cursor: PostgresColumn
     plan: ReadPlan
-    clock: datetime
+    looked: Looked
     margin_s: float
 
     def now(self) -> tuple[str, str]:
         """What is read up to, the clock ahead by the declared skew, and what transactions that begin later
         are above."""
-        return self._texts(self.clock)
+        return self._texts(self.looked.clock.at)
 
     def bound(self, fence: datetime | None) -> str:
         """The fence less margin, declared skew and the column's quantum: what is below it can neither come
@@ -183,8 +237,13 @@ class _Rendered:
 
     def _texts(self, moment: datetime) -> tuple[str, str]:
         digits = self.cursor.modifier if self.cursor.modifier >= 0 else 6
+        kind = (self.cursor.base, digits, self.plan.skew_s, self.plan.time_zone, moment)
+        known = self.looked.texts.get(kind)
+        if known is not None:
+            return known
         statement = _RENDER + _RENDERED[self.cursor.base].format(p=digits, quantum=f"{10**-digits:.6f}")
         skew = timedelta(seconds=self.plan.skew_s)
         values = {"now": moment + skew, "bound": moment - skew, "zone": self.plan.time_zone}
         now_text, bound_text = _present(self.connection.execute(statement, values).fetchone())
+        self.looked.texts[kind] = now_text, bound_text
         return now_text, bound_text

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from psycopg import sql
 
+from headrace.domain.position import Position
 from headrace.ports import Beyond, ExactKeys, KeyRange, NullCursors, ReadPlan, Selection, Since
 from headrace.sources.postgres_catalogue import PostgresRelation
 from headrace.sources.postgres_cell import guarded
@@ -29,6 +30,19 @@ def look_at(relation: PostgresRelation, plan: ReadPlan) -> sql.Composed:
     """Reads no row: tells the columns, and keeps them as they are until the transaction's end."""
     columns = sql.SQL(", ").join(_identifier(name) for name in plan.columns)
     return sql.SQL("SELECT {} FROM {} AS q LIMIT 0").format(columns, relation.source)
+
+
+def compose_nothing_after(relation: PostgresRelation, plan: ReadPlan, after: Position) -> sql.Composed:
+    """Tells whether no row lies after the position, however far, and none outside the order of cursors."""
+    select = _Select(relation, plan, "")
+    return sql.SQL(
+        "SELECT NOT EXISTS (SELECT FROM {source} AS q WHERE {after})"
+        " AND NOT EXISTS (SELECT FROM {source} AS q WHERE {undated})"
+    ).format(
+        source=relation.source,
+        after=sql.SQL(" AND ").join(select.since(Since(after, None))),
+        undated=select.undated(),
+    )
 
 
 def compose_select(

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from headrace.domain.position import Fence
+from headrace.domain.position import Fence, Position
 from headrace.domain.source_seen import SourceIdentity
 from headrace.domain.vocabulary import PropertyType
 from headrace.errors import ConfigurationError, ErrorCode, InvariantError
@@ -131,6 +131,10 @@ class SqliteReader:
         with self._connected() as connection:
             self._deadline = time.monotonic() + limit_s
             return examine(connection, relation, plan)
+
+    def quiet(self, plan: ReadPlan, previous_state: str | None, after: Position | None) -> Fence | None:  # noqa: ARG002
+        """None: the token of changes says it at less cost."""
+        return None
 
     def rank(self, plan: ReadPlan, cursor: str) -> Any:
         if plan.cursor is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -30,19 +31,21 @@ class Lanes:
 
     Attributes:
         reads_many: lanes with many rows are read too.
+        nothing_new: lanes have no rows: what there is not is not read.
     """
 
     writer: FeedWriter
     reader: SourceReader
     keys: KeysRead
     reads_many: bool = False
+    nothing_new: bool = False
 
     def read(self, name: str, selection: Selection) -> bool:
         """The lane is journalled, or was already; False: the process was asked to stop before its end."""
         known = self.writer.state.digests
         if digests.was_last(known, name, MANY) and not self.reads_many:
             return True
-        with self.reader.read(self.writer.plan.read, selection) as pages:
+        with self._pages(selection) as pages:
             few, more = _few(pages, self.writer.limits)
             digest = MANY if more is not None else _digest(few)
             key = self.writer.plan.read.key
@@ -52,6 +55,11 @@ class Lanes:
             if digest != MANY and digests.is_known(known, name, digest):
                 return True
             return self._journal(name, digest, chain(few, [more] if more is not None else [], pages))
+
+    def _pages(self, selection: Selection) -> AbstractContextManager[Iterator[Page]]:
+        return (
+            nullcontext(iter(())) if self.nothing_new else self.reader.read(self.writer.plan.read, selection)
+        )
 
     def _journal(self, name: str, digest: str, pages: Iterator[Page]) -> bool:
         """The pages are journalled, and then the digest that stands for them."""

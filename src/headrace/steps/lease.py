@@ -20,7 +20,7 @@ _TICKS = 6
 
 @dataclass(slots=True)
 class Keeper:
-    """Renews leases by one thread, however many polls there are: most take less time than making a thread does.
+    """Renews leases by one thread, however many polls there are: most take less time than making a thread.
 
     The thread ends when it has had nothing to do for a tick.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +35,7 @@ class Stream:
     Attributes:
         unmetered: a re-read that is due is done whatever re-reads have cost: somebody waits for it.
         put_off: what is provisional was not read again by the last `read`.
+        nothing_new: no row lies after the saved position: what there is not is not read.
     """
 
     writer: FeedWriter
@@ -43,10 +45,12 @@ class Stream:
     kept: Kept
     unmetered: bool = False
     put_off: bool = False
+    nothing_new: bool = False
 
     def read(self, fence: Fence) -> bool:
         """The stream is journalled to its end; False: the visit must yield before."""
-        self._go_back(fence)
+        if self._go_back(fence):
+            self.nothing_new = False
         known = FenceMemory.from_text(self.writer.state.fence_state).reread
         self.put_off = self._only_ahead(fence, known)
         if self.put_off:
@@ -56,6 +60,12 @@ class Stream:
         if ended is None:
             ended = behind.read(Provisional({}, self.writer.plan.read.key))
         return ended is not False
+
+    def pages(self, after: Position | None, fence: Fence) -> AbstractContextManager[Iterator[Page]]:
+        """The rows after a position, up to the source's clock."""
+        if self.nothing_new:
+            return nullcontext(iter(()))
+        return self.reader.read(self.writer.plan.read, Since(after, fence.now))
 
     def rank(self, cursor: str) -> Any:
         return self.reader.rank(self.writer.plan.read, cursor)
@@ -94,9 +104,9 @@ class Stream:
         if loaded:
             self.writer.nudge_merges()
 
-    def _go_back(self, fence: Fence) -> None:
+    def _go_back(self, fence: Fence) -> bool:
         """The position is no higher than where rows may have come since the source's clock was set back, and
-        is none when no clock could have come there."""
+        is none when no clock could have come there. Tells whether it is another one."""
         state, source = self.writer.state, self.writer.claimed.source_id
         saved = lowered(state.saved, fence, self.rank)
         if saved != state.saved:
@@ -106,9 +116,10 @@ class Stream:
             log.warning("the feed had read past the source's clock: it is read again", source=source)
             saved = None
         else:
-            return
+            return False
         marked = {**state.digests, Provisional.PART: ""}
         self.writer.append((), replace(state, saved=saved, lead=saved, digests=marked))
+        return True
 
     def _only_ahead(self, fence: Fence, known: Reread) -> bool:
         """There are provisional rows, and they are not to be read again now."""
@@ -122,7 +133,7 @@ class Stream:
         """Rows after the lead are journalled; what is provisional stays so."""
         writer = self.writer
         kind = BatchKind.ROWS if writer.state.first_stream_done else BatchKind.LOAD
-        with self.reader.read(writer.plan.read, Since(writer.state.lead, fence.now)) as pages:
+        with self.pages(writer.state.lead, fence) as pages:
             for page in pages:
                 changed_at = self.changed_at(page.rows, fence)
                 writer.journal_rows(page.rows, self._led(page, fence, known), kind, changed_at=changed_at)
@@ -174,7 +185,7 @@ class _Behind:
         stream, writer = self.stream, self.stream.writer
         kind = BatchKind.ROWS if writer.state.first_stream_done else BatchKind.LOAD
         lead = writer.state.lead
-        with stream.reader.read(writer.plan.read, Since(writer.state.saved, self.fence.now)) as pages:
+        with stream.pages(writer.state.saved, self.fence) as pages:
             for page in self._timed(pages, lead):
                 fresh = provisional.without_known(page.rows)
                 if fresh is None:

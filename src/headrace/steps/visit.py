@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from headrace.domain import digests
-from headrace.domain.position import NO_CURSOR, promised_class
+from headrace.domain.position import NO_CURSOR, Fence, promised_class
 from headrace.domain.reread import FenceMemory
 from headrace.domain.vocabulary import FeedClass
 from headrace.ports import Beyond, Clock, NullCursors, SourceReader
@@ -99,7 +99,7 @@ class Visit:
         writer, read = self.writer, self.writer.plan.read
         if read.cursor is None:
             return True
-        fence = self.reader.fence(read, FenceMemory.from_text(writer.state.fence_state).reader)
+        fence = self._fence()
         feed_class, reason = promised_class(writer.plan.clock, fence)
         writer.promise(feed_class, reason)
         if feed_class is FeedClass.EVENTUAL:
@@ -110,6 +110,18 @@ class Visit:
             return False
         self._lanes.reads_many = self._stream.unmetered = False
         return True
+
+    def _fence(self) -> Fence:
+        """Asked before anything is read; nothing more is asked of a source that has nothing new."""
+        writer, read = self.writer, self.writer.plan.read
+        known = FenceMemory.from_text(writer.state.fence_state).reader
+        quiet = self.reader.quiet(read, known, writer.state.saved) if self._may_be_quiet() else None
+        self._stream.nothing_new = self._lanes.nothing_new = quiet is not None
+        return quiet or self.reader.fence(read, known)
+
+    def _may_be_quiet(self) -> bool:
+        """Nobody has said that something has changed."""
+        return self.writer.trigger == "schedule" and self.writer.state.first_stream_done
 
     def _reconcile_in_full(self) -> None:
         """Keys alone suffice for a feed that misses no change. This one's clock was declared, so that keys
