@@ -191,7 +191,7 @@ def test_tokens_are_revoked_by_their_id(headrace: Command) -> None:
     unknown = headrace("tokens", "revoke", "nobody")
     assert (unknown.code, unknown.err) == (
         1,
-        "failed: there is no token nobody: see `headrace tokens list`\n",
+        "failed: there is no token nobody: see `headrace tokens list` [not_found]\n",
     )
 
 
