@@ -38,7 +38,6 @@ from headrace.steps.chunk import eased, key_chunk
 from headrace.steps.merge_report import UNFINISHED, MergeReport, MergeState, blocked
 from headrace.steps.merging import Merging
 from headrace.steps.rejection import rejected_rows
-from headrace.steps.silence import silent_in
 from headrace.steps.taking_apart import (
     TakingApart,
     begun,
@@ -354,7 +353,7 @@ class LogRun:
                 break
             last = self.attempted[-1]
             following = self._waiting(feed_log, last.seq, single=False)
-            if not following or silent_in(following[0]) != silent_in(last):
+            if not following or len(in_one_transaction([last, following[0]])) == 1:
                 break
             more = self._try_next(transaction, feed_log, following)
             if not more.did_something:
