@@ -115,6 +115,19 @@ MESSAGES: Final = Counter(
     ["queue", "outcome"],
     registry=REGISTRY,
 )
+EVENTS_PUBLISHED: Final = Counter(
+    "headrace_events_published",
+    "Record events for a sink (outcome: published, unrouted: no queue bound, failed: an attempt, set_aside).",
+    ["sink", "outcome"],
+    registry=REGISTRY,
+)
+EVENT_DELAY: Final = Histogram(
+    "headrace_event_delay_seconds",
+    "From a record's change in its data source until a sink had the event; the oldest event of each page.",
+    ["sink"],
+    buckets=_AGES_S,
+    registry=REGISTRY,
+)
 HTTP_REQUESTS: Final = Counter(
     "headrace_http_requests",
     "Requests by the template of their route (none: no such path) and the status of their answer.",

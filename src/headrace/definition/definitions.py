@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.definition.models import App, Customer, DataSource, Model, Schema, VisibilityGroup
 from headrace.definition.source import CustomerColumn, CustomerValue, PrimarySource, Source
+from headrace.definition.webhook import Webhook
 from headrace.domain.vocabulary import AppId, DataSourceId, ModelId, SourceId
 
 DEFAULT_CUSTOMER = "default"
@@ -35,6 +36,7 @@ class Definitions:
     customers: Mapping[str, Customer]
     models: Mapping[ModelId, Model]
     sources: Mapping[SourceId, Source]
+    webhooks: Mapping[str, Webhook]
     bodies: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
     def file(self, kind: str, id_: str) -> str:

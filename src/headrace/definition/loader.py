@@ -27,6 +27,7 @@ from headrace.definition.source_rules import (
     customer_faults,
     filter_faults,
 )
+from headrace.definition.webhook import webhook_faults
 from headrace.domain.vocabulary import AppId, DataSourceId, ModelId, SourceId
 from headrace.errors import ConfigurationError, Fault
 
@@ -87,6 +88,7 @@ def _parsed(written: Written, faults: list[Fault]) -> Definitions:
         customers=found["customers"],
         models={ModelId(i): d for i, d in found["models"].items()},
         sources={SourceId(i): d for i, d in found["sources"].items()},
+        webhooks=found["webhooks"],
     )
 
 
@@ -133,6 +135,8 @@ def _rules(written: Written, definitions: Definitions, environ: Mapping[str, str
     yield from customer_binding_faults(definitions)
     if environ is not None:
         yield from url_faults(definitions, environ)
+        for webhook_id, webhook in sorted(definitions.webhooks.items()):
+            yield from webhook_faults(definitions.file("webhooks", webhook_id), webhook, environ)
     if _all_parsed(written, definitions):
         yield from unroutable_faults(definitions)
 

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from headrace.definition.models import App, Customer, DataSource, Model, Schema, VisibilityGroup
 from headrace.definition.source import CustomerValue, PrimarySource, SecondarySource
+from headrace.definition.webhook import Webhook
 from headrace.definition.wording import at, body_at, closest, keys_of, path_text, sentence, shown
 from headrace.errors import Fault
 
@@ -21,6 +22,7 @@ CLASSES: Final[dict[str, type[BaseModel]]] = {
     "data_sources": DataSource,
     "customers": Customer,
     "models": Model,
+    "webhooks": Webhook,
 }
 KINDS: Final = (*CLASSES, "sources")
 

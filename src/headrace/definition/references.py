@@ -30,6 +30,7 @@ def reference_faults(written: Written) -> Iterator[Fault]:
         "customers": _of_customer,
         "models": _of_model,
         "sources": _of_source,
+        "webhooks": _of_webhook,
     }
     for kind, find in finders.items():
         for id_, body in sorted(written.bodies[kind].items()):
@@ -68,6 +69,10 @@ def _of_data_source(body: dict[str, Any]) -> Iterator[_Reference]:
     yield "schema", "schemas", body.get("schema")
     for key in ("visibility_groups", "default_for"):
         yield from ((path, "visibility_groups", name) for path, name in _items(body, key))
+
+
+def _of_webhook(body: dict[str, Any]) -> Iterator[_Reference]:
+    yield from ((path, "data_sources", name) for path, name in _items(body, "data_sources"))
 
 
 def _of_customer(body: dict[str, Any]) -> Iterator[_Reference]:

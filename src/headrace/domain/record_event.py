@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -40,3 +41,8 @@ class RecordEvent:
     changed: tuple[str, ...]
     record: str | None
     at: str
+
+    @property
+    def happened_at(self) -> float:
+        """Unix time."""
+        return datetime.fromisoformat(self.at).timestamp()

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from headrace.domain.cloud_event import CloudEvent
 from headrace.domain.record_event import RecordEvent
-from headrace.domain.vocabulary import ModelId
+from headrace.domain.vocabulary import DataSourceId, ModelId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +104,21 @@ class Outbox(Protocol):
         LeaseLostError."""
         ...
 
+    def set_aside_older(self, stream: Stream, older_s: float, reason: str) -> int:
+        """As `set_aside`, of all that the sink has not and that happened longer ago; how many. That it fails
+        stays noted. Raises LeaseLostError."""
+        ...
+
     def release(self, stream: Stream) -> None:
         """Another relay may have the stream."""
         ...
 
     def asked_again(self, stream: Stream, *, limit: int) -> tuple[RecordEvent, ...]:
         """Events that were set aside, and that a person wants to be delivered after all, in order."""
+        ...
+
+    def refused_again(self, stream: Stream, reason: str) -> None:
+        """What was asked for again stays set aside, for this reason."""
         ...
 
     def delivered_again(self, stream: Stream, seqs: Sequence[int]) -> None:
@@ -132,3 +142,64 @@ class Outbox(Protocol):
     def backlog(self) -> tuple[Backlog, ...]:
         """By sink and model."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a sink did not take an event.
+
+    Attributes:
+        of_event: the sink is there, and does not want this event.
+    """
+
+    reason: str
+    of_event: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """How a delivery went: the sink has the first `count` events, and not the next one if there is a failure.
+
+    Attributes:
+        unrouted: of the former, those that nobody there wanted.
+    """
+
+    count: int
+    unrouted: int = 0
+    failure: Failure | None = None
+
+
+class Sink(Protocol):
+    """Where events go. Safe between threads.
+
+    Attributes:
+        id: in positions and metrics.
+        page_events: how many it is given at once, at most.
+        lease_s: longer than it takes over that many, unless it fails.
+        longest_retry_s: how long it is left alone after a failure, at most.
+        give_up_s: an event that it did not take for so long is set aside.
+        give_up_event_s: likewise where the sink refuses the event alone.
+    """
+
+    id: str
+    page_events: int
+    lease_s: float
+    longest_retry_s: float
+    give_up_s: float
+    give_up_event_s: float
+
+    def wants(self, data_source: DataSourceId, routing_key: str) -> bool: ...
+
+    def deliver(self, events: Sequence[CloudEvent]) -> Delivered:
+        """The sink has the events, those of one record in their order, when this returns.
+
+        Raises:
+            RetryableError: it is away; nothing is known to be delivered.
+        """
+        ...
+
+    def rest(self) -> None:
+        """Called now and then while nothing is delivered: what is not needed may be closed."""
+        ...
+
+    def close(self) -> None: ...

@@ -238,7 +238,8 @@ class ApplyStep:
             if not dry:
                 _drop_left_rows(store, models, document.drops)
                 if store.outbox is not None:
-                    store.outbox.begin([EXCHANGE], [model.id for model in models])
+                    sinks = [EXCHANGE, *sorted(definitions.webhooks)]
+                    store.outbox.begin(sinks, [model.id for model in models])
         except HeadraceError as error:
             log.error(
                 "data source not prepared", data_source=data_source_id, error=str(error), code=error.code

@@ -154,6 +154,35 @@ class SqlOutbox:
                 binds,
             )
 
+    def set_aside_older(self, stream: Stream, older_s: float, reason: str) -> int:
+        q = self._q
+        with self._writing() as session:
+            binds = Binds(self._dialect)
+            old = f"o.{q('at')} < {self._dialect.later(binds, -older_s)}"
+            own = f"o.{q('model')} = {binds.text(stream.model)} AND {old}"
+            position = (
+                f"{self._position} AS p ON {self._of(stream, binds, 'p')} AND o.{q('seq')} > p.{q('seq')}"
+            )
+            no = binds.typed("false", PropertyType.BOOLEAN)
+            values = [binds.text(stream.sink), f"o.{q('seq')}", binds.text(reason), self._dialect.now, no]
+            count = session.run(
+                f"INSERT INTO {self._aside} ({self._names('sink', 'seq', 'reason', 'at', 'again')})"
+                f" SELECT {', '.join(values)} FROM {self._outbox} AS o JOIN {position} WHERE {own}"
+                " ON CONFLICT DO NOTHING",
+                binds,
+            )
+
+            def moved(binds: Binds) -> str:
+                joined = f"{self._outbox} AS o ON o.{q('seq')} = a.{q('seq')}"
+                mine = f"a.{q('sink')} = {binds.text(stream.sink)}"
+                own = f"{mine} AND o.{q('model')} = {binds.text(stream.model)}"
+                last = f"SELECT max(a.{q('seq')}) FROM {self._aside} AS a JOIN {joined} WHERE {own}"
+                least = f"COALESCE(({last}), 0)"
+                return f"{q('seq')} = CASE WHEN {least} > {q('seq')} THEN {least} ELSE {q('seq')} END"
+
+            self._write(session, stream, moved)
+            return count
+
     def release(self, stream: Stream) -> None:
         binds, q = Binds(self._dialect), self._q
         with self._writing() as session:
@@ -173,6 +202,16 @@ class SqlOutbox:
         )
         own = f"{self._outbox} AS o WHERE o.{q('model')} = {binds.text(stream.model)}"
         return self._events(f"{own} AND o.{q('seq')} IN ({asked})", binds, limit=limit)
+
+    def refused_again(self, stream: Stream, reason: str) -> None:
+        binds, q = Binds(self._dialect), self._q
+        no = binds.typed("false", PropertyType.BOOLEAN)
+        with self._writing() as session:
+            session.run(
+                f"UPDATE {self._aside} SET {q('again')} = {no}, {q('reason')} = {binds.text(reason)}"
+                f" WHERE {q('sink')} = {binds.text(stream.sink)} AND {q('again')}",
+                binds,
+            )
 
     def delivered_again(self, stream: Stream, seqs: Sequence[int]) -> None:
         binds, q = Binds(self._dialect), self._q

@@ -1,0 +1,1 @@
+"""Deliveries of record events by HTTP: the only code of the relay that knows httpx."""
