@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Protocol
 
+from headrace.gauges import measured
 from headrace.process import Process, leave_running_work
 from headrace.queue import broker as brokers
 from headrace.queue.checked import Broker
@@ -14,28 +15,29 @@ from headrace.queue.nudges import nudging
 from producers.scheduler import Schedules, schedule
 from workers import fetch, merge
 from workers.life import watch
+from workers.relay import Relays, backlog_of, relaying
 
 
-class Everything(fetch.Fetches, merge.Merges, Schedules, Protocol):
+class Everything(fetch.Fetches, merge.Merges, Relays, Schedules, Protocol):
     """The whole application."""
 
 
 def run_all(
     process: Process,
     app: Everything,
-    measured: Callable[[Broker], AbstractContextManager[object]] = nullcontext,
+    levels: Callable[[Broker], AbstractContextManager[object]] = nullcontext,
 ) -> None:
-    """Schedules, fetches and merges in this process until it is asked to stop (`process.stop`);
+    """Schedules, fetches, merges and relays in this process until it is asked to stop (`process.stop`);
     closes the application.
 
     Args:
-        measured: what is entered with the broker while all runs: serves the gauges of a scheduler.
+        levels: what is entered with the broker while all runs: serves the gauges of a scheduler.
 
     Errors: what ended the scheduler or a worker.
     """
     settings = process.settings
     broker = brokers.make("memory://")
-    with closing(app), nudging(broker) as app.nudge, measured(broker):
+    with closing(app), nudging(broker) as app.nudge, levels(broker):
         app.stopping = process.stop
         process.readiness.needs(app.control_problems)
         consumers = (
@@ -45,7 +47,7 @@ def run_all(
         for consumer in consumers:
             consumer.start()
         try:
-            with _scheduling(process, app):
+            with _scheduling(process, app), _publishing(process, app):
                 watch(process, *consumers)
         finally:
             ended = [consumer.stop(within_s=settings.stop_within_s) for consumer in consumers]
@@ -53,20 +55,39 @@ def run_all(
                 leave_running_work()
 
 
+def _scheduling(process: Process, app: Everything) -> AbstractContextManager[None]:
+    def run() -> None:
+        schedule(app, process.settings, stop=process.stop, heartbeat=process.heartbeat)
+
+    return _beside(process, run, name="scheduler")
+
+
 @contextmanager
-def _scheduling(process: Process, app: Everything) -> Iterator[None]:
-    """While the context is open, the scheduler runs; when it fails the process is asked to stop, and
+def _publishing(process: Process, app: Everything) -> Iterator[None]:
+    """Record events are relayed, where there is somewhere to relay them to."""
+    with relaying(app, process.settings, stop=process.stop) as relay:
+
+        def run() -> None:
+            relay.run(stop=process.stop, beat=lambda: None)
+
+        with measured(backlog_of(app)), _beside(process, run, name="relay"):
+            yield
+
+
+@contextmanager
+def _beside(process: Process, body: Callable[[], None], *, name: str) -> Iterator[None]:
+    """While the context is open, the body runs in a thread; when it fails the process is asked to stop, and
     its error comes out of the context."""
     failed: list[Exception] = []
 
     def run() -> None:
         try:
-            schedule(app, process.settings, stop=process.stop, heartbeat=process.heartbeat)
+            body()
         except Exception as error:  # noqa: BLE001 (raised again below)
             failed.append(error)
             process.stop.set()
 
-    thread = threading.Thread(target=run, name="scheduler", daemon=True)
+    thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     try:
         yield

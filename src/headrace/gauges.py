@@ -67,6 +67,22 @@ QUEUE_MESSAGES: Final = Gauge(
     ("queue", "state"),
 )
 
+OUTBOX_PENDING: Final = Gauge(
+    "headrace_outbox_pending",
+    "Record events that a sink has not; at most a million of each model are counted.",
+    ("data_source", "sink"),
+)
+OUTBOX_OLDEST: Final = Gauge(
+    "headrace_outbox_oldest_timestamp_seconds",
+    "When the oldest record event happened that a sink has not (Unix time); absent when there is none.",
+    ("data_source", "sink"),
+)
+OUTBOX_ASIDE: Final = Gauge(
+    "headrace_events_set_aside_open",
+    "Record events that a sink did not take, and that wait for a person.",
+    ("data_source", "sink"),
+)
+
 OF_CONTROL: Final = (
     BATCHES_PENDING,
     BATCHES_OLDEST,
@@ -78,6 +94,7 @@ OF_CONTROL: Final = (
     DATA_SOURCE_DRIFTED,
 )
 OF_BROKER: Final = (QUEUE_MESSAGES,)
+OF_OUTBOXES: Final = (OUTBOX_PENDING, OUTBOX_OLDEST, OUTBOX_ASIDE)
 
 
 def feed_label(source: str, app: str) -> str:

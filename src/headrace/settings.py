@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     sqlite_dir: Path | None = None
     """Where files of SQLite data sources that the API adds may be. None: it adds none."""
 
+    events_keep_s: Seconds = 24 * 3600.0
+    """Record events that every sink has stay in their data source for so long."""
+    events_keep_aside_s: Seconds = 30 * 24 * 3600.0
+    """Likewise those that a sink did not take and nobody asked for again."""
     threads: Count = 4
     """Messages that one worker process handles at a time."""
     lease_s: Seconds = 20.0

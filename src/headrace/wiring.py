@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from headrace import logs
 from headrace.control.data_sources import SqlDataSources
 from headrace.control.definitions import SqlDefinitions
 from headrace.control.drift import SqlDrift
@@ -34,12 +35,15 @@ from headrace.control.vault import Vault
 from headrace.definition.definitions import Definitions
 from headrace.definition.loader import load
 from headrace.definition.models import App
+from headrace.definition.webhook import Webhook
+from headrace.domain.cloud_event import Origin
 from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
-from headrace.errors import ConfigurationError, DataSourceDriftedError, ErrorCode
+from headrace.errors import ConfigurationError, DataSourceDriftedError, ErrorCode, HeadraceError
 from headrace.opening import Opening, given_location
 from headrace.ports import Expectations, Nudge, Residents, Retention
 from headrace.ports.registering import ConnectionFacts, NewDataSource
+from headrace.ports.relaying import Backlog, Outbox
 from headrace.settings import Settings
 from headrace.sources.pool import ReaderPool
 from headrace.steps.apply import ApplyReport, ApplyStep
@@ -68,6 +72,8 @@ if TYPE_CHECKING:
     from headrace.steps.records import RecordsStep
     from headrace.steps.registering import RegisterStep
     from headrace.steps.trigger import TriggerStep
+
+log = logs.get(__name__)
 
 CATALOGUE_S = 1.0
 """How old the definitions may be that this process works by."""
@@ -425,6 +431,37 @@ class Application:
         if self._workspace is None:
             self._workspace = workspace_id(self.engine)
         return self._workspace
+
+    # --- record events ----------------------------------------------------------------------------
+
+    def outboxes(self) -> Sequence[Origin]:
+        """The data sources that make events."""
+        catalogue, workspace = self.catalogue(), self.workspace()
+        return [
+            Origin(workspace=workspace, data_source=DataSourceId(id_), schema=body["schema"])
+            for (kind, id_), body in sorted(catalogue.bodies.items())
+            if kind == "data_sources" and body.get("events")
+        ]
+
+    def outbox(self, origin: Origin) -> Outbox | None:
+        """Of one of them, unless it makes no events any more."""
+        return self.stores.open(origin.data_source).outbox
+
+    def backlogs(self) -> Iterator[tuple[Origin, Sequence[Backlog]]]:
+        """What waits in each outbox that can be asked."""
+        for origin in self.outboxes():
+            try:
+                outbox = self.outbox(origin)
+                backlogs = () if outbox is None else outbox.backlog()
+            except HeadraceError as error:
+                log.warning("outbox cannot be asked", data_source=origin.data_source, error=str(error))
+            else:
+                yield origin, backlogs
+
+    def webhooks(self) -> Mapping[str, Webhook]:
+        """Those that are applied."""
+        bodies = self.catalogue().bodies.items()
+        return {id_: Webhook.model_validate(body) for (kind, id_), body in bodies if kind == "webhooks"}
 
     # --- data sources of the API ------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from tests.unit.test_helm import CHART
 
 GUIDE = ROOT / "docs" / "deployment.md"
 PROGRAMS = ("bash", "curl", "openssl", "psql")
-PORTS = ("9101", "9102", "9103", "9105", "8080")
+PORTS = ("9101", "9102", "9103", "9104", "9105", "8080")
 NEEDED = {"Docker": 2, "Kubernetes": 1, "systemd": 1}
 """How many blocks of the guide are not run, and why."""
 ELSEWHERE = re.compile(r"(?:<!-- needs: (\w+) -->\n)?^```shell\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -64,7 +64,7 @@ def test_what_runs_without_containers_prints_what_the_guide_says(
 
 def python_on_other_ports(bin_: Path, instead: dict[str, str]) -> None:
     """A `python` whose processes serve metrics where this test, and no other, looks for them."""
-    ports = {"scheduler": "9101", "fetch": "9102", "merge": "9103", "triggers": "9105"}
+    ports = {"scheduler": "9101", "fetch": "9102", "merge": "9103", "relay": "9104", "triggers": "9105"}
     cases = "".join(f"*.{n}) export HEADRACE_METRICS_PORT={instead[p]};;\n" for n, p in ports.items())
     python = bin_ / "python"
     python.write_text(f'#!/bin/sh\ncase "$2" in\n{cases}esac\nexec {sys.executable} "$@"\n')

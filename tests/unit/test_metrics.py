@@ -34,7 +34,7 @@ def families() -> Iterator[tuple[str, str, str, frozenset[str]]]:
             (family,) = metric.describe()
             suffix = "_total" if family.type == "counter" else ""
             yield family.name + suffix, family.type, family.documentation, frozenset(metric._labelnames)
-    for gauge in (*gauges.OF_CONTROL, *gauges.OF_BROKER):
+    for gauge in (*gauges.OF_CONTROL, *gauges.OF_BROKER, *gauges.OF_OUTBOXES):
         yield gauge.name, "gauge", gauge.help, frozenset(gauge.labels)
 
 

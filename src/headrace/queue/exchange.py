@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from typing import Final
 
 import amqp  # type: ignore[import-untyped]
@@ -41,15 +42,22 @@ def needed(url: str | None) -> str:
     return url
 
 
+class Confirms(Enum):
+    """How RabbitMQ confirms what is published: each message is waited for, or the publisher sees to it."""
+
+    EACH = True
+    TOGETHER = False
+
+
 @contextmanager
-def connected(url: str, *, namespace: str) -> Iterator[Connection]:
+def connected(url: str, *, namespace: str, confirms: Confirms = Confirms.EACH) -> Iterator[Connection]:
     """A connection for this thread; what it has not acknowledged goes back to its queue at the end.
 
     Raises:
         BrokerUnavailableError: the broker is away.
         ConfigurationError: it refuses, which waiting would not change.
     """
-    connection = _made(url, namespace)
+    connection = _made(url, namespace, confirms)
     try:
         with translated():
             connection.connect()
@@ -95,9 +103,9 @@ def _is_redis(url: str) -> bool:
     return url.startswith("redis")
 
 
-def _made(url: str, namespace: str) -> Connection:
+def _made(url: str, namespace: str, confirms: Confirms) -> Connection:
     if not _is_redis(url):
-        options = {"confirm_publish": True, "write_timeout": CONFIRM_WITHIN_S}
+        options = {"confirm_publish": confirms.value, "write_timeout": CONFIRM_WITHIN_S}
         return Connection(
             url, transport_options=options, connect_timeout=_CONNECT_WITHIN_S, heartbeat=HEARTBEAT_S
         )
