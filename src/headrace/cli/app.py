@@ -14,6 +14,7 @@ from headrace.cli import (
     database,
     demo,
     doctor,
+    events,
     explain_error,
     explore,
     inspect,
@@ -58,7 +59,7 @@ def headrace(
 
 
 for group in (
-    *(demo, project, explore, run, inspect, look, rejected, route, audit, verify),
+    *(demo, project, explore, run, inspect, look, rejected, events, route, audit, verify),
     *(doctor, explain_error, database, backup, customers, data_sources, tokens, web),
 ):
     group.register(app)
