@@ -148,7 +148,7 @@ def test_a_data_source_that_does_not_answer_is_left_out_and_told(
     monkeypatch.setattr(app.stores, "open", opened)
     proof = prove_isolation(app)
     told = {found.data_source_id: found.left_out for found in proof.data_sources}
-    assert told.pop(away) == "it does not answer"
+    assert told.pop(away) == "it does not answer [store_unavailable]"
     assert set(told.values()) == {None}
     assert proof.holds
 
