@@ -79,6 +79,9 @@ class Dialect(Protocol):
     """The transaction's moment, in the type `timestamp`."""
     now_by_default: bool
     """Whether `now` may be a column's default, so that a load need not carry it row by row."""
+    index_order: tuple[str, ...]
+    """Statements after which a transaction takes rows in the order of an index, whatever is known of how many
+    there are: a table that fills and empties is never as its statistics say."""
     numbered: str
     """The type, and key, of a column that numbers rows as they come; no number is given twice."""
     driving_join: str

@@ -71,10 +71,8 @@ class SqlOutbox:
 
     def waiting(self, sink: str) -> tuple[ModelId, ...]:
         binds, q = Binds(self._dialect), self._q
-        further = (
-            f"SELECT 1 FROM {self._outbox} AS o WHERE o.{q('model')} = p.{q('model')}"
-            f" AND o.{q('seq')} > p.{q('seq')}"
-        )
+        # The greatest by its index, and not whether there is a greater: that may be looked for in all rows.
+        last = f"SELECT max(o.{q('seq')}) FROM {self._outbox} AS o WHERE o.{q('model')} = p.{q('model')}"
         again = (
             f"SELECT 1 FROM {self._aside} AS a JOIN {self._outbox} AS o ON o.{q('seq')} = a.{q('seq')}"
             f" WHERE a.{q('sink')} = p.{q('sink')} AND a.{q('again')} AND o.{q('model')} = p.{q('model')}"
@@ -83,7 +81,7 @@ class SqlOutbox:
             found = session.all(
                 f"SELECT p.{q('model')} FROM {self._position} AS p WHERE p.{q('sink')} = {binds.text(sink)}"
                 f" AND {self._is_free('p')} AND {self._may_try('p')}"
-                f" AND (EXISTS ({further}) OR EXISTS ({again})) ORDER BY p.{q('model')}",
+                f" AND (({last}) > p.{q('seq')} OR EXISTS ({again})) ORDER BY p.{q('model')}",
                 binds,
             )
         return tuple(ModelId(model) for (model,) in found)
@@ -268,11 +266,14 @@ class SqlOutbox:
             f" AND p.{q('seq')} < o.{q('seq')} AND p.{q('sink')} IN ({self._listed(binds, sinks)})"
         )
         aside = f"SELECT 1 FROM {self._aside} AS a WHERE a.{q('seq')} = o.{q('seq')}"
-        done = (
-            f"SELECT o.{q('seq')} FROM {self._outbox} AS o WHERE {old} AND NOT EXISTS ({wanted})"
-            f" AND NOT EXISTS ({aside}) ORDER BY o.{q('seq')} LIMIT {_PRUNED_AT_ONCE}"
+        # The first by number are the oldest: no more than those are looked at.
+        first = (
+            f"SELECT o.* FROM {self._outbox} AS o WHERE NOT EXISTS ({aside})"
+            f" ORDER BY o.{q('seq')} LIMIT {_PRUNED_AT_ONCE}"
         )
+        done = f"SELECT o.{q('seq')} FROM ({first}) AS o WHERE {old} AND NOT EXISTS ({wanted})"
         with self._writing() as session:
+            self._in_order(session)
             return session.run(f"DELETE FROM {self._outbox} WHERE {q('seq')} IN ({done})", binds)
 
     def backlog(self) -> tuple[Backlog, ...]:
@@ -310,6 +311,7 @@ class SqlOutbox:
         some = f"SELECT 1 FROM {self._outbox} AS o WHERE {beyond} LIMIT {BACKLOG_COUNTED}"
         first = f"SELECT o.{q('at')} FROM {self._outbox} AS o WHERE {beyond} ORDER BY o.{q('seq')} LIMIT 1"
         where = "" if sink is None else f" WHERE p.{q('sink')} = {binds.text(sink)}"
+        self._in_order(session)
         rows = session.all(
             f"SELECT p.{q('sink')}, p.{q('model')}, (SELECT count(*) FROM ({some}) AS s),"
             f" {self._told_at(f'({first})')} FROM {self._position} AS p{where}",
@@ -324,6 +326,7 @@ class SqlOutbox:
         told = ", ".join(f"o.{q(name)}" for name in _COLUMNS[:-1])
         end = "" if limit is None else f" LIMIT {binds.add(limit)}"
         with self._reading() as session:
+            self._in_order(session)
             found = session.all(f"SELECT {told}, {at} FROM {rows} ORDER BY o.{q('seq')}{end}", binds)
         return tuple(
             RecordEvent(
@@ -339,6 +342,10 @@ class SqlOutbox:
             )
             for seq, merge, model, customer, key, kind, changed, record, at in found
         )
+
+    def _in_order(self, session: Session) -> None:
+        for statement in self._dialect.index_order:
+            session.run(statement)
 
     def _write(self, session: Session, stream: Stream, assigned: Callable[[Binds], str]) -> None:
         binds, q = Binds(self._dialect), self._q

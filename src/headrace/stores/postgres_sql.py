@@ -33,6 +33,7 @@ class PostgresDialect:
     timestamp = "timestamp with time zone"
     now = "transaction_timestamp()"
     now_by_default = True
+    index_order: tuple[str, ...] = ("SET LOCAL enable_sort = off",)
     numbered = "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
     driving_join = "JOIN"
 

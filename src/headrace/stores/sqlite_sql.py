@@ -34,6 +34,7 @@ class SqliteDialect:
     timestamp = "TEXT"
     now = "headrace_now()"
     now_by_default = False  # the function is ours: others could not insert any more
+    index_order: tuple[str, ...] = ()
     numbered = "INTEGER PRIMARY KEY AUTOINCREMENT"
     driving_join = "CROSS JOIN"
 
