@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from headrace.gauges import OF_OUTBOXES
 from tests.acceptance import procfile
 from tests.acceptance.conftest import NewDatabase
 from tests.acceptance.project import Project
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.services
 
 UP = "up"
 SCHEDULERS = {"scheduler", UP}
+RELAYS = {"relay", UP}
 CLOSED = re.compile(r"^\| `(\w+)` \|(?: what began a poll:)?((?: `[\w.]+`,?)+) ", re.MULTILINE)
 """A label of which the catalogue names every value, and those."""
 
@@ -79,12 +81,16 @@ def _scraped(prometheus: Prometheus, addresses: Mapping[str, str], *, times: int
 
 
 def _has_the_catalogue(prometheus: Prometheus, addresses: Mapping[str, str]) -> None:
-    """Every process tells of every metric with its help, but that schedulers alone have some gauges."""
+    """Every process tells of every metric with its help, but that schedulers or relays alone have some."""
     of_all = {name for name, (kind, _) in documented().items() if kind != "gauge"} | {"headrace_build_info"}
+    of_relays = {gauge.name for gauge in OF_OUTBOXES}
+    of_schedulers = documented().keys() - of_all - of_relays
     for process in addresses:
         told = prometheus.ask("targets/metadata", match_target=f'{{instance="{process}"}}')
         helped = {line["metric"]: line["help"] for line in told if line["help"]}
-        wanted = set(documented()) if process in SCHEDULERS else of_all
+        wanted = set(of_all)
+        wanted |= of_schedulers if process in SCHEDULERS else set()
+        wanted |= of_relays if process in RELAYS else set()
         assert {name for name in wanted if not _family(name) & set(helped)} == set(), process
     metadata = prometheus.ask("metadata")
     assert all(_family(name) & set(metadata) for name in documented())
