@@ -186,8 +186,8 @@ class Session(Protocol):
 
     def all(self, sql: str, binds: Binds | None = None) -> list[tuple[Any, ...]]: ...
 
-    def load(self, table: str, rows: pa.Table) -> None:
-        """Append the rows, whose columns are those of the table, in order."""
+    def load(self, table: str, columns: Sequence[tuple[str, str]], rows: pa.Table) -> None:
+        """Append these columns of the rows: by name, each with the type that it has in the table."""
         ...
 
     def attempt(self, work: Callable[[], object]) -> bool:

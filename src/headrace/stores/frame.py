@@ -134,7 +134,7 @@ class Frame:
             (INVALID, dialect.json),
         ]
         table = self.make_temp("batch", columns)
-        self.session.load(table.name, rows.select([name for name, _ in columns]))
+        self.session.load(table.name, columns, rows)
         return table
 
     def load_keys(self, key: Sequence[Column], keys: pa.Table) -> Temp:
@@ -147,7 +147,7 @@ class Frame:
         ]
         table = self.make_temp("keys", columns)
         numbered = keys.append_column(ORDINAL, pa.arange(0, keys.num_rows))  # type: ignore[attr-defined]
-        self.session.load(table.name, numbered.select([name for name, _ in columns]))
+        self.session.load(table.name, columns, numbered)
         return table
 
 

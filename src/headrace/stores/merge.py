@@ -126,7 +126,7 @@ class SqlMerge:
         key = (CUSTOMER, *names_of(frame.model.key))
         columns = [(CUSTOMER, frame.dialect.text), *frame.typed((*frame.model.key, CREATED_COLUMN))]
         known = frame.make_temp("created", columns)
-        frame.session.load(known.name, created.select([name for name, _ in columns]))
+        frame.session.load(known.name, columns, created)
         at = q(CREATED_COLUMN.name)
         frame.run(
             f"UPDATE {frame.records} AS r SET {at} = c.{at} FROM {known.name} AS c"

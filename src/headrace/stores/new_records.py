@@ -8,15 +8,16 @@ the same on both ways (tests/conformance/test_record_store.py). Without the key,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
-from headrace.domain.vocabulary import APP, CUSTOMER, DELETED, INVALID
+from headrace.domain.vocabulary import APP, ARROW_TYPES, CUSTOMER, INVALID
 from headrace.ports import FeedScope
 from headrace.stores.batch import any_deleted
 from headrace.stores.dialect import empty_text
-from headrace.stores.frame import Frame, names_of
+from headrace.stores.frame import Frame
 from headrace.stores.layout import CREATED, UPDATED
 from headrace.stores.touched import Touched
 
@@ -34,31 +35,35 @@ def append_new(frame: Frame, touched: Touched, scope: FeedScope, rows: pa.Table)
 
 def load_of(frame: Frame, scope: FeedScope, rows: pa.Table) -> bool:
     """The rows are in their table; False, with nothing written, when it refuses one of them."""
-    source = scope.source
-    own = [*names_of(source.columns), CUSTOMER]
+    source, session = scope.source, frame.session
+    into = frame.records if source.primary else frame.staged(source)
+    columns = [*frame.typed(source.columns), (CUSTOMER, frame.dialect.text)]
     if not source.primary or rows.column(INVALID).null_count < rows.num_rows:
-        own.append(INVALID)
-    table = rows.drop_columns([DELETED]).select(own)
-    for name, value in _constants(frame, scope).items():
-        table = table.append_column(name, pa.repeat(pa.scalar(value), table.num_rows))
-    session, into = frame.session, frame.records if source.primary else frame.staged(source)
-    columns = frame.names(table.column_names)
-    loaded = session.attempt(lambda: session.load(f"{into} ({columns})", table))
+        columns.append((INVALID, frame.dialect.json))
+    table = rows
+    for name, type_, value in _constants(frame, scope):
+        columns.append((name, type_))
+        table = table.append_column(name, pa.repeat(value, rows.num_rows))
+    loaded = session.attempt(lambda: session.load(into, columns, table))
     if loaded and source.primary:
         frame.events.note_loaded(rows)
     return loaded
 
 
-def _constants(frame: Frame, scope: FeedScope) -> dict[str, Any]:
-    """What all the rows have in the columns that a batch has not."""
-    if not scope.source.primary:
-        return {APP: scope.app_id} if scope.source.many_apps else {}
-    constants: dict[str, Any] = {}
-    if not frame.dialect.now_by_default:
-        constants = dict.fromkeys((CREATED, UPDATED), _moment(frame))
-    for source in frame.secondary:
-        constants |= {p.name: text for p in source.properties if (text := empty_text(p)) is not None}
-    return constants
+def _constants(frame: Frame, scope: FeedScope) -> Iterator[tuple[str, str, Any]]:
+    """What all the rows have in the columns that a batch has not: name, type, value."""
+    dialect, source = frame.dialect, scope.source
+    if not source.primary:
+        if source.many_apps:
+            yield APP, dialect.text, pa.scalar(scope.app_id, pa.string())
+        return
+    if not dialect.now_by_default:
+        moment = pa.scalar(_moment(frame))
+        yield CREATED, dialect.timestamp, moment
+        yield UPDATED, dialect.timestamp, moment
+    for shape in (shape for secondary in frame.secondary for shape in secondary.properties):
+        if (text := empty_text(shape)) is not None:
+            yield shape.name, dialect.types[shape.type], pa.scalar(text).cast(ARROW_TYPES[shape.type])
 
 
 def _moment(frame: Frame) -> Any:

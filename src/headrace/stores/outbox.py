@@ -72,7 +72,7 @@ class EventsOf:
         frame = self._frame
         columns = [(CUSTOMER, frame.dialect.text), *frame.typed(frame.model.key)]
         loaded = frame.make_temp("loaded", columns)
-        frame.session.load(loaded.name, rows.select([name for name, _ in columns]))
+        frame.session.load(loaded.name, columns, rows)
         self.note_new(f"SELECT {frame.names(self._key)} FROM {loaded.name}")
         frame.drop_temp(loaded)
 

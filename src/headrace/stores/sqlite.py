@@ -89,16 +89,14 @@ class SqliteSession:
     def all(self, sql: str, binds: Binds | None = None) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql, binds.values if binds else {}).fetchall()
 
-    def load(self, table: str, rows: pa.Table) -> None:
+    def load(self, table: str, columns: Sequence[tuple[str, str]], rows: pa.Table) -> None:
         """By executemany over whole columns: no step of Python per row."""
-        if not rows.num_rows:
-            return
-        markers = ", ".join("?" * rows.num_columns)
-        for piece in rows.to_batches(max_chunksize=_PIECE_ROWS):
-            columns = [_storable(column).to_pylist() for column in piece.columns]
-            self._connection.executemany(
-                f"INSERT INTO {table} VALUES ({markers})", zip(*columns, strict=True)
-            )
+        names = [name for name, _ in columns]
+        into = f"{table} ({', '.join(map(self.dialect.quote, names))})"
+        markers = ", ".join("?" * len(names))
+        for piece in rows.select(names).to_batches(max_chunksize=_PIECE_ROWS):
+            values = [_storable(column).to_pylist() for column in piece.columns]
+            self._connection.executemany(f"INSERT INTO {into} VALUES ({markers})", zip(*values, strict=True))
 
     def attempt(self, work: Callable[[], object]) -> bool:
         self.run("SAVEPOINT attempt")

@@ -155,8 +155,9 @@ def _rows_at(
 ) -> pa.Table:
     """The rows whose columns `by` are those of one of the keys."""
     names = [c.name for c in by]
-    wanted = frame.make_temp("wanted", frame.typed(by))
-    frame.session.load(wanted.name, keys.select(names))
+    columns_by = frame.typed(by)
+    wanted = frame.make_temp("wanted", columns_by)
+    frame.session.load(wanted.name, columns_by, keys)
     condition = f"({frame.names(names)}) IN (SELECT {frame.names(names)} FROM {wanted.name})"
     found = read_rows(
         frame,
