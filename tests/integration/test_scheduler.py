@@ -89,6 +89,7 @@ class Everything:
     """An application whose feeds each lead to a merge, through the broker."""
 
     nudge: Nudge
+    clock = wiring.SystemClock()
 
     def __init__(self, done: threading.Event) -> None:
         self.log: list[tuple[str, ...]] = []
@@ -117,6 +118,13 @@ class Everything:
     def merge(self, data_source_id: DataSourceId, model: ModelId) -> None:
         self.log.append(("merge", data_source_id, model))
         self._done.set()
+
+    def webhooks(self) -> dict[str, Any]:
+        return {}
+
+    def outboxes(self) -> tuple[()]:
+        """No data source has events."""
+        return ()
 
     def close(self) -> None:
         self.log.append(("closed",))
