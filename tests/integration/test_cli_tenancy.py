@@ -51,7 +51,7 @@ def test_customers_are_made_shown_changed_and_deleted(here: Path, headrace: Comm
     assert headrace("customers", "update", "hooli", "--no-parent", *IN, "--json").json["parent"] is None
     assert headrace("customers", "delete", "acme", *IN).code == 0
     assert records(here / "main.db") == [("initech", 4)]
-    assert headrace("customers", "show", "acme", *IN).err == "failed: there is no such customer\n"
+    assert headrace("customers", "show", "acme", *IN).err == "failed: there is no such customer [not_found]\n"
 
 
 @pytest.mark.parametrize(
@@ -203,4 +203,4 @@ def test_an_added_data_source_whose_file_is_gone_is_told_and_stops_no_other(
     ended = headrace("apply")
     assert ended.code == 1
     assert f"data source {id_}:" in ended.err
-    assert "config" not in ended.err
+    assert "config/" not in ended.err

@@ -147,7 +147,7 @@ def test_nobody_is_promised_a_poll_of_a_paused_source(headrace: Command, project
     for command in ("trigger", "reconcile"):
         ended = headrace(command, "users")
         assert (ended.code, ended.out) == (1, "")
-        assert ended.err == "failed: users is paused (lunch): headrace resume users first\n"
+        assert ended.err == "failed: users is paused (lunch): headrace resume users first [source_paused]\n"
     headrace("resume", "users")
     assert headrace("trigger", "users").code == 0
 

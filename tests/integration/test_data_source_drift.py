@@ -64,7 +64,7 @@ def test_a_drifted_data_source_is_shown_and_mended_by_apply(
         assert of_control(app)[DATA_SOURCE_DRIFTED] == {(data_source_at(drifted),): 1}
     found = headrace("doctor", "--json")
     assert found.code == 1
-    assert any("drifted: column users.email is missing" in check["found"] for check in found.json)
+    assert any("drifted: column users.email is missing" in f["what"] for f in found.json)
     assert "users.email is missing" in headrace("status").out
     shown = headrace("status", "--json").json
     assert any(feed["drifted"] for feed in shown)

@@ -241,9 +241,9 @@ def test_a_file_that_is_missing_is_no_app_that_is_away(headrace: Command) -> Non
     assert "cannot be reached" not in ended.out + ended.err
     (told,) = ended.err.splitlines()
     assert told.startswith('config/sources/visits.json: app exports: table "visits" does not exist')
-    checks = {check["check"]: check for check in headrace("doctor", "--json").json}
-    assert checks["feed users of app exports"]["state"] == "warn"
-    assert {name for name, check in checks.items() if check["state"] == "fail"} == {
+    findings = {f["where"]: f for f in reversed(headrace("doctor", "--json").json)}
+    assert findings["feed users of app exports"]["severity"] == "warning"
+    assert {where for where, finding in findings.items() if finding["severity"] == "error"} == {
         "source config/sources/visits.json",
         "feed visits of app exports",
     }
