@@ -14,6 +14,8 @@ from headrace.sources.postgres_column import described_columns
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _WITHOUT_WAITING: Final = 1
+_MAY_BE_DECRYPTED_S: Final = 0.1
+"""Over TLS what comes next may have left the socket already: then nothing more may ever come there."""
 _SMALL_BYTES: Final = 256
 """Of a row that is not counted: a take of the most rows of them is no more than some pages."""
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -83,7 +85,7 @@ class CopyStream:
         """Of what the server sends, more has come. Other threads run meanwhile: libpq's own wait would keep
         them out. Keepalives end a wait for a server that is gone."""
         pgconn = self._connection.pgconn
-        self._coming.select()
+        self._coming.select(_MAY_BE_DECRYPTED_S)
         pgconn.consume_input()
 
     def _finish(self) -> None:
