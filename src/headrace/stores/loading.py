@@ -78,6 +78,16 @@ def restore_key(session: Session, key: KeyOf) -> None:
     session.index_key(key.table, key.columns)
 
 
+def note_state(frame: Frame, source: SourceShape, state: str) -> None:
+    """The contract says that the source's table is `LOADING` or `READY`."""
+    q, binds = frame.q, frame.binds()
+    frame.run(
+        f"UPDATE {frame.dialect.table(CONTRACT)} SET {q('state')} = {binds.text(state)}"
+        f" WHERE {q('model')} = {binds.text(frame.model.id)} AND {q('source')} = {binds.text(source.id)}",
+        binds,
+    )
+
+
 class Loading:
     """The tables of one model that are in the state, as one transaction knows them."""
 
@@ -120,7 +130,7 @@ class Loading:
             layout = self._layout(source)
             for name, _ in layout.indexes:
                 self._frame.run(create_index(layout, name, self._frame.dialect))
-            self._note(source, READY)
+            self._enter(source, READY)
         if loaded:
             self._touch(loaded)
 
@@ -137,17 +147,11 @@ class Loading:
             return False
         if not frame.session.drop_key(layout.name, [name for name, _ in layout.indexes]):
             return False
-        self._note(scope.source, LOADING)
+        self._enter(scope.source, LOADING)
         return True
 
-    def _note(self, source: SourceShape, state: str) -> None:
-        frame, binds = self._frame, self._frame.binds()
-        frame.run(
-            f"UPDATE {frame.dialect.table(CONTRACT)} SET {frame.q('state')} = {binds.text(state)}"
-            f" WHERE {frame.q('model')} = {binds.text(frame.model.id)}"
-            f" AND {frame.q('source')} = {binds.text(source.id)}",
-            binds,
-        )
+    def _enter(self, source: SourceShape, state: str) -> None:
+        note_state(self._frame, source, state)
         if state == LOADING:
             self.sources.add(source.id)
         else:

@@ -30,7 +30,7 @@ from headrace.stores.layout import (
     staged_layout,
     staged_name,
 )
-from headrace.stores.loading import LOADING, READY, key_of, restore_key
+from headrace.stores.loading import LOADING, READY, key_of, note_state, restore_key
 from headrace.stores.recompute import Recompute
 from headrace.stores.touched import Touched
 
@@ -261,20 +261,11 @@ def end_loads(connections: Connections, session: Session, model: ModelShape) -> 
         if connections.existing(session, key_of(source).table) is not None:
             restore_key(session, key_of(source))
             session.adopt_key(key_of(source).table)
-            _set_ready(Frame(session, model), source)
+            note_state(Frame(session, model), source, READY)
     if loading:
         migration = find_migration(connections, session, model)
         migration.recomputed |= {source.id for source in model.sources[1:]}
     return migration
-
-
-def _set_ready(frame: Frame, source: SourceShape) -> None:
-    q, binds = frame.q, frame.binds()
-    frame.run(
-        f"UPDATE {frame.dialect.table(CONTRACT)} SET {q('state')} = {binds.text(READY)}"
-        f" WHERE {q('model')} = {binds.text(frame.model.id)} AND {q('source')} = {binds.text(source.id)}",
-        binds,
-    )
 
 
 def migrate(frame: Frame, migration: Migration) -> None:

@@ -77,7 +77,7 @@ class PostgresDialect:
         return f"DELETE FROM {target} AS r USING {using} WHERE {on}"
 
     def delete_earlier(self, table: str, columns: Sequence[str]) -> str:
-        # A merge has one transaction id, or several that rise, and writes a key once.
+        # Each load has a transaction id of its own, a savepoint's, which rise, and writes a key once.
         told_by, name = ", ".join(map(self.quote, columns)), self.table(table)
         number = f"row_number() OVER (PARTITION BY {told_by} ORDER BY age(xmin), ctid DESC)"
         numbered = f"SELECT ctid AS place, {number} AS number FROM {name}"
