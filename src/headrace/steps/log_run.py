@@ -28,7 +28,6 @@ from headrace.ports import (
     Applied,
     FeedLog,
     KeyChunk,
-    MergeCounts,
     MergeTransaction,
     RejectedRow,
     WaitingBatch,
@@ -46,6 +45,7 @@ from headrace.steps.taking_apart import (
     in_one_transaction,
     is_taken_apart,
 )
+from headrace.steps.tried import Tried
 
 log = logs.get(__name__)
 
@@ -67,45 +67,6 @@ def ends(logs: Sequence[FeedLog]) -> dict[LogId, int]:
 def _of_shape(batches: Sequence[WaitingBatch], fingerprint: str | None) -> list[WaitingBatch]:
     """The longest run from the start that was made for the shape that the store has."""
     return list(takewhile(lambda b: b.shape_fingerprint == fingerprint, batches))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tried:
-    """What a transaction did, to be told to control once it is committed.
-
-    Attributes:
-        merged: batches that are in the store now.
-        missing: keys that the feed shall fetch were asked for.
-        rejected: rows of them that are left out.
-        superseded: open rejected rows of which they hold later versions.
-        restored: why the log must begin anew, None when it goes on.
-    """
-
-    report: MergeReport
-    merged: tuple[BatchId, ...] = ()
-    missing: bool = False
-    rejected: tuple[RejectedRow, ...] = ()
-    superseded: tuple[int, ...] = ()
-    restored: tuple[FeedLog, str] | None = None
-
-    @property
-    def did_something(self) -> bool:
-        return bool(self.merged or self.report.rows)
-
-    def and_updated(self, counts: MergeCounts) -> _Tried:
-        return replace(self, report=replace(self.report, counts=self.report.counts + counts))
-
-    def followed_by(self, more: _Tried, *, between: BatchId) -> _Tried:
-        """Both in one transaction. `between` is the last batch of this; that of a load waited for more."""
-        waited = () if between in self.merged else (between,)
-        both = self.report.then(more.report)
-        return _Tried(
-            report=replace(both, batches=both.batches + len(waited)),
-            merged=(*self.merged, *waited, *more.merged),
-            missing=self.missing or more.missing,
-            rejected=(*self.rejected, *more.rejected),
-            superseded=(*self.superseded, *more.superseded),
-        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -235,7 +196,7 @@ class LogRun:
         self._count(tried, visible_at)
         return tried.report
 
-    def _count(self, tried: _Tried, visible_at: datetime) -> None:
+    def _count(self, tried: Tried, visible_at: datetime) -> None:
         for result in ("inserted", "updated", "deleted", "unchanged"):
             records = getattr(tried.report.counts, result)
             metrics.ROWS_MERGED.labels(model=self.applying.model.id, result=result).inc(records)
@@ -260,16 +221,16 @@ class LogRun:
 
     # --- under the lock -------------------------------------------------------------------------
 
-    def _tried(self, transaction: MergeTransaction, *, single: bool) -> _Tried:
+    def _tried(self, transaction: MergeTransaction, *, single: bool) -> Tried:
         # Read again now that the lock is held: what was read before may be stale.
         logs = self.step.journal.logs(self.feed_log.data_source_id, self.applying.model.id)
         feed_log = next((x for x in logs if x.feed_id == self.feed_log.feed_id), None)
         if feed_log is None:
-            return _Tried(report=MergeReport(state=MergeState.DRAINED))
+            return Tried(report=MergeReport(state=MergeState.DRAINED))
         where = self.step.standing_of(feed_log, transaction.applied().get(feed_log.feed_id))
         if where.restored is not None:
             report = blocked(feed_log.source_id, f"its log begins anew: {where.restored}")
-            return _Tried(report=report, restored=(feed_log, where.restored))
+            return Tried(report=report, restored=(feed_log, where.restored))
         waiting = self._waiting(feed_log, feed_log.merged_seq, single=single)
         if not waiting and where.applied_seq > feed_log.merged_seq:
             # Who applied them has told control since the logs were read: what follows them may still wait.
@@ -292,7 +253,7 @@ class LogRun:
         applied_seq: int,
         *,
         single: bool,
-    ) -> _Tried:
+    ) -> Tried:
         done = [b for b in waiting if b.seq <= applied_seq]
         if done and done[-1].seq == applied_seq and done[-1].kind is BatchKind.LOAD and transaction.loads():
             return self._go_on_loading(transaction, feed_log, done, single=single)
@@ -300,16 +261,16 @@ class LogRun:
             # Applied by a worker that died before it told control.
             report = MergeReport(state=MergeState.DRAINED, batches=len(done))
             before = self.applying.superseded_before(done)
-            return _Tried(report=report, merged=tuple(b.id for b in done), superseded=before)
+            return Tried(report=report, merged=tuple(b.id for b in done), superseded=before)
         if feed_log.seq == applied_seq:
-            return _Tried(report=MergeReport(state=MergeState.DRAINED))
+            return Tried(report=MergeReport(state=MergeState.DRAINED))
         if not waiting:
-            return _Tried(report=self._held_up(feed_log, applied_seq + 1))
+            return Tried(report=self._held_up(feed_log, applied_seq + 1))
         return self._try_run(transaction, feed_log, waiting, single=single)
 
     def _go_on_loading(
         self, transaction: MergeTransaction, feed_log: FeedLog, done: Sequence[WaitingBatch], *, single: bool
-    ) -> _Tried:
+    ) -> Tried:
         """What follows the applied batches of a load is applied too, and they are merged; or they are once
         the load has ended; until then control keeps them as pending, so that somebody comes to end it."""
         merged = tuple(b.id for b in done)
@@ -321,21 +282,21 @@ class LogRun:
             report = replace(tried.report, batches=tried.report.batches + len(done))
             return replace(tried, merged=(*merged, *tried.merged), report=report)
         if feed_log.loads and not done[-1].is_stale:
-            return _Tried(report=MergeReport(state=MergeState.DRAINED))
+            return Tried(report=MergeReport(state=MergeState.DRAINED))
         if not self._fits(transaction.contract()):
             return self._waits_for_apply()
         self.ended = done[-1]
         transaction.end_load()
         counts = transaction.recompute()
         report = MergeReport(state=MergeState.DRAINED, counts=counts, batches=len(done))
-        return _Tried(report=report, merged=merged)
+        return Tried(report=report, merged=merged)
 
     def _fits(self, contract: Mapping[SourceId, str]) -> bool:
         return contract == self.applying.catalogue.contract(self.applying.model.id)
 
-    def _waits_for_apply(self) -> _Tried:
+    def _waits_for_apply(self) -> Tried:
         log.info("merge waits for apply", model=self.applying.model.id, source=self.feed_log.source_id)
-        return _Tried(report=blocked(self.feed_log.source_id, WAITS_FOR_APPLY))
+        return Tried(report=blocked(self.feed_log.source_id, WAITS_FOR_APPLY))
 
     def _try_run(
         self,
@@ -344,7 +305,7 @@ class LogRun:
         waiting: Sequence[WaitingBatch],
         *,
         single: bool,
-    ) -> _Tried:
+    ) -> Tried:
         """What waits is tried, and what has come meanwhile; all that it touches is recomputed once."""
         until = self.step.clock.monotonic() + _ONE_TRANSACTION_S
         tried = self._try_next(transaction, feed_log, waiting)
@@ -363,7 +324,7 @@ class LogRun:
 
     def _try_next(
         self, transaction: MergeTransaction, feed_log: FeedLog, waiting: Sequence[WaitingBatch]
-    ) -> _Tried:
+    ) -> Tried:
         contract = transaction.contract()
         # Tables and definitions may not be of one apply. Merging with the old shape of any source of the
         # model would leave out what a new one has staged; the sweeper comes back.
@@ -383,7 +344,7 @@ class LogRun:
             raise InvariantError(f"log {feed_log.log_id} has no batch {seq}")
         return MergeReport(state=MergeState.DRAINED)  # it was ended meanwhile
 
-    def _apply_or_take_apart(self, transaction: MergeTransaction, run: Sequence[WaitingBatch]) -> _Tried:
+    def _apply_or_take_apart(self, transaction: MergeTransaction, run: Sequence[WaitingBatch]) -> Tried:
         batch = run[0]
         if is_taken_apart(batch) or batch.id == self.suspect:
             return self._take_apart(transaction, batch)
@@ -391,9 +352,9 @@ class LogRun:
             return self._apply(transaction, run)
         if can_be_taken_apart(batch):
             return self._take_apart(transaction, batch)
-        return _Tried(report=self._backs_off(batch, KILLS, attempts=batch.attempts))
+        return Tried(report=self._backs_off(batch, KILLS, attempts=batch.attempts))
 
-    def _take_apart(self, transaction: MergeTransaction, batch: WaitingBatch) -> _Tried:
+    def _take_apart(self, transaction: MergeTransaction, batch: WaitingBatch) -> Tried:
         """Look for the rows that are refused; when they are found, the others are applied."""
         rows = self.applying.last_events(batch)
         self.apart = TakingApart(
@@ -406,9 +367,9 @@ class LogRun:
         )
         bisection = self.apart.search(transaction)
         if bisection.phase is Phase.GIVEN_UP:
-            return _Tried(report=self._backs_off(batch, bisection.why, attempts=batch.attempts + 1))
+            return Tried(report=self._backs_off(batch, bisection.why, attempts=batch.attempts + 1))
         if not bisection.ended:
-            return _Tried(report=UNFINISHED)
+            return Tried(report=UNFINISHED)
         self.apart.begin()
         rejected = rejected_rows(rows, self.applying.scope.source, bisection.refused)
         rest = self.apart.some_rows(bisection.applied_rows)
@@ -420,7 +381,7 @@ class LogRun:
         batch: WaitingBatch,
         rows: pa.Table,
         rejected: tuple[RejectedRow, ...],
-    ) -> _Tried:
+    ) -> Tried:
         """The batch is applied without the rejected rows."""
         self._attempt([batch])
         tried = self._applied(transaction, [batch], [rows])
@@ -428,7 +389,7 @@ class LogRun:
         self.step.journal.set_aside(batch.id, rejected)
         return replace(tried, rejected=rejected, report=replace(tried.report, rejected=len(rejected)))
 
-    def _apply(self, transaction: MergeTransaction, run: Sequence[WaitingBatch]) -> _Tried:
+    def _apply(self, transaction: MergeTransaction, run: Sequence[WaitingBatch]) -> Tried:
         self._attempt(run)
         return self._applied(transaction, run, [self.applying.events(b) for b in run])
 
@@ -453,7 +414,7 @@ class LogRun:
 
     def _applied(
         self, transaction: MergeTransaction, run: Sequence[WaitingBatch], tables: Sequence[pa.Table]
-    ) -> _Tried:
+    ) -> Tried:
         applied = self.applying.apply(transaction, run, tables, self.eased)
         last = run[-1]
         # The last batch of a load stays pending in control until it is known whether another follows.
@@ -470,7 +431,7 @@ class LogRun:
             rows=sum(table.num_rows for table in tables),
             held=applied.held,
         )
-        return _Tried(
+        return Tried(
             report=report,
             merged=merged,
             missing=bool(applied.missing or applied.spared),
