@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,19 @@ def test_the_audit_tells_who_asked_and_from_where(headrace: Command) -> None:
     (line,) = [line for line in headrace("audit", "--json").json if line["action"] == "source.backfill"]
     assert line["actor"].startswith("cli:")
     assert (line["detail"]["source"], line["detail"]["from"]) == ("users", "2000-01-01")
+
+
+def test_a_source_without_a_cursor_is_refused_and_told_what_reads_it_again(
+    headrace: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "config" / "sources" / "purchases.json"
+    source = json.loads(file.read_text())
+    del source["schedule"]
+    file.write_text(json.dumps(source))
+    assert headrace("sync").code == 0
+    ended = headrace("backfill", "purchases", "--from", "2000-01-01")
+    assert ended.code == 2
+    assert "headrace reconcile purchases --full" in ended.err
 
 
 def test_an_unknown_source_is_told(headrace: Command) -> None:

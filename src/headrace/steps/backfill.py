@@ -57,9 +57,10 @@ class BackfillStep:
             ConfigurationError: the source has no cursor, the text is none, or a feed has not read so far:
                 it would leave rows out. No feed was put back.
         """
-        begun = [at for at in self.positions.positions(source_id) if at.saved is not None]
-        for at in begun:
+        feeds = self.positions.positions(source_id)
+        for at in feeds:
             self._require_read(at, cursor)
+        begun = [at for at in feeds if at.saved is not None]
         for at in begun:
             self._put_back(at, cursor, actor=actor)
         return [at.feed_id for at in begun]
