@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 HEADRACE = str(Path(sys.executable).with_name("headrace"))
 
 
@@ -26,6 +28,14 @@ class Ended:
 
 
 Command = Callable[..., Ended]
+
+
+def synced(headrace: Command, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Commands are of the project in the directory, which is synced."""
+    monkeypatch.setenv("HEADRACE_CONTROL_URL", f"sqlite:///{directory}/control.db")
+    monkeypatch.setenv("HEADRACE_CONFIG_DIR", str(directory / "config"))
+    assert headrace("sync").code == 0
+    return headrace
 
 
 def change(path: str, statement: str) -> None:

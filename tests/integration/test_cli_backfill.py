@@ -14,7 +14,7 @@ from headrace.domain.vocabulary import RunId
 from headrace.errors import LeaseLostError
 from headrace.ports import JournalEntry
 from tests.conformance.refusing import Shop, shop_at
-from tests.integration.command import Command
+from tests.integration.command import Command, synced
 
 
 @pytest.fixture
@@ -31,10 +31,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 @pytest.fixture
 def headrace(headrace: Command, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command on the shop, after a first sync."""
-    monkeypatch.setenv("HEADRACE_CONTROL_URL", f"sqlite:///{tmp_path}/control.db")
-    monkeypatch.setenv("HEADRACE_CONFIG_DIR", str(tmp_path / "config"))
-    assert headrace("sync").code == 0
-    return headrace
+    return synced(headrace, tmp_path, monkeypatch)
 
 
 def test_what_was_changed_without_its_cursor_or_lost_in_a_data_source_is_merged(

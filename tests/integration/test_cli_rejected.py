@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.refusing import Shop, shop_at
-from tests.integration.command import Command
+from tests.integration.command import Command, synced
 from tests.integration.test_cli import documented, keys_of
 
 
@@ -30,10 +30,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 @pytest.fixture
 def headrace(headrace: Command, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command on the shop, after a first sync."""
-    monkeypatch.setenv("HEADRACE_CONTROL_URL", f"sqlite:///{tmp_path}/control.db")
-    monkeypatch.setenv("HEADRACE_CONFIG_DIR", str(tmp_path / "config"))
-    assert headrace("sync").code == 0
-    return headrace
+    return synced(headrace, tmp_path, monkeypatch)
 
 
 def ids(headrace: Command, *options: str) -> list[int]:
