@@ -23,7 +23,8 @@ demo: setup
 # much again (COVERED is then `env COVERAGE_PROCESS_START=pyproject.toml`).
 COVERING := tests/unit tests/properties tests/conformance $(wildcard tests/integration/test_steps*.py) \
   $(wildcard tests/integration/test_verify*.py) $(addprefix tests/integration/test_,drift.py restored_source.py \
-  refused_elsewhere.py moves_interrupted.py web_records.py scheduler.py prove_isolation.py cli_rejected.py)
+  refused_elsewhere.py moves_interrupted.py web_records.py scheduler.py prove_isolation.py cli_rejected.py \
+  cli_backfill.py webhooks.py record_exchange.py events_of_moves.py)
 
 # The rest waits more than it computes: three at a time, the long ones first.
 test: setup
