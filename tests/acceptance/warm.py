@@ -39,6 +39,10 @@ class _Server:
             self.popen.stdin.flush()
             return int(self.popen.stdout.readline())
 
+    def end(self) -> None:
+        self.popen.kill()
+        self.popen.communicate()
+
 
 @cache
 def _server(_purpose: Literal["commands", "processes"]) -> _Server:
@@ -46,9 +50,10 @@ def _server(_purpose: Literal["commands", "processes"]) -> _Server:
     # By its path: nothing of the tests is imported there.
     command = [sys.executable, __file__]
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-    atexit.register(server.kill)
-    return _Server(server)
+    popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    serving = _Server(popen)
+    atexit.register(serving.end)
+    return serving
 
 
 class Forked:
