@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from headrace.control.signing_keys import SqlSigningKeys
     from headrace.control.token_subjects import SqlTokenSubjects
     from headrace.control.tokens import SqlTokens
+    from headrace.control.triggers import SqlTriggers
     from headrace.steps.promises import FeedPromise
     from headrace.steps.records import RecordsStep
     from headrace.steps.registering import RegisterStep
@@ -274,16 +275,21 @@ class Application:
         return open_expectation
 
     @cached_property
+    def triggers(self) -> SqlTriggers:
+        from headrace.control.triggers import SqlTriggers
+
+        return SqlTriggers(self.engine)
+
+    @cached_property
     def triggering(self) -> TriggerStep:
         """Meets requests from outside that a source be read now."""
-        from headrace.control.triggers import SqlTriggers
         from headrace.steps.trigger import TriggerStep
 
         return TriggerStep(
             catalogue=self.catalogue,
             newest=self.definitions_table.version,
             is_customer=self._is_customer,
-            triggers=SqlTriggers(self.engine),
+            triggers=self.triggers,
             nudge=_Forwarding(self),
         )
 

@@ -16,9 +16,11 @@ import pytest
 from headrace import wiring
 from headrace.definition.loader import load
 from headrace.domain.bisection import DEATHS
+from headrace.domain.trigger import TriggerRequest
 from headrace.errors import StoreUnavailableError
 from headrace.steps.catalogue import Target
 from headrace.steps.merge_report import MergeState
+from headrace.steps.trigger import Asker
 from headrace.steps.verify import ModelReport
 from headrace.steps.verify_sample import Sample
 from tests.conformance.killing import KILLER
@@ -138,7 +140,7 @@ def test_a_refused_delete_is_told_and_the_record_stays(shop: Shop) -> None:
     shop.settle()
     shop.refuse_deletes()
     shop.delete("users", 1)
-    shop.app.commands.trigger_keys("users", [("1",)])
+    shop.app.triggering.ask(TriggerRequest(source="users", keys=(("1",),)), Asker(by="test"))
     shop.user(2, "Bo")
     shop.settle()
     assert shop.names() == {1: "Ann", 2: "Bo"}

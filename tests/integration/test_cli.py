@@ -229,6 +229,37 @@ def test_a_trigger_makes_the_feed_due(headrace: Command, project: Path) -> None:
         assert control.execute("SELECT again FROM feed WHERE source_id = 'users'").fetchall() == [(1,)]
 
 
+def test_a_trigger_of_keys_asks_for_exactly_these_and_is_told(headrace: Command, project: Path) -> None:
+    ended = headrace(
+        "trigger", "users", "--app", "app_db", "--customer", "acme", "--key", "12", "--key", "[7]"
+    )
+    assert (ended.code, ended.out) == (
+        0, "users: a read of 2 rows is asked for; running workers begin it at once.\n",
+    )  # fmt: skip
+    with closing(sqlite3.connect(".headrace/control.db")) as control:
+        asked = {key for (key,) in control.execute("SELECT key FROM key_request")}
+    assert asked == {'["12"]', '["7"]'}
+    assert headrace("trigger", "users", "--json").json == {"source": "users", "apps": ["app_db"], "keys": 0}
+
+    refused = headrace("trigger", "users", "--key", '["a", "b"]')
+    assert (refused.code, refused.out) == (1, "")
+    assert 'keys: ["a", "b"] is no key of users (id) [invalid_request]' in refused.err
+    assert headrace("trigger", "users", "--app", "shop_db").code == 1
+    unfit = headrace("trigger", "users", "--app", "No App")
+    assert (unfit.code, unfit.err.startswith("--app: ")) == (2, True)
+
+    told = headrace("triggers", "--json").json
+    assert {line["by"].partition(":")[0] for line in told} == {"cli"}
+    assert {(line["app"], line["customer"], line["keys"], line["outcome"]) for line in told} == {
+        ("app_db", "acme", 2, "accepted"), (None, None, 0, "accepted"),
+        (None, None, 0, "rejected"), ("shop_db", None, 0, "rejected"),
+    }  # fmt: skip
+    rejected = headrace("triggers", "--rejected", "--source", "users", "--since", "1h").out
+    assert "invalid_request" in rejected
+    assert "not_found" in rejected
+    assert headrace("triggers", "--source", "purchases").out == "No such trigger is known.\n"
+
+
 # --- definitions --------------------------------------------------------------------------------
 
 

@@ -169,11 +169,31 @@ def test_a_trigger_by_keys_fetches_exactly_these(site: Site, staff: WebClient) -
     assert (answer.status_code, answer.json()["keys"]) == (202, 2)
     asked = site.application.feeds.key_requests(feed_of(site, "users"), limit=10)
     assert [request.key for request in asked] == [("1", "a"), ("2", "b")]
+    assert staff.post("/api/v1/sources/users/trigger", json={"keys": [[3, "c"]]}).status_code == 202
+
+
+def test_a_trigger_for_a_customer_reads_the_apps_that_may_have_its_rows(site: Site, staff: WebClient) -> None:
+    body = {"version": 1, "source": "users", "customer": "prod"}
+    assert staff.post("/api/v1/sources/users/trigger", json=body).json()["apps"] == ["prod"]
+    line = SqlAudit(site.application.engine).list(limit=1).items[0].line
+    assert (line.customer, line.detail["apps"]) == ("prod", ["prod"])
+    answer = staff.post("/api/v1/sources/users/trigger", json={"customer": "test"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_who_triggered_is_told_and_what_could_not_be_met(site: Site, staff: WebClient) -> None:
+    staff.post("/api/v1/sources/users/trigger")
+    staff.post("/api/v1/sources/nobody/trigger")
+    rejected, accepted = site.application.triggers.told(limit=10)
+    assert accepted.asked_by == rejected.asked_by
+    assert accepted.asked_by.startswith("token:")
+    assert (accepted.source_id, accepted.outcome) == ("users", "accepted")
+    assert (rejected.source_id, rejected.outcome) == ("nobody", "rejected")
 
 
 @pytest.mark.parametrize("body", [
-    {"keys": [["1"]]}, {"keys": [["x", "a"]]}, {"keys": []}, {"keys": [[1, "a"]]}, {"keys": [["1", "a\x00"]]},
-    {"customer": "prod"}, {"app": "Prod!"},
+    {"keys": [["1"]]}, {"keys": [["x", "a"]]}, {"keys": []}, {"keys": [[1.5, "a"]]},
+    {"keys": [["1", "a\x00"]]}, {"customer": ""}, {"app": "Prod!"}, {"source": "bills"}, {"version": 2}, {"rows": []},
 ])  # fmt: skip
 def test_a_trigger_that_no_row_can_answer_is_refused_whole(site: Site, staff: WebClient, body: Any) -> None:
     answer = staff.post("/api/v1/sources/users/trigger", json=body)
@@ -182,7 +202,8 @@ def test_a_trigger_that_no_row_can_answer_is_refused_whole(site: Site, staff: We
 
 
 @pytest.mark.parametrize(
-    ("source", "body"), [("secrets", None), ("nobody", None), ("users", {"app": "test"})]
+    ("source", "body"),
+    [("secrets", None), ("nobody", None), ("no-id " + "x" * 100, None), ("users", {"app": "test"})],
 )
 def test_a_source_of_another_group_is_as_one_that_is_not_there(
     staff: WebClient, source: str, body: Any

@@ -24,6 +24,7 @@ from headrace.cli import (
     route,
     run,
     tokens,
+    trigger,
     verify,
     web,
 )
@@ -59,7 +60,7 @@ def headrace(
 
 
 for group in (
-    *(demo, project, explore, run, inspect, look, rejected, events, route, audit, verify),
+    *(demo, project, explore, run, trigger, inspect, look, rejected, events, route, audit, verify),
     *(doctor, explain_error, database, backup, customers, data_sources, tokens, web),
 ):
     group.register(app)

@@ -36,7 +36,7 @@ def audit(
     from headrace.cli import screen
     from headrace.cli.session import application
 
-    begin = None if since is None else _moment(since, datetime.now(UTC))
+    begin = None if since is None else moment(since, datetime.now(UTC))
     with application(config) as app:
         page = app.audit.list(limit=limit, visibility_group=group, customer=customer, since=begin)
     if json:
@@ -55,7 +55,7 @@ def audit(
     screen.print_table(columns, rows)
 
 
-def _moment(text: str, now: datetime) -> datetime:
+def moment(text: str, now: datetime) -> datetime:
     """The moment that is so long ago, or is said.
 
     Raises:

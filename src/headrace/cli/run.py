@@ -1,4 +1,4 @@
-"""`headrace sync`, `up`, `reconcile`, `trigger`, `pause` and `resume`: what makes feeds move."""
+"""`headrace sync`, `up`, `reconcile`, `backfill`, `pause` and `resume`: what makes feeds move."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=panel)(sync)
     app.command(rich_help_panel=panel)(up)
     panel = "Operate"
-    app.command(rich_help_panel=panel)(trigger)
     app.command(rich_help_panel=panel)(reconcile)
     app.command(rich_help_panel=panel)(backfill)
     app.command(rich_help_panel=panel)(pause)
@@ -164,23 +163,6 @@ def backfill(
         raise typer.Exit(1)
 
 
-def trigger(source: SourceId, config: Config = None) -> None:
-    """Ask for a source to be polled now by the running workers, whatever its schedule says.
-
-    Example: headrace trigger purchases
-    """
-    from headrace import traces
-    from headrace.cli import screen
-    from headrace.cli.session import applied
-
-    with applied(config) as app:
-        _refuse_paused(app, source)
-        with traces.span("trigger", source=source):
-            feeds = _asked(app, source, app.commands.trigger(source))
-            _nudge(app, feeds)
-    screen.print_line(f"{source}: a poll is asked for; running workers begin it at once.")
-
-
 def pause(
     source: SourceId,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Told by status.")] = _BY_A_PERSON,
@@ -205,12 +187,13 @@ def resume(source: SourceId, config: Config = None) -> None:
     """
     from headrace.cli import screen
     from headrace.cli.session import applied
+    from headrace.cli.trigger import nudged
 
     with applied(config) as app:
         feeds = app.commands.resume(source)
         if not feeds:
             _asked(app, source, app.commands.feeds(source))
-        _nudge(app, feeds)
+        nudged(app, feeds)
     screen.print_line(f"{source}: resumed." if feeds else f"{source}: was not paused.")
 
 
@@ -234,19 +217,3 @@ def _refuse_paused(app: Application, source_id: str) -> None:
             f"{source_id} is paused ({reason}): headrace resume {source_id} first",
             code=ErrorCode.SOURCE_PAUSED,
         )
-
-
-def _nudge(app: Application, feeds: Sequence[FeedId]) -> None:
-    """Tell workers at once; with memory:// the process that runs `headrace up` finds it by itself."""
-    from headrace.queue import broker as brokers
-    from headrace.queue.nudges import BrokerNudges
-
-    settings = app.settings
-    if settings.broker_url.startswith("memory://"):
-        return
-    broker = brokers.make(settings.broker_url, namespace=settings.queue_namespace)
-    nudges = BrokerNudges(broker)
-    for feed_id in feeds:
-        nudges.poll(feed_id)
-    nudges.close()
-    broker.close()

@@ -1,14 +1,12 @@
-"""What people and triggers ask of feeds: poll now, reconcile, pause, resume."""
+"""What people ask of feeds: reconcile, pause, resume."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from headrace.control.engine import reading, writing
-from headrace.control.key_requests import add_key_requests
 from headrace.control.tables import PausedBy, feed
 from headrace.domain.vocabulary import FeedId
 
@@ -26,21 +24,6 @@ class SqlCommands:
         with reading(self._engine) as connection:
             ordered = ids.order_by(feed.c.source_id, feed.c.app_id)
             return [FeedId(i) for i in connection.execute(ordered).scalars()]
-
-    def trigger(self, source_id: str, *, app_id: str | None = None) -> list[FeedId]:
-        """Each feed is polled once more, by a poll that begins after this; a paused one when resumed."""
-        return self._change(_active(source_id, app_id), again=True)
-
-    def trigger_keys(
-        self, source_id: str, keys: Sequence[tuple[str, ...]], *, app_id: str | None = None
-    ) -> list[FeedId]:
-        """Each feed fetches exactly these keys (texts in the order of the source's `key`)."""
-        ids = sa.select(feed.c.id).where(_active(source_id, app_id)).order_by(feed.c.id)
-        with writing(self._engine) as connection:
-            found = [FeedId(i) for i in connection.execute(ids).scalars()]
-            for feed_id in found:
-                add_key_requests(connection, feed_id, keys)
-        return found
 
     def request_reconcile(self, source_id: str, *, full: bool, confirm: bool) -> list[FeedId]:
         """Each feed is reconciled by a reconciliation that begins after this, of its own kind or full;

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
 
-from headrace.control.engine import writing
+from headrace.control.engine import reading, writing
 from headrace.control.key_requests import add_key_requests, set_again
 from headrace.control.tables import feed, trigger_log
 from headrace.control.types import now
-from headrace.domain.vocabulary import FeedId
+from headrace.domain.vocabulary import AppId, FeedId, SourceId
 from headrace.ports import Ask, Unmet
 
 ACCEPTED: Final = "accepted"
@@ -32,6 +33,14 @@ _FEEDS = (
     )
     .order_by(feed.c.id)
 )
+_PAUSED = (
+    sa.select(feed.c.paused, feed.c.paused_reason)
+    .where(
+        feed.c.state == "active",
+        sa.tuple_(feed.c.source_id, feed.c.app_id).in_(sa.bindparam("feeds", expanding=True)),
+    )
+    .order_by(feed.c.source_id, feed.c.app_id)
+)
 _INSERT = sa.insert(trigger_log).values(at=now()).returning(trigger_log.c.id)
 _ADD = (
     sa.update(trigger_log)
@@ -41,6 +50,28 @@ _ADD = (
         keys=trigger_log.c["keys"] + sa.bindparam("more_keys"),
     )
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A line of the log: so many equal requests, within a minute of `at`, and what became of them.
+
+    Attributes:
+        source_id: empty where the request named none.
+        keys: of all the requests together; 0: they asked for all that has changed.
+        reason: why they were rejected, with the code.
+    """
+
+    id: int
+    at: datetime
+    asked_by: str
+    source_id: str
+    app_id: str | None
+    customer: str | None
+    keys: int
+    requests: int
+    outcome: str
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +105,31 @@ class SqlTriggers:
             written = {line: self._tell(connection, line, known.get(line), *n) for line, n in lines.items()}
         self._remember(written)
         return found
+
+    def paused_reason(self, feeds: Collection[tuple[SourceId, AppId]]) -> str | None:
+        with reading(self._engine) as connection:
+            found = connection.execute(_PAUSED, {"feeds": sorted(feeds)}).all()
+        return (found[0].paused_reason or "") if found and all(row.paused for row in found) else None
+
+    def told(
+        self,
+        *,
+        limit: int,
+        source_id: str | None = None,
+        outcome: str | None = None,
+        since: datetime | None = None,
+    ) -> list[Told]:
+        """What was asked for, the newest first: all of it, or of one source, of one outcome, or not older."""
+        columns = [trigger_log.c[name] for name in Told.__slots__]
+        newest = sa.select(*columns).order_by(trigger_log.c.at.desc(), trigger_log.c.id.desc()).limit(limit)
+        if source_id is not None:
+            newest = newest.where(trigger_log.c.source_id == source_id)
+        if outcome is not None:
+            newest = newest.where(trigger_log.c.outcome == outcome)
+        if since is not None:
+            newest = newest.where(trigger_log.c.at >= since)
+        with reading(self._engine) as connection:
+            return [Told(**row) for row in connection.execute(newest).mappings()]
 
     def _ask(self, connection: sa.Connection, asks: Sequence[Ask]) -> list[FeedId]:
         wanted = sorted({each for ask in asks for each in ask.feeds})

@@ -12,6 +12,7 @@ from headrace.errors import RefusedError
 
 MOST_KEYS: Final = 1000
 MOST_BYTES: Final = 1024 * 1024
+LONGEST_ID: Final = 40
 _MOST_FAULTS: Final = 3
 
 
@@ -25,7 +26,7 @@ KeyPart = Annotated[
     BeforeValidator(_key_text, json_schema_input_type=str | int),
     Field(max_length=1000, pattern="^[^\\x00]*$"),
 ]
-Id = Annotated[str, Field(max_length=40, pattern="^[a-z][a-z0-9_]*$")]
+Id = Annotated[str, Field(max_length=LONGEST_ID, pattern="^[a-z][a-z0-9_]*$")]
 
 
 class TriggerRequest(BaseModel):

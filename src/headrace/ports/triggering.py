@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -50,4 +50,8 @@ class Triggers(Protocol):
         the keys that were asked of it; a line tells of each request, of equal ones within a minute one line.
         Gives the feeds, each once: the caller nudges them. A paused feed does it when it is resumed.
         """
+        ...
+
+    def paused_reason(self, feeds: Collection[tuple[SourceId, AppId]]) -> str | None:
+        """Why none of these feeds is polled until somebody resumes it; None: one of them is polled."""
         ...

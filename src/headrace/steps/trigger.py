@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from headrace import logs
 from headrace.domain.refusal import Refusal
-from headrace.domain.trigger import TriggerRequest, parsed
+from headrace.domain.trigger import LONGEST_ID, TriggerRequest, parsed
 from headrace.domain.vocabulary import FeedId
 from headrace.errors import HeadraceError, RefusedError
 from headrace.metrics import TRIGGERS
@@ -36,6 +36,14 @@ class Asker:
         return self.visibility_group in (None, plan.visibility_group) and self.app in (None, plan.app_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for, and the feeds that were told."""
+
+    ask: Ask
+    feeds: Sequence[FeedId]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerStep:
     """Meets requests, many at once."""
@@ -47,6 +55,20 @@ class TriggerStep:
     """There is a customer of this visibility group with this `provided_id`."""
     triggers: Triggers
     nudge: Nudge
+
+    def ask(self, request: TriggerRequest, asker: Asker) -> Asked:
+        """A request of somebody who waits for the answer is judged and met.
+
+        Raises:
+            RefusedError: see `judge`; or no feed of the source is polled until somebody resumes it.
+        """
+        try:
+            ask = self.judge(request, asker)
+        except RefusedError as error:
+            self.meet([_unmet(request, asker, error.code, error.detail)])
+            raise
+        self._refuse_paused(ask)
+        return Asked(ask, self.meet([ask]))
 
     def judge(self, request: TriggerRequest, asker: Asker) -> Ask:
         """What is read to meet the request.
@@ -88,15 +110,7 @@ class TriggerStep:
         except Exception:
             log.exception("a trigger met a bug")
             code, reason = Refusal.INTERNAL, "a bug of Headrace: its log tells more"
-        told = request or TriggerRequest()
-        return Unmet(
-            by=asker.by,
-            source=told.source or "",
-            app=told.app,
-            customer=told.customer,
-            code=code,
-            reason=reason,
-        )
+        return _unmet(request or TriggerRequest(), asker, code, reason)
 
     def meet(self, judged: Sequence[Ask | Unmet]) -> Sequence[FeedId]:
         """All of it is written down and counted, then the feeds are nudged, each once."""
@@ -109,6 +123,14 @@ class TriggerStep:
         TRIGGERS.labels(outcome="rejected").inc(len(unmet))
         return feeds
 
+    def _refuse_paused(self, ask: Ask) -> None:
+        reason = self.triggers.paused_reason(ask.feeds)
+        if reason is not None:
+            raise RefusedError(
+                Refusal.SOURCE_PAUSED,
+                f"{ask.source} is paused ({reason}): headrace resume {ask.source} first",
+            )
+
     def _plans(self, request: TriggerRequest, asker: Asker) -> list[FeedPlan]:
         found = _of_source(self.catalogue(), request, asker)
         # It may have been applied after this process looked last.
@@ -118,6 +140,17 @@ class TriggerStep:
         if plan.customer_column is None:
             return plan.customer == customer
         return plan.create_unknown_customers or self.is_customer(plan.visibility_group, customer)
+
+
+def _unmet(request: TriggerRequest, asker: Asker, code: str, reason: str) -> Unmet:
+    return Unmet(
+        by=asker.by,
+        source=(request.source or "")[:LONGEST_ID],
+        app=request.app,
+        customer=request.customer,
+        code=code,
+        reason=reason,
+    )
 
 
 def _of_source(catalogue: Catalogue, request: TriggerRequest, asker: Asker) -> list[FeedPlan]:

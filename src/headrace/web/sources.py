@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,11 +16,10 @@ from headrace.control.paging import page_of, place_of
 from headrace.control.runs import Run
 from headrace.control.status import FeedStatus
 from headrace.domain.refusal import Refusal
-from headrace.domain.vocabulary import FeedId
+from headrace.domain.trigger import TriggerRequest
 from headrace.errors import RefusedError
-from headrace.metrics import TRIGGERS
-from headrace.ports import FeedPlan
-from headrace.steps.page import canonical_requests
+from headrace.ports import Ask, FeedPlan
+from headrace.steps.trigger import Asker
 from headrace.web.auth import STAFF_PATH, Staff, StaffContext, StaffWriter
 from headrace.web.context import App
 from headrace.web.listing import After, Limit, Listed
@@ -28,9 +27,6 @@ from headrace.web.problem import problems
 from headrace.wiring import Application
 
 router = APIRouter(prefix=STAFF_PATH, tags=["sources"])
-
-_MOST_KEYS: Final = 1000
-_KeyPart = Annotated[str, Field(max_length=1000, pattern="^[^\\x00]*$")]
 
 
 class FeedLine(BaseModel):
@@ -83,24 +79,6 @@ class RunLine(BaseModel):
     ended_at: datetime | None
 
 
-class TriggerBody(BaseModel):
-    """What is to be read: everything that has changed, or exactly these keys; of one app, or all of the
-    group's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    app: Annotated[str, Field(max_length=40, pattern="^[a-z][a-z0-9_]*$")] | None = None
-    keys: Annotated[
-        tuple[tuple[_KeyPart, ...], ...] | None,
-        Field(
-            min_length=1,
-            max_length=_MOST_KEYS,
-            description="Keys as arrays of texts, in the order of the source's `key`; one that the source no "
-            "longer has is deleted.",
-        ),
-    ] = None
-
-
 class Triggered(BaseModel):
     """Asked for: workers begin it at once, where they run."""
 
@@ -109,6 +87,21 @@ class Triggered(BaseModel):
     source: str
     apps: tuple[str, ...]
     keys: int
+
+    @classmethod
+    def of(cls, ask: Ask) -> Self:
+        return cls(source=ask.source, apps=tuple(app for _, app in ask.feeds), keys=len(ask.keys or ()))
+
+
+def of_path(request: TriggerRequest, source: str) -> TriggerRequest:
+    """The request, of the source that the path names.
+
+    Raises:
+        RefusedError: the body names another one.
+    """
+    if request.source not in (None, source):
+        raise RefusedError(Refusal.INVALID, "body.source: it is not the source that the path names")
+    return request.model_copy(update={"source": source})
 
 
 @router.get("/sources", summary="List sources with their feeds")
@@ -154,33 +147,27 @@ def trigger(
     app: App,
     staff: StaffWriter,
     source: str,
-    body: TriggerBody | None = None,
+    body: TriggerRequest | None = None,
     traceparent: Annotated[
         str | None, Header(max_length=100, description="A trace to go on from (W3C Trace Context).")
     ] = None,
 ) -> Triggered:
     """Workers that run begin it at once; it is done when a run of the trigger has ended."""
-    asked = body or TriggerBody()
-    plans = [plan for plan in _plans(app, staff) if plan.source.id == source]
-    plans = [plan for plan in plans if asked.app in (None, plan.app_id)]
-    if not plans:
-        raise RefusedError(Refusal.NOT_FOUND, "there is no such source, or it is not read from such an app")
-    _refuse_paused(app, plans)
-    keys = None if asked.keys is None else _fitting(asked.keys, plans[0])
+    asked = of_path(body or TriggerRequest(), source)
+    asker = Asker(by=staff.actor, visibility_group=staff.visibility_group)
     with traces.span("trigger", parent=traceparent, source=source):
-        for feed_id in _ask(app, plans, keys):
-            app.nudge.poll(feed_id)
-    TRIGGERS.labels(outcome="accepted").inc()
-    apps = tuple(plan.app_id for plan in plans)
+        ask = app.triggering.ask(asked, asker).ask
+    triggered = Triggered.of(ask)
     app.audit.append(
         AuditLine(
             actor=staff.actor,
             action="source.trigger",
             visibility_group=staff.visibility_group,
-            detail={"source": source, "apps": apps, "keys": len(keys or ())},
+            customer=ask.customer,
+            detail=triggered.model_dump(),
         )
     )
-    return Triggered(source=source, apps=apps, keys=len(keys or ()))
+    return triggered
 
 
 def _plans(app: Application, staff: StaffContext) -> list[FeedPlan]:
@@ -244,36 +231,3 @@ def _run_place(after: str) -> tuple[datetime, str]:
     except (ValueError, TypeError):
         pass
     raise RefusedError(Refusal.INVALID, "after: it is no cursor of the runs")
-
-
-def _refuse_paused(app: Application, plans: Sequence[FeedPlan]) -> None:
-    wanted = {(plan.source.id, plan.app_id) for plan in plans}
-    feeds = [f for f in app.status.feed_status() if (f.source_id, f.app_id) in wanted]
-    if feeds and all(feed.paused for feed in feeds):
-        raise RefusedError(
-            Refusal.SOURCE_PAUSED,
-            f"it is paused ({feeds[0].paused_reason}): `headrace resume {feeds[0].source_id}` first",
-        )
-
-
-def _fitting(keys: Sequence[tuple[str, ...]], plan: FeedPlan) -> list[tuple[str, ...]]:
-    """The keys, refused as a whole if one of them can be no row's."""
-    columns = [column.source_column for column in plan.source.key]
-    unfit = [key for key in dict.fromkeys(keys) if key not in canonical_requests([key], plan)]
-    if unfit:
-        shown = json.dumps(unfit[0], ensure_ascii=False)
-        raise RefusedError(
-            Refusal.INVALID, f"body.keys: {shown} is no key of {plan.source.id} ({', '.join(columns)})"
-        )
-    return list(keys)
-
-
-def _ask(
-    app: Application, plans: Sequence[FeedPlan], keys: Sequence[tuple[str, ...]] | None
-) -> Iterator[FeedId]:
-    for plan in plans:
-        source_id, app_id = plan.source.id, plan.app_id
-        if keys is None:
-            yield from app.commands.trigger(source_id, app_id=app_id)
-        else:
-            yield from app.commands.trigger_keys(source_id, keys, app_id=app_id)

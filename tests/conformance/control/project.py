@@ -19,6 +19,7 @@ from headrace.control.runs import SqlRuns
 from headrace.control.schedule import SqlSchedule
 from headrace.control.status import FeedStatus, SqlStatus
 from headrace.control.sweep import SqlSweep
+from headrace.control.triggers import SqlTriggers
 from headrace.domain.position import Position
 from headrace.domain.vocabulary import (
     AppId,
@@ -32,6 +33,7 @@ from headrace.domain.vocabulary import (
 )
 from headrace.ports import (
     AppliedFeed,
+    Ask,
     ClaimedFeed,
     FeedLog,
     FeedState,
@@ -98,6 +100,7 @@ class Control:
     runs: SqlRuns = field(init=False)
     status: SqlStatus = field(init=False)
     commands: SqlCommands = field(init=False)
+    triggers: SqlTriggers = field(init=False)
     _runs: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,6 +113,7 @@ class Control:
         self.runs = SqlRuns(self.engine)
         self.status = SqlStatus(self.engine)
         self.commands = SqlCommands(self.engine)
+        self.triggers = SqlTriggers(self.engine)
         self._runs = count(1)
 
     def apply(self, *feeds: AppliedFeed, bodies: dict[tuple[str, str], Any] = BODIES) -> int:
@@ -118,6 +122,12 @@ class Control:
     def feed(self, source_id: str = "users") -> FeedId:
         (found,) = self.commands.feeds(source_id)
         return found
+
+    def asked(self, source_id: str = "users", *keys: tuple[str, ...]) -> Sequence[FeedId]:
+        """Somebody asks for the source to be read now: these keys, or what has changed."""
+        source = SourceId(source_id)
+        ask = Ask(by="test", source=source, feeds=((source, USERS.app_id),), keys=keys or None)
+        return self.triggers.record([ask])
 
     def seen(self, source_id: str = "users") -> FeedStatus:
         return next(s for s in self.status.feed_status() if s.source_id == source_id)

@@ -32,7 +32,7 @@ def test_a_claim_tells_what_waits_for_the_feed(control: Control) -> None:
     assert (first.has_requests, first.has_open_rejected, first.has_pending) == (False, False, False)
     control.append(first, rows(), rejected=[rejected()])
     control.release(first)
-    control.commands.trigger_keys("users", [("1",)])
+    control.asked("users", ("1",))
     second = control.claimed()
     assert (second.has_requests, second.has_open_rejected, second.has_pending) == (True, True, True)
     assert not control.claimed("purchases").has_requests
@@ -131,7 +131,7 @@ def test_many_polls_that_find_nothing_lose_no_request(control: Control) -> None:
     with ThreadPoolExecutor(3) as workers:
         polling = [workers.submit(poll) for _ in range(3)]
         for number in range(asked):
-            control.commands.trigger_keys("users", [(str(number),)])
+            control.asked("users", (str(number),))
         done.set()
         for one in polling:
             one.result()

@@ -77,7 +77,7 @@ def test_a_feed_is_sent_when_due_and_not_while_polled_paused_or_ended(control: C
     assert control.schedule.claim_due(9) == []
     control.release(claimed)
     assert control.schedule.claim_due(9) == []
-    control.commands.trigger("users")
+    control.asked("users")
     assert control.schedule.claim_due(9) == [control.feed()]
     control.apply(PURCHASES)
     assert control.schedule.claim_due(9) == []
@@ -86,7 +86,7 @@ def test_a_feed_is_sent_when_due_and_not_while_polled_paused_or_ended(control: C
 def test_a_feed_without_a_schedule_is_sent_when_asked_and_when_its_poll_died(control: Control) -> None:
     control.apply(replace(USERS, every_s=None))
     assert control.schedule.claim_due(9) == []
-    assert control.commands.trigger("users") == [control.feed()]
+    assert control.asked("users") == [control.feed()]
     assert control.schedule.claim_due(9) == [control.feed()]
     control.append(control.claimed(), rows())
     control.expire()
@@ -96,7 +96,7 @@ def test_a_feed_without_a_schedule_is_sent_when_asked_and_when_its_poll_died(con
 
 
 def test_a_trigger_with_keys_asks_for_exactly_these(control: Control) -> None:
-    assert control.commands.trigger_keys("users", [("1", "a"), ("2", "b")]) == [control.feed()]
+    assert control.asked("users", ("1", "a"), ("2", "b")) == [control.feed()]
     assert [r.key for r in control.feeds.key_requests(control.feed(), limit=9)] == [("1", "a"), ("2", "b")]
     assert control.feeds.is_asked_again(control.feed())
 

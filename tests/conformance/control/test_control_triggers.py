@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -119,3 +120,28 @@ def test_nothing_is_kept_of_a_transaction_that_fails(control: Control, triggers:
         triggers.record([ask(keys=(("1",),))], [broken])
     assert lines(control) == []
     assert keys_of(control) == set()
+
+
+def test_a_source_is_paused_when_each_of_its_feeds_is(control: Control, triggers: SqlTriggers) -> None:
+    feeds = ask().feeds
+    assert triggers.paused_reason(feeds) is None
+    control.commands.pause("users", reason="lunch")
+    assert triggers.paused_reason(feeds) == "lunch"
+    assert triggers.paused_reason((*feeds, *ask("purchases").feeds)) is None
+    assert triggers.paused_reason([(SourceId("nothing"), SHOP)]) is None
+
+
+def test_what_was_asked_for_is_told_the_newest_first_and_by_what_it_was(
+    control: Control, triggers: SqlTriggers
+) -> None:
+    triggers.record([ask()])
+    triggers.record([ask("purchases", customer="acme", keys=(("1",),))])
+    triggers.record([], [UNMET])
+    told = triggers.told(limit=9)
+    assert [line.source_id for line in told] == ["nobody", "purchases", "users"]
+    assert (told[1].customer, told[1].keys, told[1].requests, told[1].reason) == ("acme", 1, 1, None)
+    assert told[0].reason == "not_found: there is no such source"
+    assert triggers.told(limit=1) == told[:1]
+    assert triggers.told(limit=9, source_id="users") == told[2:]
+    assert triggers.told(limit=9, outcome="rejected") == told[:1]
+    assert triggers.told(limit=9, since=told[0].at + timedelta(seconds=1)) == []
