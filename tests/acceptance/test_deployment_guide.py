@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import uuid
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -20,46 +17,38 @@ from psycopg import sql
 from tests.acceptance import guide
 from tests.acceptance.quick_commands import installed
 from tests.compose import ROOT, of_the_procfile, services
-from tests.conftest import missing
 from tests.servers import free_port
 from tests.unit.test_helm import CHART
 
 GUIDE = ROOT / "docs" / "deployment.md"
-PROGRAMS = ("bash", "curl", "openssl", "psql")
+PROGRAMS = ("curl", "openssl", "psql")
 PORTS = ("9101", "9102", "9103", "9104", "9105", "8080")
-NEEDED = {"Docker": 2, "Kubernetes": 1, "systemd": 1}
-"""How many blocks of the guide are not run, and why."""
-ELSEWHERE = re.compile(r"(?:<!-- needs: (\w+) -->\n)?^```shell\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.services
 def test_what_runs_without_containers_prints_what_the_guide_says(
     tmp_path: Path, postgres_server: str, redis_server: str
 ) -> None:
-    if absent := [program for program in PROGRAMS if shutil.which(program) is None]:
-        missing("what the guide is run with", f"there is no {', '.join(absent)}")
     control = f"headrace_test_{uuid.uuid4().hex[:12]}"
     instead = {port: str(free_port()) for port in PORTS} | {"headrace_control": control}
-    name = re.compile("|".join(instead))
-    steps = [
-        replace(step, command=name.sub(lambda found: instead[found[0]], step.command))
-        for step in guide.steps_of(GUIDE)
-    ]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
-    environment["HEADRACE_QUEUE_NAMESPACE"] = control
     try:
         with installed(tmp_path) as bin_:
             python_on_other_ports(bin_, instead)
-            path = os.pathsep.join((str(bin_), environment["PATH"]))
-            given = {"PATH": path, "HEADRACE_HTTP_PORT": instead["8080"]}
-            printed = guide.run(steps, tmp_path, environment | given)
+            guide.assert_does_what_it_says(
+                GUIDE,
+                tmp_path,
+                environment={
+                    "PATH": os.pathsep.join((str(bin_), os.environ["PATH"])),
+                    "HEADRACE_HTTP_PORT": instead["8080"],
+                    "HEADRACE_QUEUE_NAMESPACE": control,
+                },
+                instead=instead,
+                programs=PROGRAMS,
+            )
     finally:
         with psycopg.connect(postgres_server, autocommit=True) as connection:
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             connection.execute(drop.format(sql.Identifier(control)))
-    assert len(printed) == len(steps), printed[-1:]
-    wrong = [guide.differs(*each) for each in zip(steps, printed, strict=True)]
-    assert not any(wrong), "\n\n".join(filter(None, wrong))
 
 
 def python_on_other_ports(bin_: Path, instead: dict[str, str]) -> None:
@@ -82,17 +71,13 @@ def test_the_guide_starts_the_lines_of_the_procfile_release_first() -> None:
 # --- what cannot run here -----------------------------------------------------------------------------
 
 
-def blocks() -> list[tuple[str, str]]:
-    return ELSEWHERE.findall(GUIDE.read_text())
-
-
-def test_every_block_that_is_not_run_says_what_it_needs() -> None:
-    assert Counter(needs for needs, _ in blocks()) == NEEDED
+def scripts() -> list[str]:
+    return [block.text for block in guide.blocks_of(GUIDE) if block.mark.startswith("needs: ")]
 
 
 def test_every_block_that_is_not_run_is_a_script_and_names_files_that_there_are() -> None:
     named = 0
-    for _, script in blocks():
+    for script in scripts():
         checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
         assert (checked.returncode, checked.stderr) == (0, "")
         for path in re.findall(r"\bdeploy/[\w./*-]+", script):
@@ -103,15 +88,15 @@ def test_every_block_that_is_not_run_is_a_script_and_names_files_that_there_are(
 
 
 def test_services_and_units_that_the_guide_names_are_there() -> None:
-    scripts = "\n".join(script for _, script in blocks())
-    scaled = set(re.findall(r"--scale (\w+)=", scripts)) | set(re.findall(r"(?:--rm|exec) (\w+)", scripts))
+    text = "\n".join(scripts())
+    scaled = set(re.findall(r"--scale (\w+)=", text)) | set(re.findall(r"(?:--rm|exec) (\w+)", text))
     assert scaled <= set(services())
-    enabled = {unit.split("@")[0] for unit in re.findall(r" headrace-(\w+@?)", scripts)}
+    enabled = {unit.split("@")[0] for unit in re.findall(r" headrace-(\w+@?)", text)}
     assert enabled >= of_the_procfile().keys() - {"release"}
 
 
 def test_the_guide_s_values_are_values_of_the_chart() -> None:
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    (text,) = [block.text for block in guide.blocks_of(GUIDE) if block.language == "yaml"]
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
     for name, value in yaml.safe_load(text).items():
         assert name in defaults
