@@ -193,7 +193,8 @@ def test_who_triggered_is_told_and_what_could_not_be_met(site: Site, staff: WebC
 
 @pytest.mark.parametrize("body", [
     {"keys": [["1"]]}, {"keys": [["x", "a"]]}, {"keys": []}, {"keys": [[1.5, "a"]]},
-    {"keys": [["1", "a\x00"]]}, {"customer": ""}, {"app": "Prod!"}, {"source": "bills"}, {"version": 2}, {"rows": []},
+    {"keys": [["1", "a\x00"]]}, {"customer": ""}, {"app": "Prod!"}, {"source": "bills"},
+    {"version": 2}, {"rows": []},
 ])  # fmt: skip
 def test_a_trigger_that_no_row_can_answer_is_refused_whole(site: Site, staff: WebClient, body: Any) -> None:
     answer = staff.post("/api/v1/sources/users/trigger", json=body)
