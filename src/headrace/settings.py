@@ -40,48 +40,68 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, validate_default=True
     )
 
+    # What each means is said behind it: docs/make_reference.py makes docs/settings.md of it.
+
     config_dir: Path = Path("config")
+    """The directory of definitions."""
     control_url: str = "sqlite:///.headrace/control.db"
-    """Relative SQLite paths are relative to the current directory."""
+    """The control database: sqlite:///path (relative to the current directory) or postgresql://…"""
     broker_url: str = "memory://"
+    """The broker of nudges: redis://, rediss://, amqp:// or amqps://; memory only in one process."""
     events_url: str | None = None
-    """The broker of messages from and to the outside."""
+    """The broker of messages from outside (triggers) and of events: redis://, rediss://, amqp:// or amqps://;
+    it may be that of `HEADRACE_BROKER_URL`."""
     http_host: str = "127.0.0.1"
+    """Where `headrace web` listens."""
     http_port: Port = 8080
+    """Where `headrace web` listens; 0: any free one, logged."""
     http_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Comma-separated: where pages come from that may call `/embed/v1` (`https://app.example.com`)."""
+    """Comma-separated origins (https://app.example.com) whose pages may call `/embed/v1`."""
     http_rate: NonNegativeInt = 100
     """Requests a second that one token may make of one process; 0: as many as it likes."""
     http_burst: Count = 200
+    """How many of them at once."""
     http_max_body_bytes: Count = 1024 * 1024
+    """A bigger body is refused."""
     metrics_host: str = "127.0.0.1"
-    """Apart from `http_host`: who may call the API is not who may see metrics."""
+    """Where every process serves its metrics and health. Apart from `HEADRACE_HTTP_HOST`: customers may reach
+    the API, and metrics are the operator's. In a container set 0.0.0.0, and let the network decide who may
+    call."""
     metrics_port: Port | None = None
-    """None: the process's own default (see `metrics_port_of`); 0: any free one."""
+    """None: the process's own (scheduler 9101, fetch 9102, merge 9103, relay 9104, triggers 9105, `headrace
+    up` a free one); 0: any free one, logged. A second process of a kind on one host needs another port, or 0.
+    `headrace web` serves its metrics where its API is unless this is set: then here alone."""
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Comma-separated; the first seals, all open."""
+    """Comma-separated passphrases, random ones (`openssl rand -base64 32`), by which secrets in the control
+    database are sealed: the first seals, all open. `headrace web` needs one."""
     log_format: Literal["auto", "json", "console"] = "auto"
-    """auto: console where stderr is a terminal, else json."""
+    """auto: console where stderr is a terminal, else json. Commands that end, other than `headrace up` and
+    the workers, write console lines unless it is set."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """From which level on lines are logged; commands tell warnings only unless this is set."""
     queue_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "headrace"
-    """Installations with different namespaces share a Redis or RabbitMQ without meeting."""
+    """Prefix of every Redis key; on RabbitMQ, and of the queues of `HEADRACE_EVENTS_URL`, with a dot before
+    each name unless it is the default. Installations with different ones share a broker without meeting."""
 
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Where hosts of data sources that the API adds may be: networks (CIDR), and names in them; comma-
-    separated. None: the API adds no PostgreSQL data source."""
+    """Comma-separated networks (CIDR), and names in them, where data sources that the API adds may be; none:
+    it adds none on PostgreSQL."""
     sqlite_dir: Path | None = None
-    """Where files of SQLite data sources that the API adds may be. None: it adds none."""
+    """The directory in which files of SQLite data sources that the API adds must be; none: it adds none."""
 
     events_keep_s: Seconds = 24 * 3600.0
-    """Record events that every sink has stay in their data source for so long."""
+    """Record events that every sink has are kept in their data source for so long, to be given again."""
     events_keep_aside_s: Seconds = 30 * 24 * 3600.0
-    """Likewise those that a sink did not take and nobody asked for again."""
+    """Likewise those that a webhook did not take and nobody asked for again."""
     threads: Count = 4
     """Messages that one worker process handles at a time."""
     lease_s: Seconds = 20.0
-    """A worker that has died is replaced after this time; a living one renews its leases."""
+    """How long a silent worker keeps a feed: one that has died is replaced after this time, a living one
+    renews."""
     tick_every_s: Seconds = 0.25
+    """Time between looks of the scheduler."""
     sweep_every_s: Seconds = 15.0
+    """Time between sweeps for what was lost."""
     resend_after_s: Seconds = 30.0
     """A poll that was sent and that no worker has taken is sent again after this time."""
     nudge_lost_s: Seconds = 15.0
@@ -89,26 +109,37 @@ class Settings(BaseSettings):
     stop_within_s: Seconds = 20.0
     """How long a process that was asked to stop waits for what is running."""
     max_messages: Count | None = None
-    """A worker that has handled so many stops as on SIGTERM, and its supervisor starts another."""
+    """A fetch or merge worker that has handled so many asks to be replaced: it stops as on SIGTERM, with 0,
+    and its supervisor starts another."""
     max_rss_mib: Annotated[int, Field(ge=MIN_RSS_MIB)] | None = None
-    """So does every process that holds more memory than this."""
+    """So does any process that holds more memory than this, in MiB; looked at once a second."""
     page_rows: Count = 50_000
+    """Most rows of a page, unless the source says otherwise."""
     page_bytes: Count = 8 * 1024 * 1024
+    """The largest page."""
     max_cell_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 1024 * 1024
-    """A bigger value stays in its source, and is null and invalid in its record."""
+    """A bigger value stays in its source: null and invalid in its record, with its size."""
     reread_share: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """The part of the time that a feed may read rows again behind which a transaction may still commit."""
+    """The part of the time that a feed may read rows again behind which an open transaction may still commit
+    one; new rows never wait for it."""
     max_pending_batches: Count = 64
-    """Unmerged batches per (feed, data source) beyond which the feed yields."""
+    """Unmerged batches of a feed in a data source beyond which it is not read on until merges have drained; a
+    data source that takes none for 10 s while others do is left out instead, and read again in full when it
+    does."""
     max_pending_bytes: NonNegativeInt = 256 * 1024 * 1024
+    """Likewise their bytes."""
     retention_batches_s: Seconds = 24 * 3600.0
-    """How long what is done with is kept: batches that are merged, without their rows."""
+    """How long the sweeper keeps batches that are merged, without their rows; of each log the last one
+    stays."""
     retention_runs_s: Seconds = 30 * 86400.0
+    """How long runs are kept."""
     retention_triggers_s: Seconds = 30 * 86400.0
+    """How long triggers that came are kept."""
     retention_rejected_s: Seconds = 30 * 86400.0
-    """Rejected rows that were resolved or discarded; open ones are kept for good."""
+    """How long rejected rows are kept that were resolved or discarded; open ones are for good."""
     max_open_stores: Count = 50
-    """Data sources that one process keeps connections to at a time."""
+    """Data sources that one process keeps connections to; for one more, the one used longest ago that is not
+    in use is closed."""
 
     @field_validator("http_origins", "secret_keys", "allowed_hosts", mode="before")
     @classmethod

@@ -47,6 +47,14 @@ Url = Annotated[
     SecretText,
     Field(description='The URL of the database; secrets only as "${NAME}" or "${file:/path}".'),
 ]
+AppUrl = Annotated[
+    SecretText,
+    Field(
+        description="postgresql://…, mysql://… or mariadb://…, sqlite:///path (relative to the current"
+        " directory; four slashes before an absolute path) or file:///directory (file://./directory is"
+        ' relative); secrets only as "${NAME}" or "${file:/path}".'
+    ),
+]
 Name = Annotated[Text, Field(description="What people call it.")]
 ImpliedGroup = Annotated[
     Id | Literal[""],
@@ -62,10 +70,16 @@ class App(TopBody):
     """A connection that rows are read from."""
 
     name: Name
-    type: Annotated[AppType, Field(description="What kind of database it is.")]
-    url: Url
+    type: Annotated[
+        AppType,
+        Field(description="What it is: mysql is MariaDB too, files a directory of CSV and Parquet files."),
+    ]
+    url: AppUrl
     customer: Annotated[
-        Text | None, Field(description="The default customer of its rows; absent: the customer default.")
+        Text | None,
+        Field(
+            description="The default customer of its rows; absent: the customer default, made on first use."
+        ),
     ] = None
     visibility_group: ImpliedGroup = ""
 
@@ -110,17 +124,21 @@ class DataSource(TopBody):
     read_url: Annotated[
         SecretText | None,
         Field(
-            description="The URL of the same database for a role that only reads: the API reads with it. "
-            "PostgreSQL only."
+            description="The URL of the same database for a role that only reads, with which the API"
+            " reads. PostgreSQL only."
         ),
     ] = None
     namespace: Annotated[
         Namespace, Field(description="The PostgreSQL schema of its tables; SQLite has none.")
     ] = "headrace"
     isolation: Annotated[
-        Literal["shared", "dedicated"], Field(description="dedicated: it serves one customer alone.")
+        Literal["shared", "dedicated"],
+        Field(description="dedicated: it serves one customer alone (and those below it)."),
     ] = "shared"
-    events: Annotated[StrictBool, Field(description="Publish an event for each changed record.")] = False
+    events: Annotated[
+        StrictBool,
+        Field(description="An event for each record that changes goes to a broker and to webhooks."),
+    ] = False
 
 
 class Customer(TopBody):
@@ -136,9 +154,9 @@ class Customer(TopBody):
     ] = ""
     visibility_group: ImpliedGroup = ""
     parent: Annotated[Id | None, Field(description="The customer whose bindings it inherits.")] = None
-    data_sources: Annotated[dict[Id, Id], Field(description="The data source it is bound to, by schema.")] = (
-        Field(default_factory=dict)
-    )
+    data_sources: Annotated[
+        dict[Id, Id], Field(description='The data source it is bound to, by schema: {"shop": "initech"}.')
+    ] = Field(default_factory=dict)
 
 
 class Model(TopBody):

@@ -41,7 +41,10 @@ class Clause(Body):
     column: Annotated[Identifier, Field(description="The column of the source to compare.")]
     op: Annotated[FilterOp, Field(description="How to compare.")]
     value: Annotated[
-        Any, Field(description="A text, number or boolean; a list for in and not_in; none for exists.")
+        Any,
+        Field(
+            description="A text, number or boolean; a list for in and not_in; none for exists and not_exists."
+        ),
     ] = None
 
     @model_validator(mode="after")
@@ -103,11 +106,12 @@ class SecondaryProperty(Body):
 
     type: Type
     column: Annotated[
-        Identifier | None, Field(description="The column of the source that feeds it; count needs none.")
+        Identifier | None, Field(description="What is aggregated; count without it counts rows.")
     ] = None
-    aggregation: Annotated[Aggregation, Field(description="How many rows become one value.")] = (
-        Aggregation.VALUE
-    )
+    aggregation: Annotated[
+        Aggregation,
+        Field(description="How many rows become one value; value: that of the row with the least key."),
+    ] = Aggregation.VALUE
     order_by: Annotated[
         Identifier | None, Field(description="The column that says which row is the most or least recent.")
     ] = None

@@ -43,24 +43,54 @@ Deletes = Annotated[
 class Schedule(Body):
     """When and how a source is read."""
 
-    every: Annotated[Interval | None, Field(description="Time between polls.")] = None
-    cron: Annotated[Cron | None, Field(description="When to poll, as a cron line.")] = None
+    every: Annotated[
+        Interval | None,
+        Field(
+            description="Time between polls, at least 1s; each feed at a moment of its own, so that many"
+            " are spread over it. Without it and cron only sync and triggers read."
+        ),
+    ] = None
+    cron: Annotated[Cron | None, Field(description="When to poll, as a cron line, in UTC.")] = None
     cursor: Annotated[
         Identifier | None,
-        Field(description="The column that says when a row changed; absent: the source is read whole."),
+        Field(
+            description="The column that says when a row changed; absent: the source is read whole each"
+            " time, and what is absent is deleted."
+        ),
     ] = None
-    clock: Annotated[Clock | None, Field(description="What sets the cursor; absent: undeclared.")] = None
+    clock: Annotated[
+        Clock | None,
+        Field(
+            description="What sets the cursor: database, at every insert and update, at or after the"
+            " transaction's start; a skew, the application, within that; business, it is a date of the"
+            " business; absent: undeclared."
+        ),
+    ] = None
     time_zone: Annotated[TimeZone, Field(description="The zone of date-times without one.")] = "UTC"
-    deletes: Annotated[Deletes, Field(description="How deleted rows are found.")] = "reconcile"
+    deletes: Annotated[
+        Deletes,
+        Field(
+            description="How deleted rows are found: by reconciliation; by a column that is set, which"
+            " means gone; ignore, not at all."
+        ),
+    ] = "reconcile"
     reconcile: Annotated[
         Literal["keys", "full"] | None,
-        Field(description="What a reconciliation compares; absent: full when the clock promises nothing."),
+        Field(
+            description="What a reconciliation compares; absent: full when the clock is business or"
+            " undeclared. Full too, whatever is said here, while a feed of a declared clock turns out"
+            " eventual."
+        ),
     ] = None
     reconcile_every: Annotated[
-        Interval | None, Field(description="Time between reconciliations; absent: 1h for keys, 24h for full.")
+        Interval | None,
+        Field(
+            description="Time between reconciliations; absent: 1h for keys, 24h for full. Give it for a"
+            " big feed that cannot be exact, each of whose reconciliations is full."
+        ),
     ] = None
     page_rows: Annotated[StrictInt, Field(ge=1, le=1_000_000, description="Most rows of a page.")] = 50_000
-    paused: Annotated[StrictBool, Field(description="Do not poll until resumed.")] = False
+    paused: Annotated[StrictBool, Field(description="Not polled until resumed.")] = False
     freshness: Annotated[Interval | None, Field(description="The lag that status judges the source by.")] = (
         None
     )

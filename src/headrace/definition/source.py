@@ -63,30 +63,34 @@ def _check_mapping(mapping: dict[str, str]) -> dict[str, str]:
 class _SourceBody(TopBody):
     name: Annotated[Text, Field(description="What people call it.")]
     model: Annotated[Id, Field(description="The model that its rows feed.")]
-    app: Annotated[Id | None, Field(description="The app to read from.")] = None
+    app: Annotated[Id | None, Field(description="The app to read from; one of app and apps.")] = None
     apps: Annotated[
         tuple[Id, ...] | None,
         AfterValidator(_check_apps),
-        Field(description="The apps to read from, each with its own customer."),
+        Field(description="Several databases of the same shape, each with a customer of its own."),
     ] = None
     table: Annotated[
         Text | None,
         Field(
-            description="The table to read: name or namespace.name; of files the path of a file, a directory"
-            " or a pattern."
+            description="The table to read: name or namespace.name; of files the path of a file, a"
+            " directory or a pattern; one of table and query."
         ),
     ] = None
     query: Annotated[Query | None, Field(description="The query to read: one SELECT.")] = None
     key: Annotated[
         tuple[Identifier, ...],
         AfterValidator(_check_key),
-        Field(description="The columns that identify a row, never null."),
+        Field(description="The columns that identify a row in the whole table, never null."),
     ]
     customer: Annotated[
         CustomerRule | None, Field(description="Whose rows they are; absent: the app's customer.")
     ] = None
     unknown_customers: Annotated[
-        Literal["create", "hold"], Field(description="What happens to rows of a customer nobody knows.")
+        Literal["create", "hold"],
+        Field(
+            description="What happens to rows of a customer nobody knows: hold sets them aside until it"
+            " exists."
+        ),
     ] = "create"
     schedule: Annotated[Schedule, Field(description="When and how it is read.")] = Schedule()
 
@@ -99,7 +103,9 @@ class _SourceBody(TopBody):
 class PrimarySource(_SourceBody):
     """The source whose rows are the records of a model."""
 
-    primary: Annotated[Literal[True], Field(description="Its rows are the model's records.")]
+    primary: Annotated[
+        Literal[True], Field(description="Its rows are the model's records; one such source per model.")
+    ]
     properties: Annotated[
         dict[PropertyName, PrimaryProperty], Field(description="The properties that it feeds, by name.")
     ] = Field(default_factory=dict)
@@ -112,7 +118,7 @@ class SecondarySource(_SourceBody):
     mapping: Annotated[
         dict[Identifier, Text],
         AfterValidator(_check_mapping),
-        Field(description="One column of the source to one property of the model."),
+        Field(description='One column of the source to one property of the model: {"buyer_id": "user_id"}.'),
     ]
     properties: Annotated[
         dict[PropertyName, SecondaryProperty], Field(description="The properties that it feeds, by name.")

@@ -49,14 +49,19 @@ class Webhook(TopBody):
         tuple[Annotated[str, AfterValidator(_pattern)], ...],
         Field(
             min_length=1,
-            description="Which events: patterns of <schema>.<model>.<created|updated|deleted>; absent: all.",
+            description="Which events: patterns of <schema>.<model>.<created|updated|deleted>, with * for"
+            " any word and # for any number of them; absent: all.",
         ),
     ] = ("#",)
     data_sources: Annotated[
         tuple[Id, ...] | None, Field(min_length=1, description="Of which data sources; absent: of all.")
     ] = None
     give_up_after: Annotated[
-        Interval, Field(description="An event that the endpoint did not take for so long is set aside.")
+        Interval,
+        Field(
+            description="An event that the endpoint did not take for so long is set aside.",
+            json_schema_extra={"default": str(_GIVE_UP_AFTER)},
+        ),
     ] = _GIVE_UP_AFTER
 
 
