@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from tests.acceptance import guide
+from tests.acceptance.new_user import commands
 from tests.acceptance.quick_commands import ROOT, installed
 
 README = ROOT / "README.md"
@@ -34,14 +35,14 @@ def test_the_readme(tmp_path: Path, path: str, postgres_database: str) -> None:
             INSERT INTO users SELECT n, 'user-' || n || '@example.com' FROM generate_series(1, 20) n;
             INSERT INTO purchases SELECT n, n % 20 + 1, n FROM generate_series(1, 100) n
         """)
-    activate = tmp_path / ".venv" / "bin" / "activate"
-    activate.parent.mkdir(parents=True)
-    activate.touch()
+    _, *begin, _ = commands()  # between make setup and up
+    url = postgres_database
+    typed = "\n".join(begin).replace("postgresql://reader:secret@db.example.com/app", url)
+    subprocess.run(
+        ["bash", "-e"], input=typed, cwd=tmp_path, env=os.environ | {"PATH": path}, text=True, check=True
+    )
     guide.assert_does_what_it_says(
-        README,
-        tmp_path,
-        environment={"PATH": path},
-        instead={"postgresql://reader:secret@db.example.com/app": postgres_database},
+        README, tmp_path / "my-project", environment={"PATH": path, "MY_DB_URL": url}
     )
 
 

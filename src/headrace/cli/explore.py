@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from headrace.ports import SourceReader, TableListing
 
 PREVIEWED_ROWS: Final = 10
-_WILD: Final = frozenset("*?[")
 
 
 def register(app: typer.Typer) -> None:
@@ -34,23 +32,34 @@ def discover(
         str | None,
         typer.Argument(metavar="TABLE", help="Print a source definition of this table to start from."),
     ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write it to config/sources, with its model; overwrites nothing.")
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """List the tables of an app, with the key, cursor and foreign keys that a source could use.
 
-    Needs only the app's own file to be right. With TABLE it prints a definition to save as
-    config/sources/<id>.json.
+    Needs only the app's own file to be right. With TABLE it prints a definition of a primary source; with
+    --write it makes files of that, and says what the table lacks.
 
-    Example: headrace discover shop_db purchases > config/sources/purchases.json
+    Example: headrace discover shop_db purchases --write
     """
     from headrace.cli import screen
+    from headrace.cli.session import settings_for
+    from headrace.cli.source_file import concerns_of, definition_of, file_text, write_source
+    from headrace.errors import ConfigurationError
 
+    if write and (table is None or as_json):
+        raise ConfigurationError(f"--write is of a table: headrace discover {app_id} TABLE --write")
     with _reader(config, app_id) as reader:
         tables = reader.tables()
         listing = None if table is None else _table_named(table, tables, reader)
-    if listing is not None:
-        print(_file_text(_definition(app_id, listing)))  # noqa: T201
+        concerns = concerns_of(listing, reader) if listing is not None and write else []
+    if listing is not None and write:
+        _tell_written(write_source(settings_for(config).config_dir, app_id, listing), concerns)
+    elif listing is not None:
+        print(file_text(definition_of(app_id, listing)))  # noqa: T201
     elif as_json:
         screen.print_json([_as_json(listing) for listing in tables])
     elif not tables:
@@ -59,7 +68,19 @@ def discover(
         columns = [screen.Column(name) for name in ("table", "rows, about", "key", "cursor", "foreign keys")]
         columns[1] = screen.Column("rows, about", right=True)
         screen.print_table(columns, [_as_row(listing) for listing in tables])
-        screen.print_line(f"\nFor a definition to start from: headrace discover {app_id} {tables[0].table}")
+        start = f"headrace discover {app_id} {shlex.quote(tables[0].table)} --write"
+        screen.print_line(f"\nTo start from one: {start}", markup=False)
+
+
+def _tell_written(paths: Sequence[Path], concerns: Sequence[str]) -> None:
+    from headrace.cli import screen
+
+    source = paths[0]
+    screen.print_line(f"Wrote {' and '.join(path.as_posix() for path in paths)}.\n", markup=False)
+    for concern in concerns:
+        screen.print_line(f"- {concern}", markup=False)
+    screen.print_line("- Every column is a property: drop those that you do not want.", markup=False)
+    screen.print_line(f"\nNext: headrace preview {source.stem}, then headrace sync.", markup=False)
 
 
 def preview(
@@ -146,7 +167,7 @@ def _opened(app_id: str, app: App, file: str) -> Iterator[SourceReader]:
     try:
         url = app.url.resolve(os.environ)
     except ConfigurationError as error:
-        raise ConfigurationError(*(Fault(file, "url", f.message) for f in error.faults)) from error
+        raise ConfigurationError(*(Fault(file, "url", f.message, f.code) for f in error.faults)) from error
     logs.keep_secret(url)
     reader = open_reader(app_id, url, nonce="headrace")
     try:
@@ -161,22 +182,26 @@ def _table_named(name: str, tables: tuple[TableListing, ...], reader: SourceRead
     Raises:
         ConfigurationError: there is no such table; says which name was probably meant.
     """
+    from headrace.cli.source_file import bare_name
+    from headrace.errors import ConfigurationError, ErrorCode, RelationUnavailableError, SourceDriftError
+
     by_name = {listing.table: listing for listing in tables}
-    by_name |= {_bare_name(listing.table): listing for listing in reversed(tables)} | by_name
-    return by_name[name] if name in by_name else _unlisted(name, tables, reader)
+    by_name |= {bare_name(listing.table): listing for listing in reversed(tables)} | by_name
+    if name in by_name:
+        return by_name[name]
+    try:
+        return _unlisted(name, tables, reader)
+    except (SourceDriftError, RelationUnavailableError) as error:
+        raise ConfigurationError(str(error), code=ErrorCode(error.code)) from error
 
 
 def _unlisted(name: str, tables: tuple[TableListing, ...], reader: SourceReader) -> TableListing:
     """Its columns, with what is suggested for a listed table that has the same."""
     from dataclasses import replace
 
-    from headrace.errors import ConfigurationError, RelationUnavailableError, SourceDriftError
     from headrace.ports import Relation, TableListing
 
-    try:
-        facts = reader.describe(Relation(table=name))
-    except (SourceDriftError, RelationUnavailableError) as error:
-        raise ConfigurationError(str(error)) from error
+    facts = reader.describe(Relation(table=name))
     columns = [column.name for column in facts.columns]
     for listing in tables:
         if [column.name for column in listing.facts.columns] == columns:
@@ -190,17 +215,6 @@ def _unlisted(name: str, tables: tuple[TableListing, ...], reader: SourceReader)
         cursor_has_index=False,
         foreign_keys=(),
     )
-
-
-def _bare_name(table: str) -> str:
-    """The table without its namespace, the file without its directory and endings, a pattern without what
-    stands for others."""
-    file = re.fullmatch(r"(?:.*/)?(.+?)\.(?:csv|tsv|parquet)(?:\.(?:gz|zst|bz2))?", table, re.IGNORECASE)
-    name = file[1] if file else table.rpartition("/")[2].rpartition(".")[2]
-    if not _WILD & set(name):
-        return name
-    plain = re.sub(r"\[[^]]*\]|[*?]", "", name).strip("_-. ")
-    return plain or _bare_name(table.rpartition("/")[0] or "files")
 
 
 def _as_row(listing: TableListing) -> list[str | None]:
@@ -227,36 +241,6 @@ def _as_json(listing: TableListing) -> dict[str, Any]:
             for c in listing.facts.columns
         ],
     }
-
-
-def _definition(app_id: str, listing: TableListing) -> dict[str, Any]:
-    """A primary source of a table, every column a property: to be cut down by a person."""
-    name = _bare_name(listing.table)
-    schedule: dict[str, Any] = {"every": "1m"}
-    if listing.suggested_cursor:
-        schedule["cursor"] = listing.suggested_cursor
-    return {
-        "name": name.replace("_", " ").capitalize(),
-        "model": name.lower(),
-        "primary": True,
-        "app": app_id,
-        "table": listing.table,
-        "key": listing.suggested_key,
-        "schedule": schedule,
-        "properties": {c.name: {"type": c.type, "column": c.name} for c in listing.facts.columns},
-    }
-
-
-def _file_text(definition: dict[str, Any]) -> str:
-    """JSON as a person would write it: a line a key, and a line a property."""
-    lines = []
-    for key, value in definition.items():
-        if key == "properties":
-            inner = ",\n".join(f"    {json.dumps(name)}: {json.dumps(p)}" for name, p in value.items())
-            lines.append(f'  "properties": {{\n{inner}\n  }}')
-        else:
-            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
-    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _uses(source: Any, column: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from headrace.steps.promises import FeedPromise
     from headrace.wiring import Application
 
+AppType = Literal["postgres", "mysql", "sqlite", "files"]
+
 
 def register(app: typer.Typer) -> None:
     panel = "Set up"
@@ -29,6 +31,10 @@ def register(app: typer.Typer) -> None:
 
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to start the project.")] = Path(),
+    app: Annotated[
+        AppType | None,
+        typer.Option("--app", help="With an app of this type, whose URL is in the environment."),
+    ] = None,
     example: Annotated[
         bool, typer.Option("--example", help="With the demo's definitions and its two small databases.")
     ] = False,
@@ -37,30 +43,44 @@ def init(
 
     Nothing that exists is overwritten.
 
-    Example: headrace init my-project --example
+    Example: headrace init my-project --app postgres
     """
-    from headrace.cli import screen
     from headrace.cli.skeleton import copy_example, write_skeleton
+    from headrace.errors import ConfigurationError
 
+    if example and app:
+        raise ConfigurationError("--example has apps of its own: give --example or --app")
     if example:
         copy_example(directory)
     else:
-        write_skeleton(directory)
+        write_skeleton(directory, app)
+    _tell_next(directory, app, example=example)
+
+
+def _tell_next(directory: Path, app_type: AppType | None, *, example: bool) -> None:
+    from headrace.cli import screen
+    from headrace.cli.skeleton import APP_ID, URL_EXAMPLES, URL_NAME
+
     inside = "" if directory == Path() else f"cd {directory} && "
     screen.print_line(f"Made {directory / 'config'}.\n")
     if example:
         screen.print_line(f"Next: [bold]{inside}headrace sync[/], then [bold]headrace records users[/].")
+        return
+    file = directory / "config" / "apps" / f"{APP_ID}.json"
+    if app_type is None:
+        screen.print_line(f"Next: write [bold]{file}[/] (init --app would have):")
+        body = f'{{"name": "My database", "type": "postgres", "url": "${{{URL_NAME}}}"}}'
+        screen.print_line(f"  {body}", markup=False)
     else:
-        screen.print_line(f"Next: write [bold]{directory / 'config' / 'apps' / 'my_db.json'}[/]:")
-        screen.print_line(
-            '  {"name": "My database", "type": "postgres", "url": "${MY_DB_URL}"}', markup=False
-        )
-        screen.print_line("then say where it is, and [bold]discover[/] shows what its tables offer:")
-        screen.print_line(
-            "  export MY_DB_URL=postgresql://reader:secret@db.example.com/app\n"
-            f"  {inside}headrace discover my_db",
-            markup=False,
-        )
+        screen.print_line(f"Next: [bold]{file}[/] takes its URL from the environment;")
+    screen.print_line("say where it is, and [bold]discover[/] shows what it offers and writes a source:")
+    lines = (
+        f"export {URL_NAME}={URL_EXAMPLES[app_type or 'postgres']}",
+        f"{inside}headrace discover {APP_ID}",
+        f"headrace discover {APP_ID} TABLE --write",
+    )
+    for line in lines:
+        screen.print_line(f"  {line}", markup=False)
 
 
 def validate(

@@ -22,11 +22,23 @@ _STARTING: Final[dict[str, dict[str, Any]]] = {
         "url": "sqlite:///stores/main.db",
     },
 }
+APP_ID: Final = "my_db"
+URL_NAME: Final = "MY_DB_URL"
+URL_EXAMPLES: Final = {
+    "postgres": "postgresql://reader:secret@db.example.com/app",
+    "mysql": "mysql://reader:secret@db.example.com/app",
+    "sqlite": "sqlite:////var/lib/app/app.db",
+    "files": "file:///var/lib/app/exports",
+}
+"""Where an app of each type may be."""
 _IGNORED: Final = ".headrace/\n*.db\n*.db-wal\n*.db-shm\n"
 
 
-def write_skeleton(directory: Path) -> None:
+def write_skeleton(directory: Path, app_type: str | None = None) -> None:
     """A config directory with a visibility group, a schema and one SQLite data source.
+
+    Args:
+        app_type: of an app to begin with, whose URL is in the environment.
 
     Raises:
         ConfigurationError: there is one already; nothing was changed.
@@ -34,7 +46,10 @@ def write_skeleton(directory: Path) -> None:
     config = _new_config(directory)
     for kind in _KINDS:
         (config / kind).mkdir()
-    for place, body in _STARTING.items():
+    bodies = dict(_STARTING)
+    if app_type is not None:
+        bodies[f"apps/{APP_ID}"] = {"name": "My database", "type": app_type, "url": f"${{{URL_NAME}}}"}
+    for place, body in bodies.items():
         (config / f"{place}.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     _finish(directory)
 

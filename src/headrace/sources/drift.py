@@ -20,7 +20,13 @@ def missing_table(app_id: str, table: str, existing: Iterable[str], *, unless: s
     Args:
         unless: why it may exist all the same.
     """
-    why = f'{app_id}: table "{table}" does not exist{nearest(table, existing)}{unless}'
+    names = list(existing)
+    meant = nearest(table, names)
+    if not meant and "." not in table:  # the namespace that is not said makes all names look far
+        bare = {name.rpartition(".")[2]: name for name in reversed(names)}
+        close = difflib.get_close_matches(table, bare, n=1, cutoff=0.5)
+        meant = f'; the nearest existing name is "{bare[close[0]]}"' if close else ""
+    why = f'{app_id}: table "{table}" does not exist{meant}{unless}'
     return SourceDriftError(why, code=ErrorCode.TABLE_MISSING)
 
 
