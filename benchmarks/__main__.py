@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks import kept, machine, table
 from benchmarks.database import SERVER_URL
 from benchmarks.outcome import Outcome, Result
+from benchmarks.project import compile_modules
 from benchmarks.work import Extent, Task, Work
 from benchmarks.works import SUITES, WORKS
 
@@ -28,6 +29,7 @@ def main() -> int:
     """0 when every target compared equal to its source, else 1; whether targets are met does not count."""
     arguments = _arguments()
     works = _chosen(arguments)
+    compile_modules()
     failed = [work.name for work in works if not _measure(work, arguments)]
     outcomes = [(work, outcome) for work in works if (outcome := kept.read(work.name, arguments.results))]
     _print(outcomes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import shutil
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import headrace as headrace_package
+import producers
+import workers
 from benchmarks.users import COLUMNS
 
 TYPES = dict.fromkeys(COLUMNS, "string") | {
@@ -19,6 +23,13 @@ TYPES = dict.fromkeys(COLUMNS, "string") | {
     "created_at": "datetime",
     "updated_at": "datetime",
 }
+
+
+def compile_modules() -> None:
+    """As an installation has them: where PYTHONDONTWRITEBYTECODE is set, an editable one compiles all of its
+    modules at each start."""
+    for package in (headrace_package, producers, workers):
+        compileall.compile_dir(str(Path(package.__file__ or "").parent), quiet=1)
 
 
 def headrace() -> str:

@@ -106,7 +106,9 @@ def _serve() -> None:
     import workers.fetch
     import workers.merge
     import workers.sync  # noqa: F401 (all that takes long to import)
-    from headrace.cli.app import app  # noqa: F401
+    from headrace.cli.app import app
+
+    app()
 
     for line in sys.stdin:
         order = json.loads(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from headrace.errors import ConfigurationError, Fault, HeadraceError, InvariantE
 def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     """The exit code of a command that raises this."""
 
-    def fail() -> None:
+    def fail(_first: str | None) -> None:
         raise error
 
     monkeypatch.setattr(commands, "app", fail)
@@ -81,17 +82,60 @@ def test_bad_usage_is_2() -> None:
         assert "Usage:" in done.stderr
 
 
-def test_the_version_is_told_without_loading_anything_slow() -> None:
+def main_in(directory: Path, *commands: Sequence[str]) -> str:
+    """What a process that runs these commands says on stderr; last the modules that it has imported."""
     code = (
-        "import sys; sys.argv = ['headrace', '--version']\n"
+        "import sys\n"
         "from headrace.cli.main import main\n"
-        "assert main() == 0\n"
-        "slow = {'typer', 'rich', 'pyarrow', 'sqlalchemy', 'pydantic'} & set(sys.modules)\n"
-        "assert not slow, slow"
+        f"for command in {commands!r}:\n"
+        "    sys.argv = ['headrace', *command]\n"
+        "    assert main() == 0, command\n"
+        "print(*sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=directory)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("headrace ")
+    return done.stderr
+
+
+def loaded(directory: Path, *commands: Sequence[str]) -> set[str]:
+    """The packages, and of Headrace the modules, that a process has imported which runs these commands."""
+    modules = main_in(directory, *commands).splitlines()[-1].split()
+    return {name if name.startswith("headrace") else name.partition(".")[0] for name in modules}
+
+
+def test_the_version_is_told_without_loading_anything_slow(tmp_path: Path) -> None:
+    slow = {"typer", "rich", "pyarrow", "sqlalchemy", "pydantic", "structlog", "psycopg"}
+    assert not slow & loaded(tmp_path, ["--version"])
+
+
+def test_a_sync_loads_only_what_it_uses(tmp_path: Path) -> None:
+    """A module costs some milliseconds, and a command is started often."""
+    main_in(tmp_path, ["init", ".", "--example"])
+    assert loaded(tmp_path, ["sync"]) > {"sqlalchemy", "headrace.steps.merge"}
+    needless = {
+        *("rich", "structlog", "pygments", "attr", "cryptography", "alembic", "sqlglot", "pymysql"),
+        *("dramatiq", "kombu", "redis", "fastapi", "uvicorn", "httpx", "opentelemetry"),
+        *(
+            "headrace.cli.customers",
+            "headrace.cli.demo",
+            "headrace.web",
+            "headrace.queue",
+            "headrace.webhooks",
+        ),
+    }
+    assert not needless & loaded(tmp_path, ["sync"])
+    assert not (needless | {"workers"}) & loaded(tmp_path, ["status"])
+
+
+def test_a_command_is_found_in_the_module_that_it_is_said_to_be_in() -> None:
+    from typer.main import get_command
+
+    for module, names in commands.COMMANDS.items():
+        for name in names:
+            made = get_command(commands.app(name))
+            assert set(getattr(made, "commands", {name})) == set(names), module
+    whole = get_command(commands.app("no-such-command"))
+    assert set(getattr(whole, "commands", {})) == {n for names in commands.COMMANDS.values() for n in names}
 
 
 def test_every_command_has_an_example() -> None:
@@ -103,4 +147,4 @@ def test_every_command_has_an_example() -> None:
             return [] if "Example: headrace" in (getattr(group, "help", "") or "") else [name]
         return [missing for key, one in inner.items() for missing in walk(one, f"{name} {key}")]
 
-    assert walk(get_command(commands.app), "headrace") == []
+    assert walk(get_command(commands.app()), "headrace") == []

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import structlog
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from headrace import logs, traces
@@ -18,14 +17,12 @@ from headrace import logs, traces
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
-    before = structlog.get_config()
     handlers, level, secrets = root.handlers[:], root.level, set(logs._secrets)
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
     logs._secrets.clear()
     logs._secrets.update(secrets)
-    structlog.configure(**before)
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ def main() -> int:
         return DONE
     # What a command imports is no garbage: to look for some every 700 objects takes a seventh of its start.
     gc.set_threshold(50_000)
+    # pydantic would read the metadata of all that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal shows a ?, and no traceback
@@ -33,7 +35,7 @@ def main() -> int:
     try:
         from headrace.cli.app import app
 
-        app()
+        app(sys.argv[1] if len(sys.argv) > 1 else None)()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else DONE if end.code is None else FAILED
     except KeyboardInterrupt:

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 NOTHING: Final = "–"
 """Stands for a null where a person reads."""
@@ -20,6 +20,8 @@ _GAP: Final = "  "
 
 def console() -> Console:
     """Standard output; it never gets an escape sequence unless it is a terminal."""
+    from rich.console import Console  # within: what is plain does without
+
     terminal = sys.stdout.isatty()
     return Console(
         force_terminal=terminal or False,
@@ -55,10 +57,11 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Non
 def print_blocks_if_wide(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
     """A table where it fits the terminal, or where there is none; else a block a row, a line a value."""
     cells = [[text_of(value) for value in row] for row in rows]
-    screen = console()
-    if not sys.stdout.isatty() or _width(columns, cells) <= screen.width:
+    if not sys.stdout.isatty() or _width(columns, cells) <= (screen := console()).width:
         print_table(columns, rows)
         return
+    from rich.text import Text
+
     name_width = max(len(column.name) for column in columns)
     for row in cells:
         screen.rule(style="dim")
@@ -84,6 +87,8 @@ def _width(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> int:
 
 def rich_table(columns: Sequence[Column], cells: Iterable[Sequence[str]]) -> Table:
     from rich import box
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(
         box=box.SIMPLE_HEAD, header_style="bold cyan", pad_edge=False, show_edge=False, collapse_padding=True
@@ -110,7 +115,10 @@ def plain_lines(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> li
 
 def print_line(text: str = "", *, markup: bool = True) -> None:
     """A line with rich markup; plain where standard output is no terminal."""
-    console().print(text, markup=markup)
+    if "[" in text or sys.stdout.isatty():
+        console().print(text, markup=markup)
+    else:
+        print(text)  # noqa: T201
 
 
 def print_json(value: Any) -> None:

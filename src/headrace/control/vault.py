@@ -9,16 +9,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from headrace.control.access_tables import data_source_secret, signing_key
 from headrace.control.engine import writing
 from headrace.errors import ConfigurationError, ErrorCode
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
 _PURPOSE: Final = b"headrace vault 1"
 _NO_KEYS: Final = (
@@ -52,6 +52,8 @@ class Vault:
         Args:
             what: names the secret where none of the keys opens it.
         """
+        from cryptography.fernet import InvalidToken  # within, as below: most installations seal nothing
+
         try:
             return self._keys.decrypt(sealed).decode()
         except InvalidToken:
@@ -61,6 +63,8 @@ class Vault:
 
     def rotate(self, sealed: bytes, *, what: str = "a secret") -> bytes:
         """The same secret, sealed with the first key."""
+        from cryptography.fernet import InvalidToken
+
         try:
             return self._keys.rotate(sealed)
         except InvalidToken:
@@ -70,12 +74,17 @@ class Vault:
 
     @cached_property
     def _keys(self) -> MultiFernet:
+        from cryptography.fernet import Fernet, MultiFernet
+
         if not self._passphrases:
             raise ConfigurationError(_NO_KEYS, code=ErrorCode.SEALED_SECRET_CLOSED)
         return MultiFernet([Fernet(_fernet_key(passphrase)) for passphrase in self._passphrases])
 
 
 def _fernet_key(passphrase: str) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(passphrase.encode())
     return base64.urlsafe_b64encode(derived)
 

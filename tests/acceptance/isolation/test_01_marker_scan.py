@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-import structlog
 
 from headrace import logs
 from tests.acceptance.isolation.estate import GROUPS, Estate
@@ -28,7 +27,7 @@ MOVES = f"GET {STAFF}/moves/{{move_id}}"
 @pytest.fixture(autouse=True)
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """All log lines of this process, as JSON."""
-    root, before, stream = logging.getLogger(), structlog.get_config(), io.StringIO()
+    root, stream = logging.getLogger(), io.StringIO()
     handlers, level, known = root.handlers[:], root.level, set(logs._secrets)
     logs.configure("json", level="debug", stream=stream)
     monkeypatch.setattr(logging.getLogger("httpx"), "level", logging.WARNING)  # what the test itself asks
@@ -37,7 +36,6 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     root.setLevel(level)
     logs._secrets.clear()
     logs._secrets.update(known)
-    structlog.configure(**before)
 
 
 class Scan:
