@@ -14,7 +14,7 @@ _INT64: Final = range(-(2**63), 2**63)
 _TEXTS: Final = frozenset({bytes})
 _ARROW_TYPES: Final[Mapping[frozenset[type], pa.DataType]] = {
     frozenset(): pa.null(),
-    _TEXTS: pa.string(),
+    _TEXTS: pa.binary(),
     frozenset({int}): pa.int64(),
     frozenset({float}): pa.float64(),
     frozenset({int, float}): pa.float64(),
@@ -57,7 +57,7 @@ def text_column(values: Sequence[Any]) -> pa.Array[Any]:
     try:
         # The type is given: for guessing it, Arrow looks in vain for pandas, each time.
         typed: pa.Array[Any] = pa.array(values, _ARROW_TYPES[kinds])
-        return typed if kinds == _TEXTS else typed.cast(pa.string())
+        return typed.cast(pa.string())  # bytes in one go, in half the time that it takes one by one
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # kinds are mixed, or bytes are no UTF-8
         return pa.array([_shown(value) for value in values], pa.string())
 
