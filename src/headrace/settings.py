@@ -104,6 +104,8 @@ class Settings(BaseSettings):
     """Time between sweeps for what was lost."""
     resend_after_s: Seconds = 30.0
     """A poll that was sent and that no worker has taken is sent again after this time."""
+    pause_after_failures: NonNegativeInt = 100
+    """Polls of a feed that fail in a row for what only a person can mend pause it; 0: never."""
     nudge_lost_s: Seconds = 15.0
     """A batch that has waited for so long has lost its nudge: the sweeper repeats it."""
     stop_within_s: Seconds = 20.0

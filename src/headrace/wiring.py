@@ -116,7 +116,7 @@ class Application:
         self.clock = SystemClock()
         self.engine = control_engine(settings.control_url)
         self.definitions_table = SqlDefinitions(self.engine)
-        self.feeds = SqlFeeds(self.engine)
+        self.feeds = SqlFeeds(self.engine, pause_after=settings.pause_after_failures)
         self.journal = SqlJournal(self.engine)
         self.routes = SqlRoutes(self.engine)
         self.runs = SqlRuns(self.engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +190,32 @@ def shop(
             execute(url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
         else:
             execute(url, f"DROP USER {user}")
+
+
+@pytest.mark.parametrize("shop", ["postgres"], indirect=True)
+def test_a_feed_that_failed_so_often_is_paused_and_all_say_what_to_do(
+    headrace: Command, shop: tuple[Shop, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, user = shop
+    monkeypatch.setenv("HEADRACE_PAUSE_AFTER_FAILURES", "2")
+    assert headrace("sync").code == 0
+    opened.execute(f"REVOKE SELECT ON users FROM {user}")
+    assert [headrace("sync").code for _ in range(2)] == [1, 1]
+
+    (users,) = (feed for feed in headrace("status", "--json").json if feed["source"] == "users")
+    assert (users["state"], users["error_code"]) == ("paused", "source_rights_missing")
+    assert users["paused_since"] is not None
+    told = headrace("status").out
+    assert re.search(r"users: paused \d+s ago, headrace resume users: 2 polls in a row failed, ", told)
+    finding = all_found(headrace)["feed users of app app"]
+    assert (finding["severity"], finding["code"]) == ("error", "source_rights_missing")
+    assert "headrace resume users" in finding["remedy"]
+
+    opened.execute(f"GRANT SELECT ON users TO {user}")
+    assert headrace("resume", "users").code == 0
+    assert headrace("sync").code == 0
+    (users,) = (feed for feed in headrace("status", "--json").json if feed["source"] == "users")
+    assert (users["state"], users["paused_since"]) == ("ok", None)
 
 
 def test_a_right_that_was_taken_away_is_found_by_doctor(headrace: Command, shop: tuple[Shop, str]) -> None:

@@ -165,6 +165,10 @@ def _of_schedule(seen: FeedSeen) -> Iterator[Finding]:
         mend = f"when that is so no more, headrace resume {seen.source}; else headrace apply"
         what, code = code_apart(status.paused_reason or "")
         yield _error(seen, code or ErrorCode.SOURCE_DRIFTED, f"it is stopped: {what}", mend)
+    elif status.stopped_by_failures:
+        what, code = code_apart(status.paused_reason or "")
+        mend = f"when that is mended, headrace resume {seen.source}; meanwhile nothing of it is lost"
+        yield _error(seen, code or FindingCode.FEED_PAUSED, f"it is paused: {what}", mend)
     elif status.paused:
         what = f"it is paused: {status.paused_reason}"
         yield _warning(seen, FindingCode.FEED_PAUSED, what, f"headrace resume {seen.source}")

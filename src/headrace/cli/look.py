@@ -58,9 +58,9 @@ def status(config: Config = None, json: Json = False) -> None:
     screen.print_table(columns, [_status_row(f, held.get(f.feed_id, 0), freshness) for f in feeds])
     for feed in feeds:
         for what, why in (
-            ("", None if feed.stopped_by_drift else feed.last_error),
+            ("", None if feed.stopped_by_drift or feed.stopped_by_failures else feed.last_error),
             ("merge: ", feed.merge_error),
-            ("paused: ", feed.paused_reason),
+            (_paused(feed), feed.paused_reason),
             (f"{feed.feed_class}: ", feed.class_reason),
             *(("", note) for note in feed.source_notes),
             *((f"data source {id_} ", CUT) for id_ in feed.cut),
@@ -195,6 +195,14 @@ def _status_row(feed: FeedStatus, held: int, freshness: dict[str, timedelta]) ->
     ]
 
 
+def _paused(feed: FeedStatus) -> str:
+    """Since when, and what ends it, unless the reason says that itself."""
+    from headrace.cli.screen import ago
+
+    since = "" if feed.paused_at is None else f" {ago(feed.paused_at, feed.seen_at)}"
+    return f"paused{since}" + (": " if feed.stopped_by_drift else f", headrace resume {feed.source_id}: ")
+
+
 def _next(feed: FeedStatus) -> str:
     from headrace.cli.screen import ago
 
@@ -223,6 +231,7 @@ def _status_as_json(
         "class_reason": feed.class_reason or None,
         "source_notes": feed.source_notes,
         "paused_reason": feed.paused_reason,
+        "paused_since": feed.paused_at,
         "lag_s": None if lag is None else round(lag.total_seconds(), 3),
         "last_success_at": feed.last_success_at,
         "checked_at": feed.checked_at,

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.control.engine import reading, writing
+from headrace.control.pausing import RESUMED, paused
 from headrace.control.tables import PausedBy, feed
 from headrace.domain.vocabulary import FeedId
 
@@ -40,14 +41,12 @@ class SqlCommands:
 
     def pause(self, source_id: str, *, reason: str) -> list[FeedId]:
         """No poll begins any more; one that runs ends."""
-        values = {"paused": True, "paused_by": PausedBy.PERSON.value, "paused_reason": reason}
-        return self._change(_active(source_id, None), **values)
+        return self._change(_active(source_id, None), **paused(PausedBy.PERSON, reason))
 
     def resume(self, source_id: str) -> list[FeedId]:
         """Paused feeds are polled again, at once, whoever paused them."""
-        paused = sa.and_(_active(source_id, None), feed.c.paused)
-        values = {"paused": False, "paused_by": None, "paused_reason": None}
-        return self._change(paused, **values, again=True, failures=0, sent_at=None)
+        which = sa.and_(_active(source_id, None), feed.c.paused)
+        return self._change(which, **RESUMED, failures=0, sent_at=None)
 
     def _change(self, which: sa.ColumnElement[bool], **values: Any) -> list[FeedId]:
         change = sa.update(feed).where(which).values(values).returning(feed.c.id)

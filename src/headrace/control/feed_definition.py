@@ -13,6 +13,7 @@ from headrace.control.engine import clock
 from headrace.control.feed_moves import join_moves, read_again_for_moves
 from headrace.control.feeds import end_run_of_lost_lease
 from headrace.control.new_log import drop_pending, new_log_values
+from headrace.control.pausing import RESUMED, paused
 from headrace.control.state import columns_of
 from headrace.control.tables import PausedBy, batch, feed, feed_log, key_request, rejected_row
 from headrace.control.types import from_now, now
@@ -156,20 +157,14 @@ def _end(connection: sa.Connection, feed_id: FeedId) -> None:
 
 
 def _pausing(row: sa.Row[Any], wanted: AppliedFeed) -> dict[str, Any]:
-    """A person's pause outlives every apply; that of drift ends with it, for the source was looked at."""
+    """A person's pause outlives every apply; one of ours ends with it, for the source was looked at."""
     if wanted.paused:
         return {} if row.paused else _pause()
-    if row.paused_by in {PausedBy.DEFINITION, PausedBy.DRIFT}:
-        return {"paused": False, "paused_by": None, "paused_reason": None, "again": True}
-    return {}
+    return {} if row.paused_by in {None, PausedBy.PERSON} else dict(RESUMED)
 
 
 def _pause() -> dict[str, Any]:
-    return {
-        "paused": True,
-        "paused_by": PausedBy.DEFINITION.value,
-        "paused_reason": "paused in its definition",
-    }
+    return paused(PausedBy.DEFINITION, "paused in its definition")
 
 
 def _due(feed_id: str, wanted: AppliedFeed, at: datetime) -> datetime | None:

@@ -15,6 +15,7 @@ from headrace.control.engine import reading, single, writing
 from headrace.control.feed_moves import feed_moves, has_moves, note_move
 from headrace.control.new_id import new_uuid as new_uuid
 from headrace.control.newcomers import note_newcomers
+from headrace.control.pausing import paused, paused_for_failures
 from headrace.control.state import feed_class_of, state_of
 from headrace.control.tables import (
     PausedBy,
@@ -106,7 +107,7 @@ _GIVE_BACK = (
     .values(lease_id=None, lease_until=None, checked_at=now())
     .returning(feed.c.again)
 )
-_GIVE_BACK_WELL = _GIVE_BACK.values(failures=0, last_error=None, last_success_at=now())
+_GIVE_BACK_WELL = _GIVE_BACK.values(failures=0, lasting_failures=0, last_error=None, last_success_at=now())
 _GIVE_BACK_COMPLETE = _GIVE_BACK_WELL.values(next_due=sa.bindparam("due", type_=Timestamp()))
 _GIVE_BACK_AS_PLANNED = _GIVE_BACK_COMPLETE.where(
     feed.c.every_s.is_not_distinct_from(sa.bindparam("by_every_s", type_=sa.Double())),
@@ -115,6 +116,7 @@ _GIVE_BACK_AS_PLANNED = _GIVE_BACK_COMPLETE.where(
 _GIVE_BACK_INCOMPLETE = _GIVE_BACK_WELL.values(next_due=from_now(INCOMPLETE_AGAIN_S))
 _GIVE_BACK_FAILED = _GIVE_BACK.values(
     failures=feed.c.failures + 1,
+    lasting_failures=sa.bindparam("lasting", type_=sa.Integer()),
     last_error=sa.bindparam("why"),
     next_due=from_now(seconds_named("wait_s")),
 )
@@ -168,6 +170,7 @@ class SqlFeeds:
     Args:
         new_id: makes ids of leases, logs and batches; random, never used twice.
         chance: for backoff.
+        pause_after: a feed is paused by so many failures in a row that no repetition mends; 0: never.
     """
 
     def __init__(
@@ -176,8 +179,10 @@ class SqlFeeds:
         *,
         new_id: Callable[[], str] = new_uuid,
         chance: random.Random | None = None,
+        pause_after: int = 0,
     ) -> None:
         self._engine = engine
+        self._pause_after = pause_after
         self._new_id = new_id
         self._chance = chance or random.Random()  # noqa: S311 (jitter)
 
@@ -251,14 +256,21 @@ class SqlFeeds:
         if outcome.succeeded:
             due = next_due(held.id, every_s=held.every_s, cron=held.cron, after=held.now)
             return _GIVE_BACK_COMPLETE, _columns_of(outcome.memory) | {"due": due}
-        values = {"why": outcome.error, "wait_s": backoff_s(held.failures + 1, self._chance)}
-        if not outcome.stop:
+        # An older process forgets the lasting ones alone when a poll of its own succeeds.
+        lasting = min(held.lasting_failures, held.failures) + (not outcome.retryable)
+        wait_s = backoff_s(held.failures + 1, self._chance)
+        values = {"why": outcome.error, "wait_s": wait_s, "lasting": lasting}
+        if outcome.stop:
+            reason = outcome.error or "the source no longer fits its definition"
+            stopped = paused(PausedBy.DRIFT, reason)
+            # What is done to a table moves no cursor: when it fits again, only a comparison tells what it
+            # holds.
+            stopped |= {"reconcile_wanted": "full", "reconcile_asked_epoch": held.epoch}
+            return _GIVE_BACK_FAILED.values(stopped), values
+        if outcome.retryable or not 0 < self._pause_after <= lasting:
             return _GIVE_BACK_FAILED, values
-        reason = outcome.error or "the source no longer fits its definition"
-        stopped = {"paused": True, "paused_by": PausedBy.DRIFT.value, "paused_reason": reason}
-        # What is done to a table moves no cursor: when it fits again, only a comparison tells what it holds.
-        stopped |= {"reconcile_wanted": "full", "reconcile_asked_epoch": held.epoch}
-        return _GIVE_BACK_FAILED.values(stopped), values
+        reason = f"{lasting} polls in a row failed, which no repetition mends: {outcome.error}"
+        return _GIVE_BACK_FAILED.values(paused_for_failures(reason)), values
 
     def is_asked_again(self, feed_id: FeedId) -> bool:
         """Somebody asked for another poll since the last one took its lease."""

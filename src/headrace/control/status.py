@@ -30,6 +30,8 @@ class FeedStatus:
             restored, that a column's type is wider than when the definitions were applied.
         pending_since: when the oldest unmerged batch was journalled.
         stopped_by_drift: Headrace paused it, as its source no longer fits its definition.
+        stopped_by_failures: Headrace paused it, as its polls failed for what only a person can mend.
+        paused_at: since when; None also where a process of an older version paused it.
         cut: data sources that took no batches, so that nothing is journalled for them.
         backing_off: the merge of some batch failed and is tried again later; `merge_error` says why.
         checked_at: the end of the last poll, `last_success_at` of the last one that succeeded.
@@ -52,6 +54,8 @@ class FeedStatus:
     cut: tuple[DataSourceId, ...]
     paused: bool
     stopped_by_drift: bool
+    stopped_by_failures: bool
+    paused_at: datetime | None
     paused_reason: str | None
     next_due: datetime | None
     checked_at: datetime | None
@@ -235,7 +239,9 @@ def _status(row: sa.Row[Any], cut: tuple[DataSourceId, ...]) -> FeedStatus:
         reconciling=bool(row.reconciliation or row.reconcile_wanted or row.waits_for_log),
         cut=cut,
         paused=row.paused,
-        stopped_by_drift=row.paused_by == PausedBy.DRIFT,
+        stopped_by_drift=row.paused_by == PausedBy.DRIFT and not row.gave_up,
+        stopped_by_failures=row.paused_by == PausedBy.DRIFT and row.gave_up,
+        paused_at=row.paused_at if row.paused else None,
         paused_reason=row.paused_reason,
         next_due=row.next_due,
         checked_at=row.checked_at,

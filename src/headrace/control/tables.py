@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, Text
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, Text
 
 from headrace.control.metadata import count, flag, one_of, partial, single, text, together
 from headrace.control.metadata import metadata as metadata
@@ -25,6 +25,7 @@ class PausedBy(StrEnum):
     DEFINITION = "definition"
     PERSON = "person"
     DRIFT = "drift"
+    """Or, where `gave_up` says so, its failures: a kind of its own would be refused by older tables."""
 
 
 # --- identity and definitions -------------------------------------------------------------------
@@ -186,6 +187,14 @@ feed = sa.Table(
     flag("paused"),
     Column("paused_by", Text),
     Column("paused_reason", Text),
+    Column("paused_at", Timestamp),
+    Column(
+        "gave_up",
+        Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="paused for its failures; older processes know that as drift",
+    ),
     # reconciliations that were asked for
     Column("reconcile_wanted", Text),
     count("reconcile_asked_epoch"),
@@ -194,6 +203,13 @@ feed = sa.Table(
     # how it went
     Column("checked_at", Timestamp),
     Column("failures", Integer, nullable=False, server_default=sa.text("0")),
+    Column(
+        "lasting_failures",
+        Integer,
+        nullable=False,
+        server_default=sa.text("0"),
+        comment="of those in a row, the ones that no repetition mends",
+    ),
     Column("last_error", Text),
     Column("last_success_at", Timestamp),
     one_of("state", ("active", "ended")),

@@ -244,6 +244,7 @@ class PollOutcome:
         complete: False: it left its source before the end (backpressure, a process that stops): it is due
             again at once.
         error: for a person, scrubbed.
+        retryable: an error that may pass by itself: no number of them pauses a feed.
         stop: the feed is paused (drift).
         has_run: something of it was journalled. False spares a search for its run.
         next: when the feed is due; None, or when its schedule is another by now: that is found out.
@@ -255,6 +256,7 @@ class PollOutcome:
     trigger: str = "schedule"
     complete: bool = True
     error: str | None = None
+    retryable: bool = False
     stop: bool = False
     has_run: bool = True
     next: NextPoll | None = None

@@ -182,6 +182,7 @@ class FetchStep:
             succeeded=error is None,
             complete=complete,
             error=with_code(error) if error else None,
+            retryable=isinstance(error, RetryableError),
             stop=isinstance(error, SourceDriftError),
             has_run=visit is None or visit.writer.has_run,
             next=self._next(poll) if complete else None,

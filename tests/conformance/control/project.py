@@ -156,9 +156,13 @@ class Control:
         )
         return self.feeds.append(claimed.lease, entry, lease_s=LEASE_S)
 
-    def release(self, claimed: ClaimedFeed, *, error: str | None = None, stop: bool = False) -> bool:
+    def release(
+        self, claimed: ClaimedFeed, *, error: str | None = None, stop: bool = False, retryable: bool = False
+    ) -> bool:
         run = RunId(f"run-{claimed.lease.feed_id}-{claimed.lease.epoch}")
-        outcome = PollOutcome(run_id=run, succeeded=error is None, error=error, stop=stop)
+        outcome = PollOutcome(
+            run_id=run, succeeded=error is None, error=error, stop=stop, retryable=retryable
+        )
         return self.feeds.release(claimed.lease, outcome)
 
     def journalled(self, *batches: NewBatch, **fields: Any) -> tuple[FeedLog, tuple[BatchId, ...]]:

@@ -11,12 +11,13 @@ import sqlalchemy as sa
 
 from headrace.control import append
 from headrace.control.engine import writing
+from headrace.control.feeds import SqlFeeds
 from headrace.control.tables import routing_version, run
 from headrace.domain.position import Position
 from headrace.domain.vocabulary import FeedClass, FeedId, RunId
 from headrace.errors import InvariantError, LeaseLostError, RoutingChangedError
 from headrace.ports import FeedState, Reconciliation
-from tests.conformance.control.project import LEASE_S, MAIN, SIDE, Control, rejected, rows
+from tests.conformance.control.project import LEASE_S, MAIN, PURCHASES, SIDE, USERS, Control, rejected, rows
 
 STATE = FeedState(
     saved=Position("2026-01-01", None),
@@ -235,6 +236,62 @@ def test_drift_pauses_the_feed_until_a_new_apply_or_a_person(control: Control) -
     assert control.feeds.claim(control.feed(), lease_s=LEASE_S) is None
     assert control.commands.resume("users") == [control.feed()]
     assert control.claimed().reconcile == "full", "the source may hold anything by now"
+
+
+def test_failures_that_no_repetition_mends_pause_the_feed_when_there_are_so_many(control: Control) -> None:
+    feeds = control.feeds = SqlFeeds(control.engine, pause_after=3)
+    for _ in range(2):
+        control.release(control.claimed(), error="no right to read")
+    control.release(control.claimed())
+    for _ in range(2):
+        control.release(control.claimed(), error="no right to read")
+        control.release(control.claimed(), error="the server is away", retryable=True)
+    assert not control.seen().paused, "one that succeeded is between them, and an outage pauses nothing"
+    control.release(control.claimed(), error="no right to read")
+    seen = control.seen()
+    assert (seen.paused, seen.stopped_by_failures, seen.stopped_by_drift) == (True, True, False)
+    assert seen.paused_reason == ("3 polls in a row failed, which no repetition mends: no right to read")
+    assert seen.paused_at is not None
+    assert seen.seen_at - seen.paused_at < timedelta(seconds=60)
+    assert feeds.claim(control.feed(), lease_s=LEASE_S) is None
+    assert control.schedule.claim_due(9) == [control.feed("purchases")]
+
+
+def test_outages_pause_no_feed_however_long_they_last(control: Control) -> None:
+    control.feeds = SqlFeeds(control.engine, pause_after=3)
+    for _ in range(20):
+        control.release(control.claimed(), error="the server is away", retryable=True)
+    assert (control.seen().failures, control.seen().paused) == (20, False)
+
+
+def test_no_number_of_failures_pauses_where_that_is_turned_off(control: Control) -> None:
+    control.feeds = SqlFeeds(control.engine, pause_after=0)
+    for _ in range(5):
+        control.release(control.claimed(), error="no right to read")
+    assert (control.seen().failures, control.seen().paused) == (5, False)
+
+
+@pytest.mark.parametrize("mended", ["resumed", "applied"])
+def test_a_feed_that_failures_paused_begins_to_count_anew(control: Control, mended: str) -> None:
+    control.feeds = SqlFeeds(control.engine, pause_after=2)
+    for _ in range(2):
+        control.release(control.claimed(), error="no right to read")
+    assert control.seen().paused
+    if mended == "resumed":
+        assert control.commands.resume("users") == [control.feed()]
+    else:
+        control.apply(USERS, PURCHASES)
+    control.release(control.claimed(), error="no right to read")
+    seen = control.seen()
+    assert (seen.paused, seen.paused_at, seen.paused_reason) == (False, None, None)
+
+
+def test_failures_that_an_older_process_ended_are_not_counted_on(control: Control) -> None:
+    control.feeds = SqlFeeds(control.engine, pause_after=2)
+    control.release(control.claimed(), error="no right to read")
+    control.set_feed(failures=0)  # as a poll of the last release leaves it, which knows no lasting ones
+    control.release(control.claimed(), error="no right to read")
+    assert not control.seen().paused
 
 
 def test_the_class_of_the_last_page_stays(control: Control) -> None:
