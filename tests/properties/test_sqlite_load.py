@@ -53,7 +53,7 @@ def _kept(value: Any) -> Any:
 def test_rows_of_any_number_are_loaded_as_they_would_be_one_by_one(
     few: list[tuple[Any, ...]], count: int, pieces: int
 ) -> None:
-    """`count`: so many rows of the few, over and over; `pieces`: cut so many times where they are in memory."""
+    """`count`: so many rows, the few over and over; `pieces`: how many there are in memory."""
     rows = [few[at % len(few)] for at in range(count)] if few else []
     named = [type_.value for type_ in PropertyType]
     columns = [(name, SqliteDialect.types[type_]) for name, type_ in zip(named, PropertyType, strict=True)]

@@ -93,7 +93,7 @@ class SqliteSession:
         return self._connection.execute(sql, binds.values if binds else {}).fetchall()
 
     def load(self, table: str, columns: Sequence[tuple[str, str]], rows: pa.Table) -> None:
-        """Whole columns become values of Python, and some rows go with one statement: no step of ours per row."""
+        """Some rows a statement, of whole columns that become values of Python: no step of ours per row."""
         names = [name for name, _ in columns]
         insert = f"INSERT INTO {table} ({', '.join(map(self.dialect.quote, names))}) VALUES "
         row = f"({', '.join('?' * len(names))})"
@@ -152,7 +152,8 @@ def _storable(column: pa.Array[Any]) -> pa.Array[Any]:
     if pa.types.is_date(column.type):
         return column.cast(pa.string())
     if pa.types.is_timestamp(column.type):
-        return canonical_datetimes(column)
+        texts: pa.Array[Any] = canonical_datetimes(column)
+        return texts
     return column
 
 
