@@ -90,7 +90,7 @@ def supervised(name: str, body: Callable[[Process], None]) -> int:
     try:
         loaded = settings.load()
         logs.configure(loaded.log_format, level=loaded.log_level)
-        logs.keep_secret(*(key.get_secret_value() for key in loaded.secret_keys))
+        logs.keep_secret(*loaded.secrets())
         process = Process(name, loaded)
         with _signals(process), _memory_watched(process), traces.recording(name):
             log.info("process started", process=name, pid=os.getpid())

@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Comma-separated passphrases, random ones (`openssl rand -base64 32`), by which secrets in the control
     database are sealed: the first seals, all open. `headrace web` needs one."""
+    trigger_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Comma-separated secrets, each `whsec_` and 24 to 64 bytes in base64, by which those without an API
+    token sign triggers that they send to `headrace web`: any of them holds, so that a new one is added before
+    an old one goes. None: no signed trigger is taken."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """auto: console where stderr is a terminal, else json. Commands that end, other than `headrace up` and
     the workers, write console lines unless it is set."""
@@ -143,7 +147,7 @@ class Settings(BaseSettings):
     """Data sources that one process keeps connections to; for one more, the one used longest ago that is not
     in use is closed."""
 
-    @field_validator("http_origins", "secret_keys", "allowed_hosts", mode="before")
+    @field_validator("http_origins", "secret_keys", "trigger_secrets", "allowed_hosts", mode="before")
     @classmethod
     def _split_list(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -176,6 +180,10 @@ class Settings(BaseSettings):
     def metrics_port_of(self, process: str) -> int:
         """The port of this process's `/metrics`: the one that was set, else the process's default."""
         return METRICS_PORTS.get(process, 0) if self.metrics_port is None else self.metrics_port
+
+    def secrets(self) -> tuple[str, ...]:
+        """What no log line may show."""
+        return tuple(each.get_secret_value() for each in (*self.secret_keys, *self.trigger_secrets))
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():

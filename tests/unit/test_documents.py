@@ -14,7 +14,7 @@ from headrace.cli.app import app
 from headrace.domain.refusal import Refusal
 from headrace.domain.vocabulary import Aggregation, FilterOp
 from headrace.settings import PREFIX, Settings
-from headrace.web import health
+from headrace.web import health, hooks
 from headrace.web.app import ROUTERS
 from headrace.web.problem import STATUS
 
@@ -53,7 +53,7 @@ def test_every_operation_of_the_api_is_documented_and_no_other() -> None:
     documented = re.findall(r"`([A-Z]+ /[^`? ]+)`", (ROOT / "docs" / "http-api.md").read_text())
     operations = {
         f"{method} {route.path.replace(':path', '')}"
-        for router in (*ROUTERS, health.router, health.metrics_router)
+        for router in (*ROUTERS, hooks.router, health.router, health.metrics_router)
         for route in router.routes
         if isinstance(route, APIRoute)
         for method in route.methods

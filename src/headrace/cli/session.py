@@ -40,7 +40,7 @@ def settings_for(config: Path | None) -> Settings:
     # What a command tells is read by a person, through a pipe too, unless somebody asks for JSON.
     log_format = loaded.log_format if "log_format" in loaded.model_fields_set else "console"
     logs.configure(log_format, level=level, quiet={} if asked else _TOLD_BY_COMMANDS)
-    logs.keep_secret(*(key.get_secret_value() for key in loaded.secret_keys))
+    logs.keep_secret(*loaded.secrets())
     return loaded
 
 

@@ -54,12 +54,17 @@ def _refuse_unready(application: Application) -> None:
     """Raises ConfigurationError, with all that is in the way."""
     from headrace.cli.session import NOTHING_YET
     from headrace.errors import ConfigurationError, ErrorCode, Fault
+    from headrace.web.hooks import keys_of
 
     faults: list[Fault] = []
     try:
         application.require_control()
         if application.definitions_table.version() == 0:
             faults.append(Fault("", "", NOTHING_YET, ErrorCode.NOTHING_APPLIED))
+    except ConfigurationError as error:
+        faults.extend(error.faults)
+    try:
+        keys_of(application.settings)
     except ConfigurationError as error:
         faults.extend(error.faults)
     if not application.vault.has_keys:

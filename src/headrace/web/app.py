@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import HeadraceError
+from headrace.settings import Settings
 from headrace.web import (
     audit,
     customers,
@@ -20,6 +21,7 @@ from headrace.web import (
     embed,
     explain_route,
     health,
+    hooks,
     moves,
     preview,
     records,
@@ -62,7 +64,12 @@ class Api(FastAPI):
 
 
 def create_app(application: Application) -> FastAPI:
-    """The API over this application; asks nothing of any database yet."""
+    """The API over this application; asks nothing of any database yet.
+
+    Raises:
+        ConfigurationError: a secret of `HEADRACE_TRIGGER_SECRETS` is none.
+    """
+    settings = application.settings
     api = Api(
         title="Headrace",
         version=version("headrace"),
@@ -76,12 +83,14 @@ def create_app(application: Application) -> FastAPI:
     )
     api.state.application = application
     api.state.customer_tokens = customer_tokens
+    api.state.hook_secrets = hooks.HookSecrets(hooks.keys_of(settings), _rate(settings))
     for error in (HeadraceError, RequestValidationError, HTTPException):
         api.add_exception_handler(error, _problem)
     for router in ROUTERS:
         api.include_router(router, responses=problems(*EVERYWHERE))
+    api.include_router(hooks.router, responses=problems(*EVERYWHERE))
     api.include_router(health.router)
-    if application.settings.metrics_port is None:
+    if settings.metrics_port is None:
         api.include_router(health.metrics_router)
     _stand_before(api, application, customer_tokens)
     return api
@@ -96,12 +105,16 @@ def _stand_before(api: FastAPI, application: Application, customer_tokens: Custo
         Gate,
         tokens=application.tokens,
         customer_tokens=customer_tokens,
-        rate=RateLimit(rate=settings.http_rate, burst=settings.http_burst),
+        rate=_rate(settings),
         audit=application.audit,
     )
     api.add_middleware(Edge)
     if settings.http_origins:
         api.add_middleware(EmbedOrigins, origins=settings.http_origins)
+
+
+def _rate(settings: Settings) -> RateLimit:
+    return RateLimit(rate=settings.http_rate, burst=settings.http_burst)
 
 
 class EmbedOrigins:
