@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import threading
@@ -24,6 +25,7 @@ from headrace.queue.triggers import Received, TriggerConsumer
 from tests.integration.conftest import BrokerAddress
 from tests.integration.waiting import SOON_S, until
 from tests.proxy import Proxy
+from tests.servers import private_redis
 
 pytestmark = pytest.mark.services
 
@@ -201,6 +203,22 @@ def test_messages_come_back_from_a_consumer_that_was_stopped_before_it_met_them(
         outside.publish({"source": "users"})
         assert inbox.failed.wait(SOON_S)
     until(lambda: outside.waiting() == 1)
+
+
+def test_a_redis_has_no_connection_of_a_consumer_that_gave_its_messages_back() -> None:
+    inbox = Inbox()
+    inbox.failing.set()
+    gc.disable()  # which closes what is forgotten, sooner or later
+    try:
+        with private_redis() as server, redis.Redis.from_url(server.url) as client:
+            outside = Outside(server.url, "test")
+            outside.publish({"source": "users"})
+            with consuming(outside, inbox):
+                until(inbox.failed.is_set)
+            until(lambda: len(client.client_list()) == 1)
+            assert outside.waiting() == 1
+    finally:
+        gc.enable()
 
 
 def test_a_lost_connection_is_opened_again(

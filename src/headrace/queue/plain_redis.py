@@ -29,6 +29,14 @@ class _Channel(Channel):
     def _get_client(self) -> type[redis.Redis]:
         return _Client
 
+    def close(self) -> None:
+        """No connection is left. kombu closes its own, and then gives back what was not acknowledged: over a
+        new one, which it forgets."""
+        try:
+            super().close()
+        finally:
+            self._disconnect_pools()
+
 
 class PlainTransport(Transport):
     Channel = _Channel
