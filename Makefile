@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test histories mutants peers-loss backpressure faults check docs bench bench-peers bench-growth \
+.PHONY: setup demo test histories mutants peers-loss backpressure faults soak check docs bench bench-peers bench-growth \
   bench-plots bench-many lock clean
 
 setup: .venv/.stamp
@@ -29,7 +29,7 @@ COVERING := tests/unit tests/properties tests/conformance $(wildcard tests/integ
 # The rest waits more than it computes: three at a time, the long ones first.
 test: setup
 	$(COVERED) $(BIN)/python -m pytest -n 2 --dist loadfile $(COVERING)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(COVERING:%=--ignore=%)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/soak tests $(COVERING:%=--ignore=%)
 
 # Two thousand; `make test` runs fewer. Says how many of them crashed between journal and merge.
 histories: setup
@@ -50,6 +50,10 @@ backpressure: setup
 # Ten minutes of faults of every kind under writers, and then the oracle: SEED=n, SECONDS=600.
 faults: setup
 	$(BIN)/python -m tests.faults $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
+# Half an hour of everything, each process and server restarted in turn; then the oracle, leaks and memory: SECONDS=1800.
+soak: setup
+	$(BIN)/python -m tests.soak $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 check: setup
 	$(BIN)/ruff check .

@@ -277,7 +277,7 @@ def mariadb_server(
 
 
 class RedisServer(Server):
-    """A Redis server that keeps nothing on disk."""
+    """A Redis server, which keeps nothing on disk unless its settings say so."""
 
     @property
     def url(self) -> str:
@@ -287,19 +287,29 @@ class RedisServer(Server):
         with redis.Redis.from_url(self.url, socket_connect_timeout=3) as client:
             client.ping()
 
+    def stop_fast(self) -> None:
+        self.stop(signal.SIGTERM)
+
     def stop_immediately(self) -> None:
-        """What it held is lost."""
+        """What it held and has not written to its disk is lost."""
         self.stop(signal.SIGKILL)
 
 
 @contextmanager
-def private_redis() -> Iterator[RedisServer]:
-    """A new server without persistence."""
+def private_redis(settings: Mapping[str, str] | None = None) -> Iterator[RedisServer]:
+    """A new server, without persistence unless the settings (of redis.conf) say otherwise."""
     with _directory(None, None) as directory:
         port = free_port()
-        command = [_program("redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
+        wanted = {
+            "port": str(port),
+            "bind": "127.0.0.1",
+            "save": "",
+            "appendonly": "no",
+            "dir": str(directory),
+            **(settings or {}),
+        }
         server = RedisServer(
-            command=[*command, "--save", "", "--appendonly", "no", "--dir", str(directory)],
+            command=[_program("redis-server"), *(p for n, v in wanted.items() for p in (f"--{n}", v))],
             directory=directory,
             port=port,
             user=None,

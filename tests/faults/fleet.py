@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from tests.acceptance import campaign
@@ -16,6 +17,16 @@ STOP_LIMIT_S = 25.0
 BUGS = ('"process failed with a bug"', "InvariantError", "a bug of Headrace", "Traceback (most recent")
 NOT_OURS = '"logger": "dramatiq'
 """dramatiq tells with tracebacks of a Redis that went away under it; what matters is what comes of it."""
+
+
+def bugs_in(directory: Path) -> list[str]:
+    """Lines of the logs there that tell of a bug."""
+    return [
+        f"{log.stem}: {line[:2000]}"
+        for log in sorted(directory.glob("*.log"))
+        for line in log.read_text(errors="replace").splitlines()
+        if any(mark in line for mark in BUGS) and NOT_OURS not in line
+    ]
 
 
 @dataclass
@@ -85,13 +96,7 @@ class Fleet(campaign.Fleet):
         return codes
 
     def bugs(self) -> list[str]:
-        """Lines of the logs that tell of a bug."""
-        return [
-            f"{log.stem}: {line[:2000]}"
-            for log in sorted(self.project.root.glob("*.log"))
-            for line in log.read_text(errors="replace").splitlines()
-            if any(mark in line for mark in BUGS) and NOT_OURS not in line
-        ]
+        return bugs_in(self.project.root)
 
     def count_logged(self, event: str) -> int:
         """Lines of the logs with this event."""
