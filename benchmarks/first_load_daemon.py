@@ -24,9 +24,11 @@ from benchmarks.project import define, headrace
 from benchmarks.reference import Reference
 from benchmarks.work import Task
 from headrace import wiring
+from headrace.domain.trigger import TriggerRequest
 from headrace.queue import broker as brokers
 from headrace.queue.nudges import nudging
 from headrace.settings import Settings
+from headrace.steps.trigger import Asker
 from tests.servers import private_redis
 
 _MEGABYTE_IN_MIB = 1e6 / 2**20
@@ -118,8 +120,7 @@ def _load(task: Task, source_url: str) -> Loaded:
         with daemon(project, environment) as running, _application(control_url, broker.url) as app:
             settle(store_url)
             began_s = time.perf_counter()
-            for feed_id in app.commands.trigger("users"):
-                app.nudge.poll(feed_id)
+            app.triggering.ask(TriggerRequest(source="users"), Asker(by="bench"))
             _await_done(control_url)
             took_s = time.perf_counter() - began_s
             peaks = _peaks(running, broker.url)

@@ -27,9 +27,11 @@ from benchmarks.outcome import Result
 from benchmarks.project import headrace
 from benchmarks.work import Task
 from headrace import wiring
+from headrace.domain.trigger import TriggerRequest
 from headrace.queue import broker as brokers
 from headrace.queue.nudges import nudging
 from headrace.settings import Settings
+from headrace.steps.trigger import Asker
 
 RABBITMQ_URL = os.environ.get("HEADRACE_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
 BROKERS = {"redis": REDIS_URL, "rabbitmq": RABBITMQ_URL}
@@ -60,8 +62,7 @@ class Site:
     app: wiring.Application
 
     def trigger(self) -> None:
-        for feed_id in self.app.commands.trigger("t0"):
-            self.app.nudge.poll(feed_id)
+        self.app.triggering.ask(TriggerRequest(source="t0"), Asker(by="bench"))
 
     def is_equal(self) -> bool:
         """The store has the source's rows."""

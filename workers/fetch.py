@@ -1,4 +1,5 @@
-"""The fetch worker: reads what changed in a feed and journals it (`headrace.steps.fetch`)."""
+"""The fetch worker: reads what changed in a feed and journals it (`headrace.steps.fetch`), and merges it when
+it is little (`workers.fresh`)."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ from headrace.domain.vocabulary import FeedId
 from headrace.process import Process, run
 from headrace.queue.checked import Broker
 from headrace.queue.consumer import Consumer, fetch_consumer
+from workers.fresh import FreshlyMerged, merging_fresh
 from workers.life import Application, work
 
 
-class Fetches(Application, Protocol):
+class Fetches(Application, FreshlyMerged, Protocol):
     """The part of the application that this worker calls."""
 
     def poll(self, feed_id: FeedId) -> object: ...
@@ -26,7 +28,7 @@ def consumer(broker: Broker, app: Fetches, /, *, threads: int) -> Consumer:
 
 
 def body(process: Process) -> None:
-    work(process, wiring.build, consumer)
+    work(process, wiring.build, consumer, merging_fresh)
 
 
 def main() -> int:

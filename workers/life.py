@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Final, Protocol, TypeVar
 
 from headrace.errors import InvariantError
@@ -46,13 +46,29 @@ class Build(Protocol[App_co]):
     def __call__(self, settings: Settings, /, *, process: str) -> App_co: ...
 
 
+class Beside(Protocol[App_contra]):
+    """What runs beside a worker's consumer, as long as the context is open."""
+
+    def __call__(self, app: App_contra, settings: Settings, /) -> AbstractContextManager[object]: ...
+
+
+def nothing_beside(_app: object, _settings: Settings) -> AbstractContextManager[object]:
+    """Implements `Beside` for a worker that only consumes."""
+    return nullcontext()
+
+
 class ConsumerOf(Protocol[App_contra]):
     """Joins a queue to the application."""
 
     def __call__(self, broker: Broker, app: App_contra, /, *, threads: int) -> Consumer: ...
 
 
-def work(process: Process, build: Build[App], consumer_of: ConsumerOf[App]) -> None:
+def work(
+    process: Process,
+    build: Build[App],
+    consumer_of: ConsumerOf[App],
+    beside: Beside[App] = nothing_beside,
+) -> None:
     """Consumes until the process is asked to stop, then until what runs has ended, within
     `stop_within_s`. The application's nudges go through the same broker; both are closed.
 
@@ -65,10 +81,12 @@ def work(process: Process, build: Build[App], consumer_of: ConsumerOf[App]) -> N
         if not process.waits_for(broker.check, app.require_control):
             return
         app.stopping = process.stop
-        consumer = consumer_of(broker, app, threads=settings.threads)
-        consumer.start()
-        watch(process, consumer)
-        if not consumer.stop(within_s=settings.stop_within_s):
+        with beside(app, settings):
+            consumer = consumer_of(broker, app, threads=settings.threads)
+            consumer.start()
+            watch(process, consumer)
+            ended = consumer.stop(within_s=settings.stop_within_s)
+        if not ended:
             leave_running_work()
 
 

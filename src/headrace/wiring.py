@@ -41,7 +41,7 @@ from headrace.domain.shape import ModelShape
 from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
 from headrace.errors import ConfigurationError, DataSourceDriftedError, ErrorCode, HeadraceError
 from headrace.opening import Opening, given_location
-from headrace.ports import Expectations, Nudge, Residents, Retention
+from headrace.ports import Expectations, MergeSoon, Nudge, Residents, Retention, merges_nothing
 from headrace.ports.registering import ConnectionFacts, NewDataSource
 from headrace.ports.relaying import Backlog, Outbox
 from headrace.settings import Settings
@@ -105,6 +105,7 @@ class Application:
 
     Attributes:
         nudge: where steps say that there is work; the process sets it to its broker's.
+        merge_soon: takes merges of what this process has journalled; set by a process that makes them itself.
         stopping: set when the process is asked to stop: polls end after the page that they are at.
     """
 
@@ -112,6 +113,7 @@ class Application:
         self.settings = settings
         self.process = process
         self.nudge: Nudge = NoNudge()
+        self.merge_soon: MergeSoon = merges_nothing
         self.stopping = threading.Event()
         self.clock = SystemClock()
         self.engine = control_engine(settings.control_url)
@@ -172,6 +174,7 @@ class Application:
             ),
             keeper=Keeper(self.feeds, settings.lease_s),
             stopping=self._is_stopping,
+            merge_soon=self._merge_soon,
         )
         merging = Merging(
             journal=self.journal,
@@ -310,6 +313,9 @@ class Application:
             trial=self.try_data_source,
             changed=self._registered.forget,
         )
+
+    def _merge_soon(self, data_source_id: DataSourceId, model: ModelId) -> bool:
+        return self.merge_soon(data_source_id, model)  # set by the process, later than this is handed out
 
     def _is_stopping(self) -> bool:
         return self.stopping.is_set()  # the event is the process's own: it may be set later
@@ -503,6 +509,10 @@ class Application:
             raise
         self._move.advance(data_source_id)
         return report
+
+    def merge_fresh(self, data_source_id: DataSourceId, model: ModelId) -> bool:
+        """See `MergeStep.merge_fresh`; moves and drift are left to whoever merges by a nudge."""
+        return self._merge.merge_fresh(data_source_id, model)
 
     def fetch_held(self, customer: str | None = None) -> None:
         """Rows that were held for a customer (`provided_id`; None: any) who leads somewhere now are fetched

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 from headrace import wiring
 from headrace.definition.loader import load
 from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId, RunId
-from headrace.errors import LeaseLostError
+from headrace.errors import HeadraceError, LeaseLostError
 from headrace.ports import PollOutcome
 from headrace.settings import Settings
 
@@ -200,6 +200,7 @@ class World:
         self.control = self._connect_control()
         self.late: sqlite3.Connection | None = None
         self.nudges = Nudges()
+        self.merges_soon = False
         self.fuse = Fuse()
         self.app = self._start()
         self.feeds = self._feeds("true")
@@ -230,6 +231,7 @@ class World:
     def _start(self) -> wiring.Application:
         app = wiring.build(_settings(self.directory), process="test")
         app.nudge = self.nudges
+        app.merge_soon = self.merge_soon
         feeds, journal = Fused(app.feeds, self.fuse), Fused(app.journal, self.fuse)
         app._fetch = replace(app._fetch, feeds=feeds)
         merging = replace(app._merge.merging, journal=journal, stores=FusedStores(app.stores, self.fuse))
@@ -237,6 +239,17 @@ class World:
         moves = Fused(app.moves, self.fuse)
         app._move = replace(app._move, moves=moves, stores=FusedStores(app.stores, self.fuse))
         return app
+
+    def merge_soon(self, data_source_id: DataSourceId, model: ModelId) -> bool:
+        """Implements `MergeSoon`, in the midst of the poll."""
+        if not self.merges_soon:
+            return False
+        merged = False
+        with suppress(HeadraceError):
+            merged = self.app.merge_fresh(data_source_id, model)
+        if not merged:
+            self.nudges.merge(data_source_id, model)
+        return True
 
     def restart(self) -> None:
         """The process is gone, as it was; another one starts later, when its leases have run out."""

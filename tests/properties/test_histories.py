@@ -112,9 +112,10 @@ class Histories(RuleBasedStateMachine):
 
     # --- the processes --------------------------------------------------------------------------
 
-    @rule(feed=FEEDS, calls=SOMETIMES)
-    def poll(self, feed: int, calls: int | None) -> None:
+    @rule(feed=FEEDS, calls=SOMETIMES, merges_soon=st.booleans())
+    def poll(self, feed: int, calls: int | None, *, merges_soon: bool) -> None:
         feed_id = self.world.feeds[feed]
+        self.world.merges_soon = merges_soon
         self._done(died=self.world.crashing(calls, lambda: self.world.app.poll(feed_id)))
 
     @rule(feed=FEEDS, calls=CALLS)

@@ -23,7 +23,7 @@ from headrace.ports.feeds import (
 )
 from headrace.ports.journal import FeedLog, Journal, RefusedRow, WaitingBatch
 from headrace.ports.moving import Moves, MoveUnderWay
-from headrace.ports.process import Clock, Nudge
+from headrace.ports.process import Clock, MergeSoon, Nudge, merges_nothing
 from headrace.ports.reading import (
     Beyond,
     ColumnFacts,
@@ -99,6 +99,7 @@ __all__ = [
     "KeysOutcome",
     "Lease",
     "MergeCounts",
+    "MergeSoon",
     "MergeTransaction",
     "MoveProgress",
     "MoveUnderWay",
@@ -139,4 +140,5 @@ __all__ = [
     "Triggers",
     "Unmet",
     "WaitingBatch",
+    "merges_nothing",
 ]

@@ -23,6 +23,7 @@ from headrace.ports import (
     Feeds,
     FeedState,
     JournalEntry,
+    MergeSoon,
     MoveProgress,
     NewBatch,
     Newcomer,
@@ -37,6 +38,8 @@ from headrace.steps.page import CutPage, cut, resolved, row_batches, seen_keys
 log = logs.get(__name__)
 
 _ROUTING_TRIES = 50
+FRESH_ROWS = 1_000
+"""As many rows of a visit, at most, are merged by the process that journalled them."""
 _SPARED = 4
 """How many times its limit a data source may have waiting while others of the feed take more."""
 
@@ -79,6 +82,7 @@ class FeedWriter:
     feeds: Feeds
     routes: Routes
     nudge: Nudge
+    merge_soon: MergeSoon
     limits: Limits
     stopping: Callable[[], bool]
     run_id: RunId
@@ -192,9 +196,24 @@ class FeedWriter:
             self.rows_read += entry.rows_read
             self.batches += len(batches)
             self.rejected += len(entry.rejected)
-            for target in dict.fromkeys(b.data_source_id for b in batches):
-                self.nudge.merge(target, self.plan.source.model)
+            self._tell_merges(batches)
         self.progress(self.claimed.source_id, entry.rows_read)
+
+    def _tell_merges(self, batches: Sequence[NewBatch]) -> None:
+        model = self.plan.source.model
+        for target in dict.fromkeys(b.data_source_id for b in batches):
+            if not (self._are_fresh(batches) and self.merge_soon(target, model)):
+                self.nudge.merge(target, model)
+
+    def _are_fresh(self, batches: Sequence[NewBatch]) -> bool:
+        """They are few rows for one data source, and nothing that this feed journalled before waits, as far
+        as is known: what has waited may have been tried, and is the merge worker's, who ends moves too."""
+        return (
+            not (self.claimed.has_pending or self.claimed.has_moves)
+            and self.batches == len(batches) == 1
+            and batches[0].kind is BatchKind.ROWS
+            and batches[0].rows <= FRESH_ROWS
+        )
 
     def remember(self, fence_state: str | None) -> None:
         """The fence's memory is noted with whatever is written next, or when the lease is given back."""

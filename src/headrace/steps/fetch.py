@@ -29,11 +29,13 @@ from headrace.ports import (
     Clock,
     Definitions,
     Feeds,
+    MergeSoon,
     NextPoll,
     Nudge,
     PollOutcome,
     Readers,
     Routes,
+    merges_nothing,
 )
 from headrace.steps.feed_writer import FeedWriter
 from headrace.steps.lease import Keeper
@@ -84,6 +86,7 @@ class FetchStep:
     keeper: Keeper
     stopping: Callable[[], bool]
     """The process is asked to stop: a poll ends after the page that it is at."""
+    merge_soon: MergeSoon = merges_nothing
     kept: Kept = field(default_factory=dict)
     rests: Rests = field(default_factory=dict)
 
@@ -164,6 +167,7 @@ class FetchStep:
                 feeds=self.feeds,
                 routes=self.routes,
                 nudge=self.nudge,
+                merge_soon=self.merge_soon,
                 limits=self.limits,
                 stopping=self.stopping,
                 run_id=poll.run_id,

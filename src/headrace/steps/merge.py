@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from headrace import logs as log_lines
 from headrace.domain.vocabulary import DataSourceId, ModelId
@@ -18,6 +19,9 @@ from headrace.steps.merge_report import MergeReport, MergeState
 from headrace.steps.merging import Merging
 
 log = log_lines.get(__name__)
+
+_FRESH_BATCHES: Final = 2
+"""A log of which more waits has a backlog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,21 @@ class MergeStep:
             before, logs = logs, self.merging.journal.logs(data_source_id, model_id)
             if report.batches == 0 and not report.unfinished and ends(logs) == ends(before):
                 return total
+
+    def merge_fresh(self, data_source_id: DataSourceId, model_id: ModelId) -> bool:
+        """What one feed journalled just now is merged. False: something waits still, for whoever is nudged:
+        more than that waited, another worker has the lock, or it could not be applied.
+
+        It is as one visit of `drain`, which whoever journals a little can afford to make himself.
+
+        Raises:
+            RetryableError: store or control is unavailable; attempts were given back.
+        """
+        logs = [x for x in self.merging.journal.logs(data_source_id, model_id) if x.seq > x.merged_seq]
+        if len(logs) == 1 and logs[0].seq - logs[0].merged_seq <= _FRESH_BATCHES:
+            self._visit(logs)
+            logs = [x for x in self.merging.journal.logs(data_source_id, model_id) if x.seq > x.merged_seq]
+        return not logs
 
     def recognise_restored(self, data_source_id: DataSourceId, model_id: ModelId) -> bool:
         """Logs whose store or control was restored from a backup have begun anew, though nothing waits; tells
