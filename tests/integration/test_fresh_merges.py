@@ -1,4 +1,4 @@
-"""The little that a fetch worker has journalled it merges itself; all else, and what goes wrong, is nudged."""
+"""The little that a fetch worker has journalled it merges itself; all else, and what fails, is nudged."""
 
 from __future__ import annotations
 
