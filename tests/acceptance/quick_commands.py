@@ -33,7 +33,10 @@ with socket.socket(socket.AF_UNIX) as server:
 
 @contextmanager
 def installed(directory: Path) -> Iterator[Path]:
-    """A directory for the path, whose `headrace` runs commands quickly; `headrace web` is the real one."""
+    """A directory for the path, whose `headrace` runs commands quickly.
+
+    Those that stay, `web` and `up`, are the real ones: they can be signalled, and outlive nobody.
+    """
     at, bin_ = directory / "commands", directory / "bin"
     bin_.mkdir()
     ask, headrace = directory / "ask.py", bin_ / "headrace"
@@ -42,7 +45,8 @@ def installed(directory: Path) -> Iterator[Path]:
         shlex.quote(str(path)) for path in (sys.executable, Path(sys.executable).parent / "headrace")
     )
     headrace.write_text(
-        f'#!/bin/sh\n[ "$1" = web ] && exec {real} "$@"\nexec {python} -I -S {shlex.quote(str(ask))} "$@"\n'
+        f'#!/bin/sh\ncase "$1" in web|up) exec {real} "$@";; esac\n'
+        f'exec {python} -I -S {shlex.quote(str(ask))} "$@"\n'
     )
     headrace.chmod(0o755)
     command = [sys.executable, "-m", "tests.acceptance.quick_commands", str(at)]
