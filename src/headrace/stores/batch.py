@@ -19,3 +19,8 @@ def storable_invalid(rows: pa.Table) -> pa.Table:
 
 def any_deleted(rows: pa.Table) -> bool:
     return bool(pc.any(rows.column(DELETED)).as_py())
+
+
+def kept_rows(rows: pa.Table) -> int:
+    """How many are not deleted."""
+    return rows.num_rows - int(pc.sum(rows.column(DELETED)).as_py() or 0)

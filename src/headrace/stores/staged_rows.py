@@ -7,9 +7,9 @@ from headrace.domain.vocabulary import APP, CUSTOMER, DELETED, INVALID, Property
 from headrace.ports import FeedScope
 from headrace.stores.dialect import Binds
 from headrace.stores.frame import Frame, Temp, names_of
-from headrace.stores.record_rows import KNOWN
 from headrace.stores.touched import Touched, mapped_column
 
+_KNOWN = "_known"
 _OLD_CUSTOMER = "_old_customer"
 _OLD_VALUE = "_old_value"
 
@@ -40,7 +40,7 @@ class StagedRows:
             *frame.typed(source.columns),
             (INVALID, frame.dialect.json),
             (DELETED, flag),
-            (KNOWN, flag),
+            (_KNOWN, flag),
             (_OLD_CUSTOMER, frame.dialect.text),
             (_OLD_VALUE, frame.dialect.types[mapped.type]),
         ]
@@ -97,7 +97,7 @@ class StagedRows:
         assigned = ", ".join(f"{q(c)} = d.{q(c)}" for c in written)
         frame.run(
             f"UPDATE {frame.staged(source)} AS s SET {assigned} FROM {delta.name} AS d"
-            f" WHERE d.{q(KNOWN)} AND NOT d.{q(DELETED)} AND {self._same(scope, binds, 's', 'd')}",
+            f" WHERE d.{q(_KNOWN)} AND NOT d.{q(DELETED)} AND {self._same(scope, binds, 's', 'd')}",
             binds,
         )
 
@@ -111,6 +111,6 @@ class StagedRows:
             values += f", {binds.text(scope.app_id)}"
         frame.run(
             f"INSERT INTO {frame.staged(source)} ({columns}) SELECT {values} FROM {delta.name} AS d"
-            f" WHERE NOT d.{q(KNOWN)} AND NOT d.{q(DELETED)}",
+            f" WHERE NOT d.{q(_KNOWN)} AND NOT d.{q(DELETED)}",
             binds,
         )
