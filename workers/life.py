@@ -21,6 +21,7 @@ WATCH_EVERY_S: Final = 1.0
 class Application(Protocol):
     """What every process needs of the application that it runs."""
 
+    settings: Settings
     nudge: Nudge
     stopping: threading.Event
 

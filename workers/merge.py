@@ -11,6 +11,7 @@ from headrace.process import Process, run
 from headrace.queue.checked import Broker
 from headrace.queue.consumer import Consumer, merge_consumer
 from workers.life import Application, work
+from workers.turns import Turns
 
 
 class Merges(Application, Protocol):
@@ -20,7 +21,15 @@ class Merges(Application, Protocol):
 
 
 def consumer(broker: Broker, app: Merges, /, *, threads: int) -> Consumer:
-    return merge_consumer(broker, on_merge=app.merge, threads=threads)
+    """Merges into one data source by so many threads; one more is for others."""
+    turns = Turns[tuple[DataSourceId, ModelId]](
+        threads, again=lambda target: app.nudge.merge(*target), keep_s=app.settings.nudge_lost_s
+    )
+
+    def merge(data_source_id: DataSourceId, model: ModelId) -> None:
+        turns.take(data_source_id, (data_source_id, model), lambda: app.merge(data_source_id, model))
+
+    return merge_consumer(broker, on_merge=merge, threads=threads + 1)
 
 
 def body(process: Process) -> None:

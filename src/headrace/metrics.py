@@ -80,7 +80,8 @@ SWEEPER_RENUDGES: Final = Counter(
 )
 SCHEDULE_SKIPPED: Final = Counter(
     "headrace_schedule_skipped",
-    "Times that a feed was to be polled and was not (reason: running, a poll follows the one under way).",
+    "Times that a feed was to be polled and was not (reason: running, a poll follows the one under way;"
+    " app_busy, its app has all the threads that it may have, and it is polled when one is free).",
     ["reason"],
     registry=REGISTRY,
 )

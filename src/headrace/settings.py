@@ -98,7 +98,8 @@ class Settings(BaseSettings):
     events_keep_aside_s: Seconds = 30 * 24 * 3600.0
     """Likewise those that a webhook did not take and nobody asked for again."""
     threads: Count = 4
-    """Messages that one worker process handles at a time."""
+    """Feeds of one app, or models of one data source, that one worker process handles at a time; it has a
+    thread more, so that nobody's backlog takes all of them."""
     lease_s: Seconds = 20.0
     """How long a silent worker keeps a feed: one that has died is replaced after this time, a living one
     renews."""

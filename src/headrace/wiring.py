@@ -151,6 +151,7 @@ class Application:
         )
         self._known_customers: Remembered[tuple[str, str], bool] = Remembered()
         self._known_drift: Remembered[str, Collection[Target]] = Remembered()
+        self._app_of: dict[FeedId, AppId] = {}
         self._applied: AppliedCatalogue | None = None
         self._asked_at = float("-inf")
         self._lock = threading.Lock()
@@ -494,6 +495,13 @@ class Application:
     ) -> PollReport:
         """See `FetchStep.poll`."""
         return self._fetch.poll(feed_id, trigger=trigger, progress=progress)
+
+    def app_of(self, feed_id: FeedId) -> AppId | None:
+        """The app that a feed is read from; asked once for each."""
+        known = self._app_of.get(feed_id)
+        if known is None and (known := self.feeds.app_of(feed_id)) is not None:
+            self._app_of[feed_id] = known
+        return known
 
     def reconcile(self, feed_id: FeedId, full: bool) -> PollReport:
         """Reconcile a feed as part of a poll."""

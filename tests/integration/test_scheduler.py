@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from headrace import process, settings, wiring
-from headrace.domain.vocabulary import DataSourceId, FeedId, ModelId
+from headrace.domain.vocabulary import AppId, DataSourceId, FeedId, ModelId
 from headrace.errors import ConfigurationError, ControlUnavailableError, InvariantError
 from headrace.observe import Heartbeat
 from headrace.ports import Nudge
@@ -89,6 +89,7 @@ class Everything:
     """An application whose feeds each lead to a merge, through the broker."""
 
     nudge: Nudge
+    settings = QUICK
     clock = wiring.SystemClock()
 
     def __init__(self, done: threading.Event) -> None:
@@ -111,6 +112,9 @@ class Everything:
     def poll(self, feed_id: FeedId) -> None:
         self.log.append(("poll", feed_id))
         self.nudge.merge(DataSourceId("main"), ModelId("users"))
+
+    def app_of(self, feed_id: FeedId) -> AppId:
+        return AppId("shop")
 
     def reconcile(self, feed_id: FeedId, full: bool) -> None:
         self.log.append(("reconcile", feed_id, str(full)))

@@ -128,6 +128,7 @@ _END_RUN = (
 _FAILED_RUN = sa.insert(run).values(state=RunState.FAILED.value, started_at=now(), ended_at=now())
 
 _AGAIN = sa.select(feed.c.again).where(_OF_FEED)
+_APP = sa.select(feed.c.app_id).where(_OF_FEED)
 _RUNNABLE = sa.select(feed.c.id).where(_MAY_RUN)
 _KEY_REQUESTS = (
     sa.select(key_request.c.id, key_request.c.key)
@@ -281,6 +282,12 @@ class SqlFeeds:
         """No poll of it will begin: it is paused, or has ended."""
         with reading(self._engine) as connection:
             return connection.execute(_RUNNABLE, {"of_feed": feed_id}).one_or_none() is None
+
+    def app_of(self, feed_id: FeedId) -> AppId | None:
+        """The app that the feed is read from, which never changes; None for one that is not known."""
+        with reading(self._engine) as connection:
+            found: AppId | None = connection.execute(_APP, {"of_feed": feed_id}).scalar_one_or_none()
+        return found
 
     def key_requests(self, feed_id: FeedId, *, limit: int) -> tuple[KeyRequest, ...]:
         with reading(self._engine) as connection:
