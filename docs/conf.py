@@ -18,5 +18,9 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 exclude_patterns: list[str] = []
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+# A copied session is its commands, without what they print.
+copybutton_prompt_text = "$ "
 html_title = f"Headrace {release}"
 html_show_sphinx = False

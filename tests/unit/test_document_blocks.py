@@ -83,6 +83,12 @@ def test_every_definition_is_one(document: Path, block: guide.Block) -> None:
     assert parse(str(block.definition), json.loads(block.text), place(document, block))[1] == []
 
 
+def test_where_a_file_is_written_is_told_to_the_reader() -> None:
+    for document, block in BLOCKS:
+        if block.file:
+            assert f"`{block.file}`" in document.read_text(), place(document, block)
+
+
 def test_what_a_block_is_checked_by_is_a_test() -> None:
     for document, block in BLOCKS:
         if block.mark.startswith("checked by: "):
