@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -298,6 +299,25 @@ def test_an_event_that_was_set_aside_is_kept_until_it_is_delivered_after_all(
     outbox.delivered_again(MINE, [first.seq])
     assert [b.set_aside for b in outbox.backlog()] == [0]
     assert outbox.prune([SINK], keep_s=-1, keep_aside_s=60) == 1
+
+
+def test_what_is_refused_again_is_asked_for_no_more_and_what_is_another_s_is(
+    store: RecordStore, outbox: Outbox
+) -> None:
+    put(store, user(1), user(2))
+    for event in events(store):
+        outbox.lease(MINE, lease_s=60)
+        outbox.set_aside(MINE, event.seq, "answered 422")
+    first, second = events(store)
+    outbox.replay(SINK)
+    outbox.refused_again(replace(MINE, model=ModelId("accounts")), "away")
+    outbox.refused_again(replace(MINE, sink="crm"), "away")
+    assert outbox.asked_again(MINE, limit=10) == (first, second)
+    outbox.refused_again(MINE, "answered 400", seq=first.seq)
+    assert outbox.asked_again(MINE, limit=10) == (second,)
+    outbox.refused_again(MINE, "away")
+    assert outbox.asked_again(MINE, limit=10) == ()
+    assert [b.set_aside for b in outbox.backlog()] == [2]
 
 
 def test_nothing_is_pruned_that_a_sink_has_not(store: RecordStore, outbox: Outbox) -> None:

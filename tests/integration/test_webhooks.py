@@ -209,6 +209,22 @@ def test_what_was_set_aside_is_posted_again_when_asked_for(store: RecordStore, r
     assert (receiver.emails(1), backlog(store).set_aside) == (["a@b.c"], 0)
 
 
+def test_one_that_is_refused_again_keeps_back_none_that_was_asked_for_with_it(
+    store: RecordStore, receiver: Receiver
+) -> None:
+    receiver.answer = lambda event: 400
+    put(store, (1, "bad@b.c"), (2, "b@b.c"))
+    with endpoint(receiver.url) as crm:
+        crm.give_up_event_s = 0.0
+        while drain(store, crm) or backlog(store).set_aside < 2:
+            pass
+        assert store.outbox is not None
+        store.outbox.replay("crm")
+        receiver.answer = lambda event: 400 if event["data"]["record"]["email"] == "bad@b.c" else 200
+        assert drain(store, crm) == 1
+    assert (receiver.emails(2), backlog(store).set_aside) == (["b@b.c"], 1)
+
+
 def test_events_older_than_the_endpoint_may_take_are_set_aside(
     store: RecordStore, receiver: Receiver
 ) -> None:

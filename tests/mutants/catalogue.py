@@ -249,7 +249,7 @@ READING: Final = (
     Mutant(
         name="a feed that drift stopped goes on without a comparison",
         file="src/headrace/control/feeds.py",
-        before='        stopped |= {"reconcile_wanted": "full", "reconcile_asked_epoch": held.epoch}\n',
+        before='            stopped |= {"reconcile_wanted": "full", "reconcile_asked_epoch": held.epoch}\n',
         after="",
         killed_by=("tests/integration/test_drift.py",),
     ),

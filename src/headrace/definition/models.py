@@ -50,9 +50,9 @@ Url = Annotated[
 AppUrl = Annotated[
     SecretText,
     Field(
-        description="postgresql://…, mysql://… or mariadb://…, sqlite:///path (relative to the current"
-        " directory; four slashes before an absolute path) or file:///directory (file://./directory is"
-        ' relative); secrets only as "${NAME}" or "${file:/path}".'
+        description="The URL of the database or directory: postgresql://…, mysql://…, mariadb://…,"
+        " sqlite:///path (relative to the current directory; four slashes before an absolute path) or"
+        ' file:///directory (file://./directory is relative); secrets only as "${NAME}" or "${file:/path}".'
     ),
 ]
 Name = Annotated[Text, Field(description="What people call it.")]

@@ -117,8 +117,9 @@ class Outbox(Protocol):
         """Events that were set aside, and that a person wants to be delivered after all, in order."""
         ...
 
-    def refused_again(self, stream: Stream, reason: str) -> None:
-        """What was asked for again stays set aside, for this reason."""
+    def refused_again(self, stream: Stream, reason: str, *, seq: int | None = None) -> None:
+        """The event of this number, or without one all of the stream that was asked for again, stays set
+        aside, for this reason."""
         ...
 
     def delivered_again(self, stream: Stream, seqs: Sequence[int]) -> None:

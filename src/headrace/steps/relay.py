@@ -122,19 +122,19 @@ class _Streaming:
 
     def _again(self) -> int:
         """What was set aside and is asked for again is tried once."""
-        given = 0
-        while page := self.outbox.asked_again(self.stream, limit=min(_AGAIN_AT_ONCE, self.sink.page_events)):
+        given, limit = 0, min(_AGAIN_AT_ONCE, self.sink.page_events)
+        while not self.step.stopping() and (page := self.outbox.asked_again(self.stream, limit=limit)):
             wanted = self._wanted(page)
             delivered = self.sink.deliver(wanted)
             given += delivered.count
-            if delivered.failure is None:
-                self.outbox.delivered_again(self.stream, [event.seq for event in page])
-                self.outbox.renew(self.stream, lease_s=self.sink.lease_s)
-                continue
-            if delivered.count:
-                self.outbox.delivered_again(self.stream, [e.seq for e in wanted[: delivered.count]])
-            self.outbox.refused_again(self.stream, delivered.failure.reason)
-            break
+            failed = None if delivered.failure is None else wanted[delivered.count].seq
+            taken = [event.seq for event in page if failed is None or event.seq < failed]
+            if taken:
+                self.outbox.delivered_again(self.stream, taken)
+            if delivered.failure is not None:
+                alone = failed if delivered.failure.of_event else None
+                self.outbox.refused_again(self.stream, delivered.failure.reason, seq=alone)
+            self.outbox.renew(self.stream, lease_s=self.sink.lease_s)
         return given
 
     def _wanted(self, page: Sequence[RecordEvent]) -> list[CloudEvent]:

@@ -201,13 +201,18 @@ class SqlOutbox:
         own = f"{self._outbox} AS o WHERE o.{q('model')} = {binds.text(stream.model)}"
         return self._events(f"{own} AND o.{q('seq')} IN ({asked})", binds, limit=limit)
 
-    def refused_again(self, stream: Stream, reason: str) -> None:
+    def refused_again(self, stream: Stream, reason: str, *, seq: int | None = None) -> None:
         binds, q = Binds(self._dialect), self._q
         no = binds.typed("false", PropertyType.BOOLEAN)
+        told = f"{q('again')} = {no}, {q('reason')} = {binds.text(reason)}"
+        asked = f"a.{q('sink')} = {binds.text(stream.sink)} AND a.{q('again')}"
+        own = (
+            f"SELECT o.{q('seq')} FROM {self._outbox} AS o WHERE o.{q('model')} = {binds.text(stream.model)}"
+        )
+        alone = "" if seq is None else f" AND a.{q('seq')} = {binds.add(seq)}"
         with self._writing() as session:
             session.run(
-                f"UPDATE {self._aside} SET {q('again')} = {no}, {q('reason')} = {binds.text(reason)}"
-                f" WHERE {q('sink')} = {binds.text(stream.sink)} AND {q('again')}",
+                f"UPDATE {self._aside} AS a SET {told} WHERE {asked} AND a.{q('seq')} IN ({own}){alone}",
                 binds,
             )
 
