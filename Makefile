@@ -24,7 +24,7 @@ demo: setup
 COVERING := tests/unit tests/properties tests/conformance $(wildcard tests/integration/test_steps*.py) \
   $(wildcard tests/integration/test_verify*.py) $(addprefix tests/integration/test_,drift.py restored_source.py \
   refused_elsewhere.py moves_interrupted.py web_records.py scheduler.py prove_isolation.py cli_rejected.py \
-  cli_backfill.py webhooks.py record_exchange.py events_of_moves.py)
+  cli_backfill.py listening.py webhooks.py record_exchange.py events_of_moves.py)
 
 # The rest waits more than it computes: three at a time, the long ones first.
 test: setup

@@ -1,4 +1,5 @@
-"""Takes messages from outside that a source be read now. Any number may run at once."""
+"""Takes messages from outside that a source be read now, and the notifications of sources' databases. Any
+number may run at once."""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ from headrace import traces, wiring
 from headrace.domain.trigger import TriggerMessage
 from headrace.errors import ConfigurationError, RetryableError
 from headrace.ports import Ask, Unmet
-from headrace.process import Process, run
+from headrace.process import Process, beside, run
 from headrace.queue import broker as brokers
 from headrace.queue import exchange
 from headrace.queue.nudges import nudging
 from headrace.queue.triggers import Received, TriggerConsumer
 from headrace.steps.trigger import Asker, TriggerStep
+from producers.listening import Listening
 
 BY_MESSAGE: Final = Asker(by="message")
 
@@ -53,7 +55,9 @@ def body(process: Process) -> None:
         )
         process.readiness.needs(app.control_problems, broker.check, consumer.problems)
         if process.waits_for(broker.check, app.require_control):
-            consumer.run(stop=process.stop, beat=process.heartbeat.beat)
+            listening = Listening(app, chance=random.Random())  # noqa: S311
+            with beside(process, partial(listening.run, stop=process.stop), name="listening"):
+                consumer.run(stop=process.stop, beat=process.heartbeat.beat)
 
 
 def main() -> int:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import threading
+import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
 from typing import Protocol
 
 from headrace.gauges import measured
-from headrace.process import Process, leave_running_work
+from headrace.process import Process, beside, leave_running_work
 from headrace.queue import broker as brokers
 from headrace.queue.checked import Broker
 from headrace.queue.nudges import nudging
+from producers.listening import Listening, Listens
 from producers.scheduler import Schedules, schedule
 from workers import fetch, merge
 from workers.life import watch
 from workers.relay import Relays, backlog_of, relaying
 
 
-class Everything(fetch.Fetches, merge.Merges, Relays, Schedules, Protocol):
+class Everything(fetch.Fetches, merge.Merges, Listens, Relays, Schedules, Protocol):
     """The whole application."""
 
 
@@ -27,8 +29,8 @@ def run_all(
     app: Everything,
     levels: Callable[[Broker], AbstractContextManager[object]] = nullcontext,
 ) -> None:
-    """Schedules, fetches, merges and relays in this process until it is asked to stop (`process.stop`);
-    closes the application.
+    """Schedules, listens, fetches, merges and relays in this process until it is asked to stop
+    (`process.stop`); closes the application.
 
     Args:
         levels: what is entered with the broker while all runs: serves the gauges of a scheduler.
@@ -47,7 +49,7 @@ def run_all(
         for consumer in consumers:
             consumer.start()
         try:
-            with _scheduling(process, app), _publishing(process, app):
+            with _scheduling(process, app), _listening(process, app), _publishing(process, app):
                 watch(process, *consumers)
         finally:
             ended = [consumer.stop(within_s=settings.stop_within_s) for consumer in consumers]
@@ -59,7 +61,12 @@ def _scheduling(process: Process, app: Everything) -> AbstractContextManager[Non
     def run() -> None:
         schedule(app, process.settings, stop=process.stop, heartbeat=process.heartbeat)
 
-    return _beside(process, run, name="scheduler")
+    return beside(process, run, name="scheduler")
+
+
+def _listening(process: Process, app: Everything) -> AbstractContextManager[None]:
+    listening = Listening(app, chance=random.Random())  # noqa: S311 (jitter)
+    return beside(process, partial(listening.run, stop=process.stop), name="listening")
 
 
 @contextmanager
@@ -70,29 +77,5 @@ def _publishing(process: Process, app: Everything) -> Iterator[None]:
         def run() -> None:
             relay.run(stop=process.stop, beat=lambda: None)
 
-        with measured(backlog_of(app)), _beside(process, run, name="relay"):
+        with measured(backlog_of(app)), beside(process, run, name="relay"):
             yield
-
-
-@contextmanager
-def _beside(process: Process, body: Callable[[], None], *, name: str) -> Iterator[None]:
-    """While the context is open, the body runs in a thread; when it fails the process is asked to stop, and
-    its error comes out of the context."""
-    failed: list[Exception] = []
-
-    def run() -> None:
-        try:
-            body()
-        except Exception as error:  # noqa: BLE001 (raised again below)
-            failed.append(error)
-            process.stop.set()
-
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        process.stop.set()
-        thread.join(process.settings.stop_within_s)
-    if failed:
-        raise failed[0]

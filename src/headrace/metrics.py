@@ -13,6 +13,7 @@ from typing import Final
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     Info,
@@ -89,6 +90,12 @@ TRIGGERS: Final = Counter(
     "headrace_triggers",
     "Requests to poll a source now, of messages and of the API (outcome: accepted or rejected).",
     ["outcome"],
+    registry=REGISTRY,
+)
+LISTENING: Final = Gauge(
+    "headrace_listening",
+    "1: this process takes the notifications of the app's database; 0: it misses them.",
+    ["app"],
     registry=REGISTRY,
 )
 RUN_DURATION: Final = Histogram(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from headrace import logs
@@ -21,6 +21,9 @@ from headrace.sources.shared_look import SharedLooks
 from headrace.stores.allowed_host import AllowedHosts
 from headrace.stores.connect import as_given, open_record_reader, open_store
 from headrace.stores.pool import OpenReader, OpenStore
+
+if TYPE_CHECKING:
+    from headrace.sources.postgres_listen import Notification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,18 @@ class Opening:
         url: as defined, with references to secrets.
         """
         return open_reader(app_id, _secret(url), nonce=self.workspace(), looks=self.looks)
+
+    def notifications(
+        self, app_id: AppId, url: str, channels: Collection[str]
+    ) -> AsyncGenerator[Sequence[Notification], None]:
+        """See `headrace.sources.postgres_listen.notifications`.
+
+        Args:
+            url: as defined, with references to secrets.
+        """
+        from headrace.sources.postgres_listen import notifications
+
+        return notifications(app_id, _secret(url), channels)
 
     def store(self, data_source_id: DataSourceId, body: Mapping[str, Any]) -> OpenStore:
         """Args:

@@ -169,6 +169,30 @@ def _exit_now() -> None:
     os._exit(DONE)
 
 
+@contextmanager
+def beside(process: Process, body: Callable[[], None], *, name: str) -> Iterator[None]:
+    """While the context is open, the body runs in a thread, until `process.stop` is set; when it fails the
+    process is asked to stop, and its error comes out of the context."""
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            body()
+        except Exception as error:  # noqa: BLE001 (raised again below)
+            failed.append(error)
+            process.stop.set()
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        process.stop.set()
+        thread.join(process.settings.stop_within_s)
+    if failed:
+        raise failed[0]
+
+
 def leave_running_work() -> None:
     """Ends the process though threads still work; what they do is safe to cut off."""
     log.warning("work was still running at the end; it will be repeated")

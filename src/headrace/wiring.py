@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ from headrace.ports.relaying import Backlog, Outbox
 from headrace.settings import Settings
 from headrace.sources.pool import ReaderPool
 from headrace.steps.apply import ApplyReport, ApplyStep
-from headrace.steps.catalogue import AppliedCatalogue, Target, catalogue_of
+from headrace.steps.catalogue import AppliedCatalogue, Listened, Target, catalogue_of
 from headrace.steps.feed_examination import ExaminedFeed, examined
 from headrace.steps.fetch import FetchStep, PollReport
 from headrace.steps.lease import Keeper
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from headrace.control.token_subjects import SqlTokenSubjects
     from headrace.control.tokens import SqlTokens
     from headrace.control.triggers import SqlTriggers
+    from headrace.sources.postgres_listen import Notification
     from headrace.steps.promises import FeedPromise
     from headrace.steps.records import RecordsStep
     from headrace.steps.registering import RegisterStep
@@ -296,6 +297,16 @@ class Application:
             triggers=self.triggers,
             nudge=_Forwarding(self),
         )
+
+    def listened(self) -> Mapping[AppId, Listened]:
+        """The apps whose notifications are wanted, by what is applied."""
+        return self.catalogue().listened()
+
+    def notifications(
+        self, app_id: AppId, listened: Listened
+    ) -> AsyncGenerator[Sequence[Notification], None]:
+        """See `headrace.sources.postgres_listen.notifications`."""
+        return self.opening.notifications(app_id, listened.url, listened.channels.keys())
 
     def _is_customer(self, group: str, provided_id: str) -> bool:
         """As it was at most a second ago; one that was made meanwhile is found at once."""

@@ -126,6 +126,10 @@ class Everything:
     def webhooks(self) -> dict[str, Any]:
         return {}
 
+    def listened(self) -> dict[AppId, Any]:
+        """No source listens."""
+        return {}
+
     def outboxes(self) -> tuple[()]:
         """No data source has events."""
         return ()

@@ -110,6 +110,14 @@ CASES = [
         "with several visibility groups each must be named",
         {"visibility_groups/testing": {"name": "T"}, "data_sources/main:visibility_groups": ["production"]},
     ),
+    Case(
+        "a channel in a database that notifies nobody",
+        {
+            "apps/shop_db:type": "mysql",
+            "apps/shop_db:url": "mysql://h/d",
+            "sources/users:schedule.listen": "users",
+        },
+    ),
     # models
     Case(
         "two primaries in a model",

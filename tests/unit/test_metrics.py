@@ -15,7 +15,7 @@ CATALOGUE = (ROOT / "docs" / "metrics.md").read_text()
 ROW = re.compile(r"^\| `(headrace_\w+)` \| (\w+) \| ([\w, ]*)\|", re.MULTILINE)
 LABEL_ROW = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \| ", re.MULTILINE)
 SUFFIXES = {"counter": ("_total",), "histogram": ("_seconds", "_bytes")}
-COUNTED = ("_pending", "_open", "_drifted", "_messages", "_class", "_paused")
+COUNTED = ("_pending", "_open", "_drifted", "_messages", "_class", "_paused", "_listening")
 """What gauges that are no amount of a unit count or say, which their names end with."""
 
 

@@ -35,6 +35,7 @@ OPENERS = {
     "control/engine.py": {"sqlalchemy.create_engine"},
     # sources
     "sources/postgres.py": {"psycopg.connect"},
+    "sources/postgres_listen.py": {"psycopg.AsyncConnection.connect"},
     "sources/sqlite.py": {"sqlite3.connect"},
     "sources/mysql_connection.py": {"pymysql.connections.Connection"},
     # files of their own, where no customer's records are kept

@@ -26,6 +26,7 @@ from headrace.definition.source_rules import (
     apps_type,
     customer_faults,
     filter_faults,
+    listen_faults,
 )
 from headrace.definition.webhook import webhook_faults
 from headrace.domain.vocabulary import AppId, DataSourceId, ModelId, SourceId
@@ -129,6 +130,7 @@ def _rules(written: Written, definitions: Definitions, environ: Mapping[str, str
     for source_id, source in sorted(definitions.sources.items()):
         yield from filter_faults(definitions.file("sources", source_id), source)
         yield from customer_faults(definitions, source_id)
+        yield from listen_faults(definitions, source_id)
     yield from model_faults(written, dict(definitions.sources.items()))
     yield from app_customer_faults(definitions)
     yield from data_source_faults(definitions)

@@ -51,6 +51,13 @@ class Schedule(Body):
         ),
     ] = None
     cron: Annotated[Cron | None, Field(description="When to poll, as a cron line, in UTC.")] = None
+    listen: Annotated[
+        Identifier | None,
+        Field(
+            description="A channel of the app's PostgreSQL, as `pg_notify` names it: what is notified there"
+            " has the source read at once."
+        ),
+    ] = None
     cursor: Annotated[
         Identifier | None,
         Field(

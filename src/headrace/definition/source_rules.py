@@ -60,6 +60,20 @@ def _clause_fault(source: SecondarySource, clause: Clause) -> tuple[str, str] | 
     return None
 
 
+def listen_faults(definitions: Definitions, source_id: SourceId) -> Iterator[Fault]:
+    """A fault for a channel in a database that notifies nobody."""
+    source = definitions.sources[source_id]
+    if source.schedule.listen is None:
+        return
+    for app_id in source.app_ids:
+        app = definitions.apps.get(app_id)
+        if app is not None and app.type is not AppType.POSTGRES:
+            message = f"app {app_id} is of type {app.type}, and only postgres notifies"
+            mend = "remove it, and send a trigger instead"
+            yield Fault(definitions.file("sources", source_id), "schedule.listen", f"{message}; {mend}")
+            return
+
+
 def customer_faults(definitions: Definitions, source_id: SourceId) -> Iterator[Fault]:
     """Faults of whose rows a source has: its apps' customers differ, and are of the apps' groups.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +16,15 @@ from headrace.ports import FeedPlan
 from headrace.steps.applied_document import AppliedDocument
 
 Target = tuple[DataSourceId, ModelId]
+
+
+@dataclass(frozen=True, slots=True)
+class Listened:
+    """What is listened to in the database of an app, whose URL this is as defined: channels, each with the
+    sources that are read when it is notified."""
+
+    url: str = field(repr=False)
+    channels: Mapping[str, tuple[SourceId, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,15 @@ class AppliedCatalogue:
     def app(self, app_id: AppId) -> Mapping[str, Any]:
         """The app's definition as written."""
         return self._body("apps", app_id, word="app")
+
+    def listened(self) -> dict[AppId, Listened]:
+        """The apps in whose databases sources listen."""
+        heard: dict[AppId, dict[str, tuple[SourceId, ...]]] = defaultdict(dict)
+        for source_id, app_id in sorted(self.plans):
+            channel = self.bodies["sources", source_id].get("schedule", {}).get("listen")
+            if channel is not None:
+                heard[app_id][channel] = (*heard[app_id].get(channel, ()), source_id)
+        return {app_id: Listened(self.app(app_id)["url"], channels) for app_id, channels in heard.items()}
 
     def data_source(self, data_source_id: DataSourceId) -> Mapping[str, Any]:
         """The data source's definition as written."""

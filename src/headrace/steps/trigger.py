@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from headrace import logs
 from headrace.domain.refusal import Refusal
 from headrace.domain.trigger import LONGEST_ID, TriggerRequest, parsed
-from headrace.domain.vocabulary import FeedId
+from headrace.domain.vocabulary import FeedId, SourceId
 from headrace.errors import HeadraceError, RefusedError
 from headrace.metrics import TRIGGERS
 from headrace.ports import Ask, Catalogue, Definitions, FeedPlan, Nudge, Triggers, Unmet
@@ -99,9 +99,38 @@ class TriggerStep:
 
     def judged(self, body: bytes | str, asker: Asker, kind: type[TriggerRequest]) -> Ask | Unmet:
         """As `judge`, of a body that anybody may have written: whatever is wrong with it stops no other."""
-        request = None
         try:
             request = parsed(body, kind)
+        except RefusedError as error:
+            return _unmet(TriggerRequest(), asker, error.code, error.detail)
+        return self._judged(request, asker)
+
+    def notified(self, payload: str, asker: Asker, sources: Sequence[SourceId]) -> list[Ask | Unmet]:
+        """What a notification asks of these sources, which listen to its channel.
+
+        Args:
+            payload: empty: all that has changed of each; or a request, of one of them or of each. When it
+                is none, or cannot be met, that is told, and all that has changed is asked for: that
+                something has changed it says in any case.
+        """
+        try:
+            request = parsed(payload, TriggerRequest) if payload else TriggerRequest()
+        except RefusedError as error:
+            told = [_unmet(TriggerRequest(source=s), asker, error.code, error.detail) for s in sources]
+            return [*told, *(self._judged(TriggerRequest(source=s), asker) for s in sources)]
+        judged = []
+        for source in sources:
+            if request.source in (None, source):
+                judged.append(self._judged(request.model_copy(update={"source": source}), asker))
+                if isinstance(judged[-1], Unmet):
+                    judged.append(self._judged(TriggerRequest(source=source), asker))
+        if not judged:
+            reason = "source: it does not listen to this channel"
+            judged.append(_unmet(request, asker, Refusal.NOT_FOUND, reason))
+        return judged
+
+    def _judged(self, request: TriggerRequest, asker: Asker) -> Ask | Unmet:
+        try:
             return self.judge(request, asker)
         except RefusedError as error:
             code, reason = error.code, error.detail
@@ -110,7 +139,7 @@ class TriggerStep:
         except Exception:
             log.exception("a trigger met a bug")
             code, reason = Refusal.INTERNAL, "a bug of Headrace: its log tells more"
-        return _unmet(request or TriggerRequest(), asker, code, reason)
+        return _unmet(request, asker, code, reason)
 
     def meet(self, judged: Sequence[Ask | Unmet]) -> Sequence[FeedId]:
         """All of it is written down and counted, then the feeds are nudged, each once."""
