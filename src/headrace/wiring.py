@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import threading
@@ -79,6 +80,8 @@ log = logs.get(__name__)
 
 CATALOGUE_S = 1.0
 """How old the definitions may be that this process works by."""
+_OBJECTS = 50_000
+"""So many more than went, and the collector of garbage looks for some: rows are no objects, and make none."""
 
 
 class SystemClock:
@@ -614,4 +617,5 @@ class _Forwarding:
 
 def build(settings: Settings, *, process: str) -> Application:
     """The application of a process; connects to nothing yet."""
+    gc.set_threshold(_OBJECTS)
     return Application(settings, process=process)

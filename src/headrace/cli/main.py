@@ -7,10 +7,13 @@ import gc
 import io
 import os
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from headrace.cli.exit_code import BROKEN_PIPE, DONE, FAILED, INTERRUPTED, MISUSED
 from headrace.cli.version import version
+
+_IMPORTED: Final = 500_000
+"""More objects than a command's imports make; `wiring.build` lowers the threshold again."""
 
 
 def main() -> int:
@@ -23,7 +26,7 @@ def main() -> int:
         sys.stdout.write(f"headrace {version()}\n")
         return DONE
     # What a command imports is no garbage: to look for some every 700 objects takes a seventh of its start.
-    gc.set_threshold(50_000)
+    gc.set_threshold(_IMPORTED)
     # pydantic would read the metadata of all that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):
@@ -54,6 +57,8 @@ def main() -> int:
 def run() -> NoReturn:
     """The process is `main`, and ends with it: to take apart all that a command has imported takes Python a
     quarter of a second, in which nothing happens that anybody waits for."""
+    # pyarrow imports NumPy wherever it is installed, 85 modules, of which nothing here has a use.
+    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
     code = main()
     atexit._run_exitfuncs()  # noqa: SLF001 (traces are sent, coverage is kept)
     try:

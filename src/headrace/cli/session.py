@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -73,6 +74,7 @@ def project(config: Path | None) -> Iterator[tuple[Application, Definitions]]:
 def _built(settings: Settings) -> Application:
     from headrace import wiring
 
+    gc.freeze()  # what was imported: nothing looks there for garbage
     return wiring.build(settings, process="cli")
 
 
