@@ -5,6 +5,8 @@ In order of what a block says of itself, by an HTML comment above it or by its l
 - ```sh is run as it is, and no command of it may fail; ```console as commands with what they print; and
   `<!-- file: PATH -->` is written to PATH where it stands: all by the test that has the document as a guide;
 - `<!-- definition: KIND -->`, and a file below `config/`, is checked by the models;
+- `<!-- answer: METHOD PATH [STATUS] -->` and `<!-- body: METHOD PATH -->` are compared with the OpenAPI
+  document: one operation, or one for each value of the block with `; ` between them;
 - `<!-- checked by: TEST -->` is compared with something by that test;
 - `<!-- needs: WHAT -->` is a script that cannot be run here; ```text and `<!-- shown -->` are looked at.
 
@@ -62,6 +64,12 @@ class Block:
         if found := re.fullmatch(r"file: config/(\w+)/\w+\.json", self.mark):
             return found[1]
         return self.mark.removeprefix("definition: ") if self.mark.startswith("definition: ") else None
+
+    @property
+    def operations(self) -> tuple[str, list[str]] | None:
+        """`answer` or `body`, and the operations of the API that it shows it of."""
+        kind, _, operations = self.mark.partition(": ")
+        return (kind, operations.split("; ")) if kind in {"answer", "body"} else None
 
     @property
     def runs(self) -> bool:

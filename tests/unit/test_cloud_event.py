@@ -14,8 +14,10 @@ from headrace.domain.cloud_event import CloudEvent, Origin, cloud_event
 from headrace.domain.record_event import ChangeKind, RecordEvent
 from headrace.domain.topic_pattern import matches
 from headrace.domain.vocabulary import DataSourceId, ModelId
+from tests.acceptance import guide
 
 GOLDEN = Path(__file__).parent / "golden"
+GUIDE = Path(__file__).parents[2] / "docs" / "events.md"
 ORIGIN = Origin(workspace="w1", data_source=DataSourceId("main"), schema="shop")
 EVENT = RecordEvent(
     seq=42,
@@ -65,6 +67,15 @@ def test_an_event_is_the_one_that_consumers_were_promised(kind: ChangeKind) -> N
     golden = (GOLDEN / f"record_{kind}.v1.json").read_text(encoding="utf-8")
     assert json.loads(event.body) == json.loads(golden)
     jsonschema.validate(json.loads(event.body), RULES, format_checker=jsonschema.FormatChecker())
+
+
+def test_the_guide_of_events_shows_such_an_event() -> None:
+    (block,) = (b for b in guide.blocks_of(GUIDE) if b.mark == "checked by: tests/unit/test_cloud_event.py")
+    shown, event = json.loads(block.text), json.loads(made().body)
+    jsonschema.validate(shown, RULES, format_checker=jsonschema.FormatChecker())
+    assert list(shown) == list(event)
+    assert shown["data"].keys() == event["data"].keys()
+    assert set(shown["data"]["changed"]) <= shown["data"]["record"].keys()
 
 
 def test_one_event_has_one_id_and_another_another() -> None:
