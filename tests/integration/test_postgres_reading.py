@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -19,8 +22,13 @@ from headrace.ports import ExactKeys, KeyRange, ReadPlan, Relation, Selection, S
 from headrace.sources.postgres import PostgresReader, Timeouts
 from headrace.sources.postgres_catalogue import find_relation
 from headrace.sources.postgres_select import compose_select
+from tests.proxy import Proxy
 
 WHOLE = KeyRange(None, None, None)
+SLOWLY_SENT = """
+CREATE TABLE things AS SELECT n AS id, repeat('x', 2000) AS text FROM generate_series(1, 60000) AS n;
+ALTER TABLE things ADD PRIMARY KEY (id)
+"""
 
 
 @pytest.fixture
@@ -238,6 +246,54 @@ def test_a_session_that_was_ended_is_replaced_at_the_next_call(
     with pytest.raises(SourceUnavailableError):
         reader.describe(Relation("one"))
     assert reader.describe(Relation("one")).primary_key == ("id",)
+
+
+@pytest.mark.parametrize("page_rows", [100, 6_000])
+def test_leaving_a_server_that_stalls_takes_seconds_and_the_next_call_has_another_connection(
+    app: psycopg.Connection[Any], postgres_database: str, page_rows: int
+) -> None:
+    """With pages of 6,000 rows one is read ahead, by a thread that waits when the context is left."""
+    app.execute(
+        "CREATE TABLE things AS SELECT n AS id, repeat('x', 2000) AS text FROM generate_series(1, 60000) n"
+    )
+    app.execute("ALTER TABLE things ADD PRIMARY KEY (id)")
+    plan = ReadPlan(
+        relation=Relation("things"), columns=("id", "text"), key=("id",), cursor=None, page_rows=page_rows
+    )
+    parts = urlsplit(postgres_database)
+    with ExitStack() as stack:
+        proxy = stack.enter_context(closing(Proxy(parts.hostname or "127.0.0.1", parts.port or 5432)))
+        stack.callback(proxy.flow)
+        url = parts._replace(
+            netloc=f"{parts.username}:{parts.password or ''}@127.0.0.1:{proxy.port}"
+        ).geturl()
+        reader = stack.enter_context(closing(PostgresReader("shop", url, nonce="mine")))
+        with reader.read(plan, WHOLE) as pages:
+            next(pages)
+            proxy.stall()
+            began_s = time.monotonic()
+        assert time.monotonic() - began_s < 10
+        assert not [t for t in threading.enumerate() if t.name.startswith("read-ahead")]
+        proxy.flow()
+        with reader.read(plan, WHOLE) as pages:
+            assert sum(page.rows.num_rows for page in pages) == 60_000
+
+
+def test_leaving_early_leaves_the_connection_usable(
+    app: psycopg.Connection[Any], reader: PostgresReader
+) -> None:
+    app.execute(
+        "CREATE TABLE things AS SELECT n AS id, repeat('x', 2000) AS text FROM generate_series(1, 60000) n"
+    )
+    app.execute("ALTER TABLE things ADD PRIMARY KEY (id)")
+    plan = ReadPlan(relation=Relation("things"), columns=("id", "text"), key=("id",), cursor=None)
+    used = []
+    for _ in range(3):
+        with reader.read(plan, WHOLE) as pages:
+            next(pages)
+        assert reader._connection is not None
+        used.append(reader._connection.info.backend_pid)
+    assert len(set(used)) == 1
 
 
 def test_a_session_ended_in_the_middle_of_a_stream_is_an_outage(

@@ -182,7 +182,7 @@ class PostgresReader:
                 stack.callback(self._end, stream)
                 self._require_described(plan, stream.open())
             pages = self._pages(stream, plan, by_cursor=isinstance(selection, Since))
-            yield stack.enter_context(read_ahead(pages))
+            yield stack.enter_context(read_ahead(pages, stream.leave))
 
     def _packed(self, relation: PostgresRelation, plan: ReadPlan, selection: Selection) -> Iterator[Page]:
         """One page at most, whose rows the server has sent as one value."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from math import inf
 from selectors import EVENT_READ, DefaultSelector
+from time import monotonic
 from typing import Any, Final
 
 import psycopg
@@ -18,6 +20,8 @@ _MAY_BE_DECRYPTED_S: Final = 0.1
 """Over TLS what comes next may have left the socket already: then nothing more may ever come there."""
 _SMALL_BYTES: Final = 256
 """Of a row that is not counted: a take of the most rows of them is no more than some pages."""
+_LEFT_S: Final = 2.0
+"""So long, in seconds, whoever leaves waits for what is on its way, and for the server to have cancelled."""
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -41,6 +45,7 @@ class CopyStream:
         self._copy = ExitStack()
         self._ended = False
         self._coming = DefaultSelector()
+        self._until = inf
 
     def open(self) -> list[tuple[str, int, int]]:
         """The snapshot is taken. Gives name, type and modifier of the columns, which stay so to the end."""
@@ -83,7 +88,9 @@ class CopyStream:
 
     def _await_more(self) -> None:
         """Of what the server sends, more has come. Other threads run meanwhile: libpq's own wait would keep
-        them out. Keepalives end a wait for a server that is gone."""
+        them out. Keepalives end a wait for a server that is gone, leaving one for one that stalls."""
+        if monotonic() > self._until:
+            raise psycopg.OperationalError("the server sends nothing, and nobody waits for it any more")
         pgconn = self._connection.pgconn
         self._coming.select(_MAY_BE_DECRYPTED_S)
         pgconn.consume_input()
@@ -96,12 +103,38 @@ class CopyStream:
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 raise errors.error_from_result(result)
 
+    def leave(self) -> None:
+        """Nobody asks for more: a `take` of another thread ends soon, though the server stalls."""
+        self._until = monotonic() + _LEFT_S
+
     def close(self) -> None:
-        """The statement is cancelled if it has not ended, the transaction is over."""
-        self._coming.close()
-        if self._ended:
+        """The statement is cancelled if it has not ended, the transaction is over.
+
+        Raises:
+            psycopg.Error: it is not, and the connection is closed.
+        """
+        try:
+            if not self._ended:
+                self._cancel()
             self._copy.close()
-        else:
-            stop = GeneratorExit()  # what makes psycopg cancel, and not wait for the rest
-            self._copy.__exit__(GeneratorExit, stop, None)
-        self._connection.rollback()
+            self._connection.rollback()
+        except BaseException:
+            self._connection.close()  # else psycopg would wait for the rest, however long that stalls
+            self._copy.close()
+            raise
+        finally:
+            self._coming.close()
+
+    def _cancel(self) -> None:
+        """What the server had sent before it cancelled is thrown away."""
+        self._until = min(self._until, monotonic() + _LEFT_S)
+        self._connection.cancel_safe(timeout=_LEFT_S)
+        pgconn = self._connection.pgconn
+        while (size := pgconn.get_copy_data(_WITHOUT_WAITING)[0]) >= 0:
+            if size == 0:
+                self._await_more()
+        self._ended = True
+        while pgconn.is_busy():
+            self._await_more()
+        while pgconn.get_result() is not None:
+            pass

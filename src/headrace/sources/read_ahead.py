@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
@@ -14,11 +14,18 @@ _LEAST_ROWS: Final = 5_000
 
 
 @contextmanager
-def read_ahead(pages: Iterator[Page]) -> Iterator[Iterator[Page]]:
+def read_ahead(pages: Iterator[Page], leave: Callable[[], None]) -> Iterator[Iterator[Page]]:
     """The same pages in the same order, of one snapshot; one of them at most is read before it is asked for.
-    When the context is left nothing reads any more."""
+    When the context is left nothing reads any more.
+
+    Args:
+        leave: ends a wait for a source that stalls; called when the context is left, which waits for that.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as beside:
-        yield _ahead(pages, beside)
+        try:
+            yield _ahead(pages, beside)
+        finally:
+            leave()
 
 
 def _ahead(pages: Iterator[Page], beside: ThreadPoolExecutor) -> Iterator[Page]:
