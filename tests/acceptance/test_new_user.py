@@ -170,6 +170,12 @@ def test_a_missing_environment_variable_is_told_by_its_name(project: Path) -> No
             "correct the user or password in the app's URL",
         ),
         (
+            {"password": "password"},  # a word of the server's refusal, and taken out of it
+            2,
+            "*** authentication failed",
+            "correct the user or password in the app's URL",
+        ),
+        (
             {"database": "ap"},
             2,
             'database "ap" does not exist',

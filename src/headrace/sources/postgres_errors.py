@@ -87,9 +87,9 @@ class ErrorTranslation:
         return SourceUnavailableError(message)
 
     def _refusal(self, error: psycopg.Error) -> HeadraceError:
-        message = self._message(error)
+        message, said = self._message(error), str(error)
         for words, (mend, code) in _REFUSALS.items():
-            if words in message:
+            if words in said:  # not in the message: the password may be one of the words
                 return ConfigurationError(f"{message}; {mend}", code=code)
         if isinstance(error, errors.ProgrammingError):
             return ConfigurationError(f"{self._app_id}: the app's URL is not a PostgreSQL URL", code=_URL)
