@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from tests.compose import DEPLOY, of_the_procfile
 from tests.conftest import missing
 
 UNITS = DEPLOY / "systemd"
+DOCS = DEPLOY.parent / "docs"
 INSTALLED = "/opt/headrace/bin/"
 COMMON = UNITS / "headrace-.service.d" / "process.conf"
 MOST_EXPOSED = 20
@@ -50,6 +52,14 @@ def test_processes_are_started_again_however_they_end_and_are_given_time_to_stop
         assert "\nWantedBy=headrace.target\n" in text
     (limit,) = re.findall(r"^TimeoutStopSec=(\d+)$", COMMON.read_text(), re.MULTILINE)
     assert int(limit) > Settings().stop_within_s + 5
+
+
+def test_the_guide_of_upgrades_restarts_every_unit() -> None:
+    (named,) = re.findall(r"`systemctl restart ('headrace-\*@\*' [^`]+)`", (DOCS / "upgrade.md").read_text())
+    patterns = [f"{name.strip(chr(39)).removesuffix('.service')}.service" for name in named.split()]
+    for name in of_the_procfile().keys() - {"release"}:
+        unit = unit_of(name).name.replace("@", "@1")
+        assert any(fnmatch.fnmatch(unit, pattern) for pattern in patterns), unit
 
 
 def test_workers_of_one_host_have_ports_of_their_own() -> None:
