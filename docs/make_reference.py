@@ -1,4 +1,5 @@
-"""Makes docs/definitions.md and docs/settings.md of the models: `python docs/make_reference.py`.
+"""Makes docs/definitions.md and docs/settings.md of the models, and the list of docs/errors of its pages:
+`python docs/make_reference.py`.
 
 With `--check` it writes nothing, and fails where a page is not what the models say.
 """
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from headrace.cli import error_page
 from headrace.definition.models import App, Customer, DataSource, Model, Schema, VisibilityGroup
 from headrace.definition.parsing import CLASSES, KINDS
 from headrace.definition.property import AnyOf, Clause, PrimaryProperty, SecondaryProperty
@@ -77,10 +79,27 @@ nothing starts: all faults are told at once, with exit code 2. Seconds are numbe
 | variable | default | means |
 | --- | --- | --- |
 """
+ERRORS: Final = """\
+# Error codes
+
+Every error, finding, rejected row and refused request has a code: in brackets behind what a command tells
+(`… [source_login_refused]`), as `code` or `error_code` in JSON and logs, and as `code` of the problems of the
+[HTTP API](../http-api.md). Codes are stable: programs may decide by them, and the words around them may
+change. `headrace explain-error CODE` shows these pages on the terminal.
+
+```{toctree}
+:glob:
+:hidden:
+*
+```
+
+| code | |
+| --- | --- |
+"""
 
 
 def main() -> int:
-    """Both pages are what the models say; 1: with `--check`, one was not."""
+    """All pages are what the models say; 1: with `--check`, one was not."""
     stale = [name for name, text in pages().items() if (DOCS / name).read_text() != text]
     if "--check" not in sys.argv[1:]:
         for name in stale:
@@ -95,7 +114,11 @@ def main() -> int:
 
 def pages() -> dict[str, str]:
     """The text of each page that is made."""
-    return {"definitions.md": definitions_page(), "settings.md": settings_page()}
+    return {
+        "definitions.md": definitions_page(),
+        "settings.md": settings_page(),
+        "errors/index.md": errors_page(),
+    }
 
 
 # --- definitions --------------------------------------------------------------------------------------
@@ -229,6 +252,18 @@ def _meanings(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
             if not isinstance(said, ast.Constant) or not isinstance(said.value, str):
                 raise ValueError(f"say behind {model.__name__}.{field.target.id} what it means")
             yield field.target.id, _markdown(" ".join(said.value.split()))
+
+
+# --- errors -------------------------------------------------------------------------------------------
+
+
+def errors_page() -> str:
+    rows = (f"| [`{code}`]({code}.md) | {_first_words(code)} |\n" for code in error_page.codes())
+    return ERRORS + "".join(rows)
+
+
+def _first_words(code: str) -> str:
+    return " ".join(error_page.page(code).what.split()).replace("|", r"\|")
 
 
 if __name__ == "__main__":
