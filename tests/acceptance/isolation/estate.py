@@ -3,6 +3,7 @@ the same names and the same keys everywhere, and a marker in whatever is somebod
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -26,6 +27,7 @@ from workers.sync import run_sync
 
 GROUPS = ("production", "testing", "partners")
 NAMES = tuple(f"c{n}" for n in range(1, 9))
+HOOK_SECRET = "whsec_" + base64.b64encode(b"a secret that triggers are signed by").decode()
 RECORDS = {"users": 3, "bills": 2}
 STAMP = "2024-01-01 00:00:00.000"
 
@@ -119,6 +121,7 @@ def estate(directory: Path, postgres_url: str, patch: pytest.MonkeyPatch, **chan
     """Applied and synced. `changes`: settings."""
     markers = Markers()
     markers.secrets[PASSPHRASE] = "the passphrase that seals secrets"
+    markers.secrets[HOOK_SECRET] = "the secret by which triggers are signed"
     patch.setenv("SITE", str(directory))
     with _role(postgres_url, markers) as read_url:
         patch.setenv("READ_URL", read_url)
@@ -141,7 +144,12 @@ def _made(
         file.write_text(json.dumps(body))
     for who in WHO_HAS_RECORDS:
         _fill_app(directory / f"{app_of(*who)}.db", who, markers)
-    changed = {"config_dir": directory / "config", "sqlite_dir": directory, **changes}
+    changed = {
+        "config_dir": directory / "config",
+        "sqlite_dir": directory,
+        "trigger_secrets": (HOOK_SECRET,),
+        **changes,
+    }
     with site_of(directory, **changed) as site:
         report = site.application.apply(load(directory / "config", dict(os.environ)))
         assert not report.failed, report

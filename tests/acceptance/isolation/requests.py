@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.acceptance.isolation.estate import GROUPS, RECORDS, SERVED, Estate
+from headrace.domain.webhook_signature import key_of, signed_headers
+from tests.acceptance.isolation.estate import GROUPS, HOOK_SECRET, RECORDS, SERVED, Estate
 from tests.acceptance.isolation.markers import Customer
 
 STAFF, EMBED = "/api/v1", "/embed/v1"
@@ -21,6 +23,7 @@ class Call:
     params: dict[str, Any] | None = None
     json: Any = None
     about: Customer | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -202,6 +205,16 @@ def _trigger(at: Targets) -> Iterator[Call]:
         yield Call(f"{STAFF}/sources/users/trigger", json=body)
 
 
+def _hook(_: Targets) -> Iterator[Call]:
+    """By whoever signs well, badly, and not at all."""
+    path, key = "/hooks/v1/sources/users/trigger", key_of(HOOK_SECRET)
+    assert key
+    for signed_by in (key, b"another secret of 24 bytes"):
+        headers = signed_headers(signed_by, id_="msg_1", at_s=int(time.time()), body=b"")
+        yield Call(path, headers=headers)
+    yield Call(path, json={"keys": [["a", "1"]]})
+
+
 def _document(path: str) -> Calls:
     return lambda _: iter([Call(path)])
 
@@ -244,6 +257,7 @@ CHANGING: dict[str, Calls] = {
     f"PATCH {STAFF}/data-sources/{{data_source}}": _change,
     f"PUT {STAFF}/schemas/{{schema}}/default": _default,
     f"POST {STAFF}/sources/{{source}}/trigger": _trigger,
+    "POST /hooks/v1/sources/{source}/trigger": _hook,
     f"POST {STAFF}/customers/{{customer}}/move": _move,
     f"DELETE {STAFF}/moves/{{move_id}}": _of_moves,
     f"POST {STAFF}/signing-keys/rotate": _plain("/signing-keys/rotate"),

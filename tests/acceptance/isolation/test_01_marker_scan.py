@@ -59,7 +59,9 @@ class Scan:
             yield answer
 
     def _sent(self, method: str, asker: Asker, call: Call) -> httpx.Response:
-        headers = {} if asker.token is None else {"Authorization": f"Bearer {asker.token}"}
+        headers = dict(call.headers)
+        if asker.token is not None:
+            headers["Authorization"] = f"Bearer {asker.token}"
         body = {} if call.json is None else {"json": call.json}
         return self.client.request(method, call.path, params=call.params, headers=headers, **body)
 
