@@ -1,4 +1,5 @@
-"""Makes docs/images/demo-*.svg from a real run of the demo: `python docs/make_images.py`."""
+"""Makes docs/images/demo-*.svg from a real run of the demo, and top.svg of its project while it runs:
+`python docs/make_images.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +14,10 @@ from rich.terminal_theme import TerminalTheme
 
 from headrace.cli.demo_stage import Stage
 from headrace.cli.demo_story import tell
+from headrace.cli.session import applied
 from headrace.cli.skeleton import copy_example
+from headrace.cli.top import Frame, drawing
+from headrace.domain.vocabulary import SourceId
 
 IMAGES = Path(__file__).resolve().parent / "images"
 WIDTH = 90
@@ -44,6 +48,18 @@ class Photographed(Stage):
         super().heading(text)
 
 
+def photograph_top() -> None:
+    """What `headrace top` draws of the demo's project, one of whose feeds somebody paused."""
+    console = Console(
+        record=True, width=WIDTH, height=24, force_terminal=True, file=io.StringIO(), highlight=False
+    )
+    with applied(None) as app:
+        app.commands.pause(SourceId("refunds"), reason="the shop migrates until noon")
+        console.print(drawing(Frame.taken(app), console.height, console.width))
+    svg = console.export_svg(title="headrace top", theme=THEME, unique_id="top")
+    (IMAGES / "top.svg").write_text(_placed(svg), encoding="utf-8")
+
+
 def main() -> None:
     """One run, start to end, in a directory of its own."""
     IMAGES.mkdir(exist_ok=True)
@@ -54,6 +70,7 @@ def main() -> None:
         os.chdir(directory)
         try:
             tell(Photographed(console), shown_directory=Path("demo-headrace"))
+            photograph_top()
         finally:
             os.chdir(came_from)
 

@@ -18,6 +18,7 @@ COMMANDS: Final[Mapping[str, Collection[str]]] = {
     "trigger": ("trigger", "triggers"),
     "inspect": ("records", "explain"),
     "look": ("status", "runs"),
+    "top": ("top",),
     "rejected": ("rejected",),
     "events": ("events",),
     "route": ("route",),

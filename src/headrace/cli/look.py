@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from headrace.wiring import Application
 
 SHOWN_RUNS: Final = 20
+STATE_STYLES: Final[Mapping[str, str]] = {
+    "failing": "bold red", "merge failing": "bold red", "late": "yellow", "paused": "yellow",
+    "merging": "cyan", "reconciling": "cyan", "reading": "cyan", "ok": "green",
+}  # fmt: skip
 NO_SOURCE: Final = "No source is defined yet: headrace discover APP shows what a database offers."
 
 
@@ -40,7 +44,7 @@ def status(config: Config = None, json: Json = False) -> None:
         feeds = app.status.feed_status()
         held = _held_rows(app)
         drift = app.drift.drifted()
-        freshness = _freshness(app)
+        freshness = freshness_of(app)
     if json:
         screen.print_json([_status_as_json(f, held.get(f.feed_id, 0), freshness, drift) for f in feeds])
         return
@@ -49,7 +53,8 @@ def status(config: Config = None, json: Json = False) -> None:
         return
     one_app = len({feed.source_id for feed in feeds}) == len(feeds)
     columns = [screen.Column("source"), screen.Column("app", spare=one_app)]
-    columns += [screen.Column(n) for n in ("class", "state", "succeeded", "next")]
+    columns += [screen.Column("class"), screen.Column("state", styles=STATE_STYLES)]
+    columns += [screen.Column(n) for n in ("succeeded", "next")]
     columns += [
         screen.Column("waiting", right=True, spare=not any(feed.pending_batches for feed in feeds)),
         screen.Column("rejected", right=True, spare=not any(feed.rejected for feed in feeds)),
@@ -137,7 +142,7 @@ def _held_rows(app: Application) -> dict[str, int]:
     return held
 
 
-def _freshness(app: Application) -> dict[str, timedelta]:
+def freshness_of(app: Application) -> dict[str, timedelta]:
     """The lag that each source is judged by, as applied."""
     from headrace.domain.schedule import Duration
 
@@ -153,12 +158,12 @@ def _freshness(app: Application) -> dict[str, timedelta]:
     }
 
 
-def _lag(feed: FeedStatus) -> timedelta | None:
+def lag_of(feed: FeedStatus) -> timedelta | None:
     return None if feed.last_success_at is None else feed.seen_at - feed.last_success_at
 
 
 def _is_late(feed: FeedStatus, freshness: dict[str, timedelta]) -> bool:
-    allowed, lag = freshness.get(feed.source_id), _lag(feed)
+    allowed, lag = freshness.get(feed.source_id), lag_of(feed)
     return allowed is not None and (lag is None or lag > allowed)
 
 
@@ -188,7 +193,7 @@ def _status_row(feed: FeedStatus, held: int, freshness: dict[str, timedelta]) ->
         feed.feed_class,
         state_of(feed, freshness),
         ago(feed.last_success_at, feed.seen_at),
-        _next(feed),
+        next_poll_of(feed),
         feed.pending_batches,
         feed.rejected,
         held,
@@ -203,7 +208,7 @@ def _paused(feed: FeedStatus) -> str:
     return f"paused{since}" + (": " if feed.stopped_by_drift else f", headrace resume {feed.source_id}: ")
 
 
-def _next(feed: FeedStatus) -> str:
+def next_poll_of(feed: FeedStatus) -> str:
     from headrace.cli.screen import ago
 
     if feed.paused:
@@ -219,7 +224,7 @@ def _status_as_json(
     freshness: dict[str, timedelta],
     drift: Mapping[tuple[DataSourceId, ModelId], Sequence[str]],
 ) -> dict[str, Any]:
-    lag = _lag(feed)
+    lag = lag_of(feed)
     error, code = code_apart(feed.last_error or feed.merge_error or "")
     return {
         "source": feed.source_id,

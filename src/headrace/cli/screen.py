@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,11 +35,15 @@ def console() -> Console:
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a printed table; numbers go to the right. A spare one is left out where a terminal is too
-    narrow for all."""
+    narrow for all. `styles`: how values are drawn on a terminal."""
 
     name: str
     right: bool = False
     spare: bool = False
+    styles: Mapping[str, str] = field(default_factory=dict)
+
+    def style_of(self, cell: str) -> str:
+        return "dim" if cell == NOTHING else self.styles.get(cell, "")
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
@@ -57,7 +61,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Non
 def print_blocks_if_wide(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
     """A table where it fits the terminal, or where there is none; else a block a row, a line a value."""
     cells = [[text_of(value) for value in row] for row in rows]
-    if not sys.stdout.isatty() or _width(columns, cells) <= (screen := console()).width:
+    if not sys.stdout.isatty() or width_of(columns, cells) <= (screen := console()).width:
         print_table(columns, rows)
         return
     from rich.text import Text
@@ -74,13 +78,13 @@ def fitting(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: in
     """The places of the columns that are shown in this width: spare ones go, the last one first."""
     kept = list(range(len(columns)))
     spare = [i for i in kept if columns[i].spare]
-    while spare and _width([columns[i] for i in kept], [[line[i] for i in kept] for line in cells]) > width:
+    while spare and width_of([columns[i] for i in kept], [[line[i] for i in kept] for line in cells]) > width:
         kept.remove(spare.pop())
     return kept
 
 
-def _width(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> int:
-    """Of the table that `rich_table` makes: two spaces between columns."""
+def width_of(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> int:
+    """How wide the table is that `rich_table` makes: two spaces between columns."""
     lines = [[column.name for column in columns], *cells]
     return sum(max(len(line[i]) for line in lines) + 2 for i in range(len(columns))) - 2
 
@@ -94,9 +98,13 @@ def rich_table(columns: Sequence[Column], cells: Iterable[Sequence[str]]) -> Tab
         box=box.SIMPLE_HEAD, header_style="bold cyan", pad_edge=False, show_edge=False, collapse_padding=True
     )
     for column in columns:
-        table.add_column(column.name, justify="right" if column.right else "left", overflow="fold")
+        table.add_column(
+            column.name,
+            justify="right" if column.right else "left",
+            overflow="fold",
+        )
     for row in cells:
-        table.add_row(*(Text(cell, style="dim" if cell == NOTHING else "") for cell in row))
+        table.add_row(*(Text(cell, style=c.style_of(cell)) for c, cell in zip(columns, row, strict=True)))
     return table
 
 

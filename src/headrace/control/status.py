@@ -87,6 +87,26 @@ class FeedLevel:
     rejected: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What waits for a model in a data source, and what went through since a moment.
+
+    Attributes:
+        pending_since: when the oldest unmerged batch was journalled.
+        error: why some batch could not be merged, which is tried again.
+        journalled_rows, merged_rows: since the moment.
+    """
+
+    data_source_id: DataSourceId
+    model_id: ModelId
+    pending_batches: int
+    pending_rows: int
+    pending_since: datetime | None
+    error: str | None
+    journalled_rows: int
+    merged_rows: int
+
+
 _CUT = (
     sa.select(feed_log.c.feed_id, feed_log.c.data_source_id)
     .where(feed_log.c.cut_at.is_not(None))
@@ -157,6 +177,29 @@ class SqlStatus:
             oldest: datetime | None = connection.execute(sa.select(sa.func.min(run.c.started_at))).scalar()
         return oldest
 
+    def loads(self, since: datetime) -> list[Load]:
+        """Of every data source and model for which something waits or went through since this moment of the
+        control database's clock, in order of both."""
+        waits = batch.c.state == "pending"
+        recent = sa.or_(waits, batch.c.merged_at >= since)
+        query = (
+            sa.select(
+                batch.c.data_source_id,
+                batch.c.model_id,
+                _sum(waits, 1).label("pending_batches"),
+                _sum(waits, batch.c.rows).label("pending_rows"),
+                sa.func.min(sa.case((waits, batch.c.journalled_at))).label("pending_since"),
+                sa.func.max(sa.case((waits, batch.c.error))).label("error"),
+                _sum(batch.c.journalled_at >= since, batch.c.rows).label("journalled_rows"),
+                _sum(batch.c.merged_at >= since, batch.c.rows).label("merged_rows"),
+            )
+            .where(recent)
+            .group_by(batch.c.data_source_id, batch.c.model_id)
+            .order_by(batch.c.data_source_id, batch.c.model_id)
+        )
+        with reading(self._engine) as connection:
+            return [Load(**row) for row in connection.execute(query).mappings()]
+
     def merged_since(self, moment: datetime) -> dict[tuple[DataSourceId, ModelId], int]:
         """Batches that anybody merged at this moment of the control database's clock or later."""
         counted = (
@@ -167,6 +210,10 @@ class SqlStatus:
         with reading(self._engine) as connection:
             rows = connection.execute(counted).all()
         return {(DataSourceId(target), ModelId(model)): number for target, model, number in rows}
+
+
+def _sum(when: sa.ColumnElement[bool], value: Any) -> sa.ColumnElement[int]:
+    return sa.cast(sa.func.coalesce(sa.func.sum(sa.case((when, value), else_=0)), 0), sa.BigInteger)
 
 
 _LEVELS: Final = ("source_id", "app_id", "class", "paused", "saved_cursor", "last_success_at")

@@ -55,6 +55,22 @@ def test_a_batch_in_backoff_blocks_those_behind_it_until_its_time(control: Contr
     assert control.waiting(log) == [1, 2, 3]
 
 
+def test_loads_tell_what_waits_and_what_went_through_since_a_moment(control: Control) -> None:
+    _, ids = control.journalled(rows(), rows(), rows(SIDE))
+    control.journal.mark_merged(ids[:1], rows_changed=2)
+    control.journal.back_off(ids[1:2], "the store is full", delay_s=60)
+    at = control.seen().seen_at
+    main, side = control.status.loads(at - timedelta(minutes=1))
+    assert (main.data_source_id, main.model_id, side.data_source_id) == (MAIN, USERS_MODEL, SIDE)
+    assert (main.pending_batches, main.pending_rows, main.error) == (1, 2, "the store is full")
+    assert (main.journalled_rows, main.merged_rows) == (4, 2)
+    assert (side.pending_batches, side.error, side.journalled_rows, side.merged_rows) == (1, None, 2, 0)
+    assert main.pending_since is not None
+    assert abs(main.pending_since - at) < timedelta(minutes=1)
+    later = control.status.loads(at + timedelta(minutes=1))
+    assert [(x.pending_batches, x.journalled_rows, x.merged_rows) for x in later] == [(1, 0, 0), (1, 0, 0)]
+
+
 def test_a_gap_ends_a_drain(control: Control) -> None:
     log, ids = control.journalled(rows(), rows(), rows())
     control.write("DELETE FROM batch WHERE id = :id", id=ids[1])
