@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -126,18 +125,6 @@ def test_a_sync_loads_only_what_it_uses(tmp_path: Path) -> None:
     }
     assert not needless & loaded(tmp_path, ["sync"])
     assert not (needless | {"workers"}) & loaded(tmp_path, ["status"])
-
-
-def test_numpy_is_not_loaded_where_it_is_installed(tmp_path: Path) -> None:
-    """Which pyarrow does, and uses it for nothing that is asked of it here."""
-    (tmp_path / "numpy.py").write_text("raise SystemExit('numpy was imported')")
-    code = "import sys; sys.argv = ['headrace', *sys.argv[1:]]; from headrace.cli.main import run; run()"
-    in_front = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for command in (["init", ".", "--example"], ["sync"], ["status"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=tmp_path, env=in_front
-        )
-        assert done.returncode == 0, done.stderr
 
 
 def test_the_collector_of_garbage_is_back_when_a_command_has_imported_what_it_uses(tmp_path: Path) -> None:

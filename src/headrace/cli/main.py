@@ -57,8 +57,6 @@ def main() -> int:
 def run() -> NoReturn:
     """The process is `main`, and ends with it: to take apart all that a command has imported takes Python a
     quarter of a second, in which nothing happens that anybody waits for."""
-    # pyarrow imports NumPy wherever it is installed, 85 modules, of which nothing here has a use.
-    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
     code = main()
     atexit._run_exitfuncs()  # noqa: SLF001 (traces are sent, coverage is kept)
     try:
