@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.acceptance.project import Process, Project
 
 PROCFILE = Path(__file__).parents[2] / "Procfile"
-SOON_S = 20.0
+SOON_S = 60.0
 RELEASE = "release"
 
 

@@ -14,7 +14,7 @@ from tests.acceptance.conftest import NewDatabase
 from tests.acceptance.project import Project, execute, sqlite_url
 from tests.acceptance.survival import ENVIRONMENT
 
-SOON_S = 20.0
+SOON_S = 60.0
 CUSTOMER = "initech-7f3a"
 EMAIL = "ada-91bc@example.com"
 USERS = """

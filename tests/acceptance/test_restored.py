@@ -18,6 +18,7 @@ from psycopg import sql
 
 from tests.acceptance.conftest import NewDatabase
 from tests.acceptance.project import HEADRACE, Process, Project, execute, query, sqlite_url
+from tests.acceptance.small_shop import until
 
 NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
@@ -252,7 +253,11 @@ def started_up(project: Project) -> Process:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    return Process("headrace up", "up", log, popen)
+    up = Process("headrace up", "up", log, popen)
+    until(
+        lambda: "Following" in log.read_text(), f"it did not start: {up.tail()}"
+    )  # before, SIGTERM ends it at once
+    return up
 
 
 class Written:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-SOON_S = 20.0
+SOON_S = 60.0
 
 
 def until(condition: Callable[[], bool], timeout_s: float = SOON_S) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from workers.turns import Turns
 
-SOON_S = 10.0
+SOON_S = 60.0
 
 
 @dataclass
