@@ -24,7 +24,7 @@ from headrace.settings import Settings
 from headrace.steps.records import Reading, RecordsStep
 from tests.acceptance.campaign import Fleet, fleet_of
 from tests.acceptance.conftest import NewDatabase
-from tests.acceptance.project import Project, query
+from tests.acceptance.project import Project, execute, query
 from tests.acceptance.survival import ENVIRONMENT
 
 pytestmark = pytest.mark.services
@@ -231,13 +231,31 @@ STEPS = {
 """When the control database answers so, these processes are killed."""
 
 
+SLOW_DELETES = """
+CREATE FUNCTION main.wait() RETURNS trigger LANGUAGE plpgsql
+  AS 'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END';
+CREATE TRIGGER wait BEFORE DELETE ON main.people FOR EACH STATEMENT EXECUTE FUNCTION main.wait();
+"""
+"""So that a drop takes long enough to be killed in the middle."""
+
+
+WAITED_FOR = (
+    "SELECT count(*) FROM move_feed WHERE NOT done",
+    "SELECT data_source_id, count(*) FROM batch WHERE state = 'pending' GROUP BY 1",
+    "SELECT source_id, last_error FROM feed",
+)
+"""What a move may wait for."""
+
+
 def kill_at_each_step(fleet: Fleet, control: psycopg.Connection[Any]) -> list[str]:
     hit = []
     for step, (asked, victims) in STEPS.items():
         until = time.monotonic() + LIMIT_S
         while control.execute(asked.encode()).fetchone() is None:
             ended = control.execute("SELECT state FROM move WHERE state <> 'reading'").fetchone()
-            assert time.monotonic() < until, f"{step} never came\n{fleet.tails()}"
+            if time.monotonic() > until:
+                waits = [control.execute(query.encode()).fetchall() for query in WAITED_FOR]
+                raise AssertionError(f"{step} never came: {waits}\n{fleet.tails()}")
             if ended is not None and step != "flipped":
                 return hit
             time.sleep(0.005)
@@ -275,6 +293,7 @@ def test_a_customer_moves_whole_through_a_kill_at_each_step(project: Project) ->
         ):
             wait_for(lambda: count("main", "big") == BIG, "the first load", fleet)
             project.headrace("sync")
+            execute(store, SLOW_DELETES)
             created = dict(query(store, "SELECT id, _created_at FROM main.people WHERE _customer_id = 'big'"))
             (customer_id,) = control.execute(
                 "SELECT id FROM customer WHERE provided_id = 'big'"

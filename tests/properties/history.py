@@ -426,13 +426,13 @@ class World:
         asked = self.feeds
         for _ in range(30):
             self.app.sweep()
-            for feed_id in asked:
-                report = self.app.poll(feed_id)
-                assert report.error is None, report
+            reports = [self.app.poll(feed_id) for feed_id in asked]
+            assert [report.error for report in reports if report.error is not None] == []
             for target in self.app.targets():
                 self.app.merge(*target)
             self.control.execute("UPDATE batch SET next_attempt_at = NULL WHERE next_attempt_at IS NOT NULL")
-            asked = self._feeds("again")
+            yielded = [report.feed_id for report in reports if not report.complete]
+            asked = list(dict.fromkeys((*self._feeds("again"), *yielded)))
             # A move waits for rows that its data source refuses.
             ended = not self.app.moves.under_way() or self.refused()
             if not self.pending() and not asked and ended:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -10,10 +10,12 @@ from headrace.control.customer_tree import with_descendants
 from headrace.control.move_tables import MoveState, move, move_feed
 from headrace.control.routes import routes_of
 from headrace.control.slices import slices
-from headrace.control.tables import customer, feed
-from headrace.control.types import Json
+from headrace.control.tables import batch, customer, feed, feed_log
+from headrace.control.types import Json, from_now
 from headrace.domain.vocabulary import DataSourceId, FeedId
 from headrace.ports import FeedMove, JournalEntry
+
+SETTLES_WITHIN_S: Final = 5.0
 
 _UNDONE = sa.and_(sa.not_(move_feed.c.done), move.c.state == MoveState.READING.value)
 _OF_FEED = (
@@ -32,6 +34,30 @@ def has_moves() -> sa.ColumnElement[bool]:
     # Neither correlated nor joined: in what an UPDATE returns, SQLite's columns are named without tables.
     undone = sa.select(move_feed.c.feed_id).where(sa.not_(move_feed.c.done), move_feed.c.move_id.in_(_LIVE))
     return feed.c.id.in_(undone)
+
+
+def settles() -> sa.ColumnElement[bool]:
+    """A move into a data source of the feed (`of_feed`) waits but for batches of a moment ago to be merged
+    there: it ends when none waits, and of busy feeds there always is one.
+
+    Batches that are older may wait for a data source that is away, for which nobody else is to wait.
+    """
+    waits = sa.and_(batch.c.data_source_id == move.c.to_id, batch.c.state == "pending")
+    anew = feed_log.alias("anew")
+    aged = sa.or_(batch.c.journalled_at < from_now(-SETTLES_WITHIN_S), batch.c.next_attempt_at.is_not(None))
+    return sa.exists().where(
+        feed_log.c.feed_id == sa.bindparam("of_feed"),
+        feed_log.c.data_source_id == move.c.to_id,
+        move.c.state == MoveState.READING.value,
+        sa.not_(
+            sa.exists().where(move_feed.c.move_id == move.c.id, sa.not_(move_feed.c.done)).correlate(move)
+        ),
+        sa.not_(
+            sa.exists().where(anew.c.data_source_id == move.c.to_id, anew.c.wants_reconcile).correlate(move)
+        ),
+        sa.exists().where(waits).correlate(move),
+        sa.not_(sa.exists().where(waits, aged).correlate(move)),
+    )
 
 
 def feed_moves(connection: sa.Connection, feed_id: FeedId) -> tuple[FeedMove, ...]:

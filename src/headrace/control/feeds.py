@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from headrace.control import append, log_cut
 from headrace.control.append import HOLDS, RENEW, holder
 from headrace.control.engine import reading, single, writing
-from headrace.control.feed_moves import feed_moves, has_moves, note_move
+from headrace.control.feed_moves import feed_moves, has_moves, note_move, settles
 from headrace.control.new_id import new_uuid as new_uuid
 from headrace.control.newcomers import note_newcomers
 from headrace.control.pausing import paused, paused_for_failures
@@ -85,6 +85,7 @@ _WAITING = sa.select(
     _exists(key_request).label("requests"),
     _exists(rejected_row, _IS_OPEN_HERE).label("rejected"),
     _exists(batch, batch.c.state == "pending").label("batches"),
+    settles().label("settles"),
 )
 _ASK_AGAIN = sa.update(feed).where(_MAY_RUN).values(again=True)
 _END_LOST_RUNS = (
@@ -360,6 +361,7 @@ def _claimed(row: sa.Row[Any], logs: Sequence[sa.Row[Any]], waiting: sa.RowMappi
         has_requests=bool(waiting["requests"]),
         has_open_rejected=bool(waiting["rejected"]),
         has_pending=bool(waiting["batches"]),
+        settles=bool(waiting["settles"]),
     )
 
 

@@ -113,6 +113,7 @@ class ClaimedFeed:
         every_s, cron: when it is polled.
         has_requests, has_open_rejected, has_pending: whether there were any key requests, open rejected rows
             that no data source has seen, and unmerged batches.
+        settles: nothing is journalled for a moment, so that a move can end.
     """
 
     lease: Lease
@@ -135,6 +136,7 @@ class ClaimedFeed:
     has_requests: bool
     has_open_rejected: bool
     has_pending: bool
+    settles: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

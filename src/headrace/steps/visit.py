@@ -63,7 +63,9 @@ class Visit:
 
     def run(self) -> None:
         writer = self.writer
-        if writer.stopping() or (writer.claimed.has_pending and writer.must_yield()):
+        if writer.claimed.settles or writer.stopping():
+            return
+        if writer.claimed.has_pending and writer.must_yield():
             return
         check_source(writer, self.reader)
         if writer.plan.read.cursor is None:

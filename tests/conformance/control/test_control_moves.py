@@ -9,8 +9,12 @@ import sqlalchemy as sa
 
 from headrace.control.customer_change import CustomerChange
 from headrace.control.customers import NewCustomer, SqlCustomers
+from headrace.control.engine import writing
+from headrace.control.feed_moves import SETTLES_WITHIN_S
 from headrace.control.move_tables import MoveState
 from headrace.control.moves import Move, SqlMoves
+from headrace.control.tables import batch
+from headrace.control.types import from_now
 from headrace.domain.refusal import Refusal
 from headrace.domain.vocabulary import BatchKind, DataSourceId
 from headrace.errors import ConfigurationError, RefusedError, RoutingChangedError
@@ -58,7 +62,8 @@ def settle(control: Control, *names: str, source: str = "users", to: DataSourceI
 def merge(control: Control) -> None:
     for target in (MAIN, SIDE):
         for log in control.journal.logs(target, USERS_MODEL):
-            waiting = control.journal.waiting(log, after_seq=0, max_batches=100, max_bytes=10**6)
+            seq = log.merged_seq
+            waiting = control.journal.waiting(log, after_seq=seq, max_batches=100, max_bytes=10**6)
             control.journal.mark_merged([batch.id for batch in waiting], rows_changed=0)
 
 
@@ -145,6 +150,44 @@ def test_a_move_does_not_end_before_every_feed_has_read_and_all_of_it_is_merged(
     assert moves.flip(move.id) == [(MAIN, USERS_MODEL)]
     assert moves.get(move.id).state is MoveState.MOVED
     assert not moves.flip(move.id), "once is enough"
+
+
+def settles(control: Control, source: str = "users") -> bool:
+    claimed = control.claimed(source)
+    control.release(claimed)
+    return claimed.settles
+
+
+def journal(control: Control) -> None:
+    claimed = control.claimed()
+    control.append(claimed, rows(SIDE))
+    control.release(claimed)
+
+
+def test_nothing_is_journalled_while_a_move_waits_but_for_what_came_a_moment_ago(control: Control) -> None:
+    """Else there would always be another batch, and the move never end."""
+    settle(control)
+    assert not settles(control)
+    move = start(control)
+    journal(control)
+    assert not settles(control), "rows are still to be read for it"
+    read(control, move)
+    assert settles(control)
+    assert not settles(control, "purchases"), "it has nothing there"
+    aged = sa.update(batch).values(journalled_at=from_now(-SETTLES_WITHIN_S - 1))
+    with writing(control.engine) as connection:
+        connection.execute(aged.where(batch.c.data_source_id == SIDE))
+    assert not settles(control), "nobody waits long for a data source that is away"
+    journal(control)
+    assert not settles(control)
+    merge(control)
+    assert not settles(control)
+    journal(control)
+    assert settles(control)
+    merge(control)
+    assert SqlMoves(control.engine).flip(move.id)
+    journal(control)
+    assert not settles(control), "it has ended"
 
 
 def test_a_move_does_not_end_while_the_new_data_source_begins_its_log_anew(control: Control) -> None:
