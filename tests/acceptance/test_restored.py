@@ -244,8 +244,9 @@ def test_a_backup_of_a_busy_installation_restored_under_new_changes_ends_equal(
 
 
 def started_up(project: Project) -> Process:
+    """It has started: before, SIGTERM is no orderly end."""
     log = project.root / "up.log"
-    with log.open("ab") as output:
+    with log.open("wb") as output:
         popen = subprocess.Popen(
             [HEADRACE, "up"],
             cwd=project.root,
@@ -253,11 +254,8 @@ def started_up(project: Project) -> Process:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    up = Process("headrace up", "up", log, popen)
-    until(
-        lambda: "Following" in log.read_text(), f"it did not start: {up.tail()}"
-    )  # before, SIGTERM ends it at once
-    return up
+    until(lambda: "Following" in log.read_text(), "it did not start")
+    return Process("headrace up", "up", log, popen)
 
 
 class Written:
