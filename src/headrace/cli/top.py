@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections import Counter
@@ -99,6 +100,7 @@ def _watch(app: Application, interval_s: float) -> None:
     from headrace.cli.screen import console
     from headrace.errors import RetryableError
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started it may ignore it
     screen, told = console(), ""
     drawn = drawing(Frame.taken(app), screen.height, screen.width)
     try:
